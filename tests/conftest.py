@@ -103,13 +103,13 @@ TRAINERS = (Trainer, train_command)
 
 
 def pytest_report_header() -> str:
-    """Say which precision the tests have that leave it to the processor."""
+    """Name the precision that ``auto`` means on this processor."""
     return f"latentfm: precision auto is {resolve_precision('auto', torch.device('cpu'))}"
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by what they need, and begin with the longest.
+    """Mark tests by their requirements, and start with the longest.
 
     Processes that run out of tests take half of what another has left, but not the test it runs.
     """
@@ -133,7 +133,7 @@ def _imports_trainer(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Collect no garbage while all test files are imported: hardly any of that is garbage."""
+    """Turn garbage collection off while the test files are imported; hardly anything is garbage."""
     gc.disable()
     try:
         return (yield)
@@ -142,7 +142,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over all that was imported.
+    """Exclude everything imported from garbage collection.
 
     napari collects garbage at every start and end of a viewer and at every removal of a layer.
     Half of the time of a test with a window went into looking through PyTorch's modules.
@@ -151,7 +151,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_runtest_setup() -> None:
-    """Let it pass over what napari keeps of closed viewers, too: some 4,000 objects of each.
+    """Exclude what napari keeps of closed viewers, too: some 4,000 objects each.
 
     Not while a window is there: what belongs to it is yet to be collected. Other widgets do not
     count: one that a test leaves behind would slow down all that follow.
@@ -167,7 +167,7 @@ def _pass_over() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _manifests_are_read_once() -> Iterator[None]:
-    """Keep the manifests of all plugins, which napari reads again for every viewer."""
+    """Cache the manifests of all plugins, which napari reads again for every viewer."""
     with pytest.MonkeyPatch.context() as patch:
         genuine = PluginManifest.discover
         read = cache(lambda *args, **options: tuple(genuine(*args, **options)))
@@ -189,7 +189,7 @@ def _plain_widgets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep what the plugin remembers out of the user's own folder."""
+    """Keep the plugin's files out of the user's own folder."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("NAPARI_LATENTFM_HOME", str(home))
     return home
@@ -197,7 +197,7 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture(autouse=True)
 def _own_settings(_own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep napari's settings of plugins, too; it has them for the whole process (from 0.9)."""
+    """Reset napari's plugin settings, which belong to the process from version 0.9 on."""
     monkeypatch.setattr(settings, "_CFG_PATH", str(_own_home / "settings.yaml"), raising=False)
     forget = getattr(settings, "_clear_plugin_settings_cache", lambda: None)
     forget()

@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.accuracy.settings import RunSettings
 from latentfm_core.config import DataConfig
 from latentfm_core.datasets.in_memory import CanvasSet, load_canvases
-from latentfm_core.datasets.pair_reading import read_pair
+from latentfm_core.datasets.pair_reading import read_binary
 from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.splits import make_split
 from latentfm_core.errors import DatasetError
@@ -80,5 +80,5 @@ def draw_batch(
 def read_cases(pairs: Sequence[Pair], mask_threshold: float | None) -> Iterator[Case]:
     """Yield images with the masks of all raters, one at a time, at native resolution."""
     for pair in pairs:
-        image, masks = read_pair(pair, mask_threshold)
-        yield Case(image, masks)
+        read = read_binary(pair, mask_threshold)
+        yield Case(read.image, read.masks)

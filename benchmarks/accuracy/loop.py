@@ -28,7 +28,7 @@ from latentfm_core.training.augment import augment
 from latentfm_core.training.batches import batch_indices, generator_for, seed_for
 from latentfm_core.training.divergence import Diverged
 from latentfm_core.training.ema import EMA
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.global_batch import GlobalBatch
 
 logger = logging.getLogger(__name__)
 

@@ -211,7 +211,7 @@ class Clinician:
     def _press_enter(self) -> None:
         """Press Enter, and again if the dock asks whether the outline is right."""
         self.hands.press(Qt.Key.Key_Return)
-        if UNSEEN in self.panel.foot.notice.text:
+        if UNSEEN in self.panel.footer.notice.text:
             self.hands.pause(TOGETHER)  # a quicker press counts as part of the first
             self.hands.press(Qt.Key.Key_Return)
 

@@ -6,14 +6,22 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from latentfm_core.adaptation.scoring import mean_mask
+import numpy as np
+
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
+from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.annotator import corrected, first_prompt
 from latentfm_core.types import Bool, ImageInput
 
 GOOD_ENOUGH = 0.90
 MOST_CLICKS = 10
+
+
+def mean_mask(segmenter: Segmenter, image: ImageInput, prompt: Prompt | None = None) -> Bool:
+    """Return the mean mask ``(H, W)`` of samples with the settings of the model's card."""
+    samples = segmenter.sample(image, prompt=prompt)
+    return np.asarray(segmenter.summarise(samples).mean_mask > 0)
 
 
 @dataclass(frozen=True)

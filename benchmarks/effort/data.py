@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.learning.parts import read_parts
 from benchmarks.prompts.datasets import DATASETS
 from latentfm_core.config import DataConfig
-from latentfm_core.datasets.pair_reading import read_pair
+from latentfm_core.datasets.pair_reading import read_binary
 from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.splits import make_split, read_groups
 from latentfm_core.errors import DatasetError
@@ -40,8 +40,8 @@ class Selection:
 
     def read(self, name: str) -> tuple[ImageInput, Bool]:
         """Return an image and its mask ``(H, W)``; of several raters that of the first."""
-        image, masks = read_pair(self.pairs[name])
-        return image, masks[0]
+        read = read_binary(self.pairs[name])
+        return read.image, read.masks[0]
 
 
 def select(

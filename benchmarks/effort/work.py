@@ -12,10 +12,9 @@ import numpy as np
 from imageio.v3 import imread, imwrite
 from tqdm import tqdm
 
-from benchmarks.effort.annotator import Effort, annotate
+from benchmarks.effort.annotator import Effort, annotate, mean_mask
 from benchmarks.effort.data import Selection
 from latentfm_core.adaptation.record import AdaptationFolder
-from latentfm_core.adaptation.scoring import mean_mask
 from latentfm_core.adaptation.session import AcceptedImage, AdaptationSession
 from latentfm_core.files.atomic import write_text
 from latentfm_core.inference.segmenter import Segmenter

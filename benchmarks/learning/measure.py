@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from latentfm_core.config import DataConfig, with_overrides
-from latentfm_core.datasets.pair_reading import read_pair
+from latentfm_core.datasets.pair_reading import read_binary
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.errors import Cancelled
 from latentfm_core.evaluation.evaluate import Case, evaluate
@@ -33,7 +33,7 @@ FIGURES = ("dice", "iou", "sample_dice", "ged", "diversity", "dataset_ece")
 def measure(model: str | Path, pairs: Sequence[Pair], what: str) -> dict[str, float]:
     """Return the mean metrics of a model on images, with the sampling settings of its card."""
     segmenter = Segmenter.load(model)
-    cases = (Case(*read_pair(pair)) for pair in pairs)
+    cases = (Case(read.image, read.masks) for read in map(read_binary, pairs))
     with tqdm(total=len(pairs), desc=what, unit="image", mininterval=5.0) as bar:
 
         def count(_: ImageScores) -> None:

@@ -27,7 +27,7 @@ from latentfm_core.inference.device import autocast, describe, resolve_device, r
 from latentfm_core.output.paths import printable
 from latentfm_core.output.sidecar import now, versions
 from latentfm_core.training.batches import seed_for
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.global_batch import GlobalBatch
 from latentfm_core.training.losses import mask_loss
 from latentfm_core.training.object_source import ObjectSource
 from latentfm_core.training.prompt_simulation import correct

@@ -1,8 +1,8 @@
 """Colours of lines and labels, the same in the window, in reports and in files.
 
-`ROLE_COLOURS` and `OBJECT_COLOURS` are the table of what lies on an image: each has one meaning.
-`outline_colour` and `label_colour` answer for a label of a model: its own colour (the setting
-``model.class_colours``), else one of the default palette.
+`ROLE_COLOURS` and `OBJECT_COLOURS` list everything that is drawn on an image; each colour has one
+meaning. `outline_colour` and `label_colour` return the colour of a label: the model's own (the
+setting ``model.class_colours``), else one of the default palette.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class SamplingRecord:
-    """Record of how samples were drawn; with the image, they can be repeated from it.
+    """Record of how samples were drawn; with the image, it suffices to draw them again.
 
     Sidecars, the attributes of Zarr results and the metadata of layers come from it.
 

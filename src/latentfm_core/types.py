@@ -42,7 +42,7 @@ def is_binary(mask: Mask) -> TypeGuard[Bool]:
 
 
 def refuse_masked(values: object, name: str) -> None:
-    """Reject a numpy masked array in which anything is masked; NumPy would read the rest as well.
+    """Reject a numpy masked array with masked values; as a plain array they would count as valid.
 
     Raises
     ------

@@ -26,8 +26,6 @@ def run_worker(
 
     Parameters
     ----------
-    work
-        The job.
     job
         Its name in messages, capitalised.
     out_of_memory

@@ -1,4 +1,4 @@
-"""The public names of `latentfm_core`: all there, and loaded only when they are used."""
+"""The public names of `latentfm_core` exist and are imported on first use."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_torch_is_imported_only_with_the_names_that_need_it() -> None:
 
 
 def test_files_may_be_named_by_text(tmp_path: Path) -> None:
-    """As NumPy, tifffile and scikit-image allow."""
+    """Paths as text, as in NumPy, tifffile and scikit-image."""
     planes = np.arange(2 * 40 * 50, dtype=np.uint16).reshape(2, 40, 50)
     tifffile.imwrite(tmp_path / "plane.tif", planes[0])
     tifffile.imwrite(tmp_path / "stack.tif", planes, metadata={"axes": "ZYX"})

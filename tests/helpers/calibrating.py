@@ -1,4 +1,4 @@
-"""Helpers of calibration tests: a few samples of the small model, with and without calibration."""
+"""Samples of the small model with and without calibration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that a test runs in this process, and what they print for their user."""
+"""Run commands within the test process and capture their output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Printed:
 
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Printed:
-    """Run a command that fails through an error of its user."""
+    """Run a command that fails with a user error; return its message."""
     return lambda run, *arguments: _run(capsys, 2, run, *arguments)
 
 

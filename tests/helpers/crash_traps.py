@@ -1,4 +1,4 @@
-"""Work with known defects, by which `test_kill` sees that the harness finds such."""
+"""Work with known defects, which the crash harness must find."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _write_slowly(path: Path, text: str) -> None:
 
 
 def _in_place(folder: Path, reached: Progress) -> int:
-    """Write over the last state instead of beside it."""
+    """Overwrite the last state instead of replacing it atomically."""
     while reached.value < STATES:
         _write_slowly(folder / "state.txt", _content(reached.value + 1))
         reached.value += 1
@@ -39,7 +39,7 @@ def _in_place(folder: Path, reached: Progress) -> int:
 
 
 def _too_early(folder: Path, reached: Progress) -> int:
-    """Say that a state is kept before it is."""
+    """Report a state as saved too early."""
     while reached.value < STATES:
         reached.value += 1
         time.sleep(0.003)
@@ -49,7 +49,7 @@ def _too_early(folder: Path, reached: Progress) -> int:
 
 
 def _leave_parts(folder: Path, reached: Progress) -> int:
-    """Write under another name that the next run does not know."""
+    """Leave temporary files that the next run does not recognise."""
     part = folder / f".latentfm-{os.getpid()}"
     _write_slowly(part, _content(STATES))
     part.replace(folder / "state.txt")
@@ -57,7 +57,7 @@ def _leave_parts(folder: Path, reached: Progress) -> int:
 
 
 def _give_up(folder: Path, reached: Progress) -> int:
-    """Refuse to start again where work was begun."""
+    """Refuse to resume work."""
     if (folder / "begun").exists():
         return 2
     (folder / "begun").touch()
@@ -68,7 +68,7 @@ def _give_up(folder: Path, reached: Progress) -> int:
 
 
 def _count_starts(folder: Path, reached: Progress) -> int:
-    """End with something else than work that was not disturbed."""
+    """Produce another result than undisturbed work."""
     reached.value += 1
     time.sleep(0.02)
     write_text(folder / "state.txt", _content(reached.value))

@@ -1,4 +1,4 @@
-"""DICOM files of one frame, with what archives ask for."""
+"""DICOM files of one frame with the attributes that archives require."""
 
 from __future__ import annotations
 

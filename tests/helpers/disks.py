@@ -1,4 +1,4 @@
-"""Disks that are full or read-only: real ones where this user may mount, and pretended ones."""
+"""Full or read-only disks: mounted where the user may mount, otherwise simulated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MEGA = 2**20
 
 
 class PretendedDisk:
-    """A folder in which the lowest calls of Python that write fail as those of a bad disk do."""
+    """A folder in which Python's writing functions fail like those of a bad disk."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
@@ -25,19 +25,19 @@ class PretendedDisk:
             monkeypatch.setattr(os, name, self._checked(getattr(os, name)))
 
     def fill(self) -> None:
-        """Let nothing more be written: no space is left."""
+        """Make all writing fail: no space left."""
         self._number = errno.ENOSPC
 
     def make_read_only(self) -> None:
-        """Let nothing be written: mounted for reading only."""
+        """Make all writing fail: read-only file system."""
         self._number = errno.EROFS
 
     def forbid(self) -> None:
-        """Let nothing be written: no permission."""
+        """Make all writing fail: no permission."""
         self._number = errno.EACCES
 
     def repair(self) -> None:
-        """Be a good disk again."""
+        """Make writing work again."""
         self._number = None
 
     def _checked(self, genuine: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,7 +66,7 @@ class RealDisk:
         self._mount("-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder)
 
     def fill(self) -> None:
-        """Write a file that takes all the space."""
+        """Fill the disk with a file."""
         with (
             (self.folder / "filler").open("wb", buffering=0) as stream,
             pytest.raises(OSError, match="No space left"),
@@ -75,16 +75,16 @@ class RealDisk:
                 stream.write(bytes(MEGA))
 
     def make_read_only(self) -> None:
-        """Mount it for reading only."""
+        """Mount the disk read-only."""
         self._mount("-o", "remount,ro", self.folder)
 
     def repair(self) -> None:
-        """Make space, and mount it for writing."""
+        """Free space, and mount the disk for writing."""
         self._mount("-o", "remount,rw", self.folder)
         (self.folder / "filler").unlink(missing_ok=True)
 
     def unmount(self) -> None:
-        """Take it away."""
+        """Unmount the disk."""
         subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
 
     def _mount(self, *words: object) -> None:
@@ -114,7 +114,7 @@ def disk(request: pytest.FixtureRequest) -> RealDisk | PretendedDisk:
 
 @pytest.fixture
 def one_disk(request: pytest.FixtureRequest) -> RealDisk | PretendedDisk:
-    """A real disk where this user may mount one, else a pretended one."""
+    """A real disk if the user may mount one, otherwise a simulated one."""
     try:
         found: RealDisk | PretendedDisk = request.getfixturevalue("real_disk")
     except pytest.skip.Exception:
@@ -123,5 +123,5 @@ def one_disk(request: pytest.FixtureRequest) -> RealDisk | PretendedDisk:
 
 
 def parts_in(folder: Path) -> list[Path]:
-    """Return what is still under way below a folder."""
+    """Return the temporary files below a folder."""
     return [path for path in folder.rglob(".latentfm-*") if path.name != ".latentfm-claims"]

@@ -1,4 +1,4 @@
-"""Run by the processes of test_distributed.py: train, and stop when asked to."""
+"""Training that the processes of `test_distributed` run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small real data sets and models, made in seconds and shared by the whole test run."""
+"""Small data sets and models, made in seconds and shared by all tests."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def write_blobs(folder: Path, count: int = 40, seed: int = 0) -> Folders:
 def made_once(
     tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]
 ) -> Path:
-    """Return a folder that one process of the test run makes for all of them.
+    """Return a folder that one test process creates for all of them.
 
     Tests only read what is below it.
     """
@@ -120,7 +120,7 @@ def blob_folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 
 @pytest.fixture(scope="session")
 def tiny_model_folder(blob_folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder really trained on `blob_folders`, in a few seconds."""
+    """A model folder trained on `blob_folders` in a few seconds."""
     images, masks = blob_folders
     values = tiny_settings()
     values["data"] = {**values["data"], "images": str(images), "masks": str(masks)}  # type: ignore[dict-item]
@@ -144,7 +144,7 @@ def copy_model(folder: Path, target: Path) -> Path:
 
 
 def with_colours(folder: Path, colours: Sequence[str]) -> Path:
-    """Give the card of a model folder colours of its classes, or none; return `folder`."""
+    """Set or remove the class colours on the card of a model folder; return `folder`."""
     card = json.loads((folder / "model.json").read_text())
     model = card["config"]["model"]
     model.pop("class_colours", None)
@@ -164,7 +164,7 @@ def with_sampling(folder: Path, **own: object) -> Path:
 
 
 def _calibrate(model: Path, target: Path, data: Folders, *more: str) -> None:
-    """Copy a model, and let the command fit the copy to the model's own validation images."""
+    """Copy a model, and calibrate the copy on the model's own validation images."""
     words = ["--images", data[0], "--masks", data[1], "--model", copy_model(model, target)]
     words += ["--split", model / "training" / "split.json", *more]
     # The figures that are fitted, and with them the tests, are the same on every processor.
@@ -204,7 +204,7 @@ def segmenter(tiny_model_folder: Path) -> Segmenter:
 
 @contextmanager
 def little_memory(most: int = 32 * 2**20) -> Iterator[None]:
-    """Fail if more than `most` bytes are taken at once inside the block."""
+    """Fail if more than `most` bytes are allocated at once inside the block."""
     tracemalloc.start()
     try:
         yield

@@ -1,4 +1,4 @@
-"""A small ensemble: the folds of a cross-validation, really trained."""
+"""A small ensemble of trained folds."""
 
 from __future__ import annotations
 

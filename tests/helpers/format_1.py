@@ -1,4 +1,4 @@
-"""Files with the names of tensors that model format 1 had."""
+"""Files with the tensor names of model format 1."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _old(match: re.Match[str]) -> str:
 
 
 def rename_as_format_1(path: Path) -> int:
-    """Give the tensors of a file their names of format 1; return how many changed."""
+    """Rename the tensors of a file as in format 1; return the number of changes."""
     with safe_open(path, "pt") as stream:
         header = stream.metadata()
     tensors = load_file(path)

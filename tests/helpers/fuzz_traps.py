@@ -1,4 +1,4 @@
-"""Targets with known defects, by which `test_fuzz` sees that the harness finds such."""
+"""Targets with known defects, which the fuzzing harness must find."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Goes from image to image in a real window, again and again; a process of its own, for it may die.
+"""Change images repeatedly in a real window, in a process of its own, since it may crash.
 
 python -m tests.helpers.image_changes IMAGES MODEL CHANGES
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 
 def main(folder: Path, model: Path, changes: int) -> None:
-    """Open, stroke, look at samples, accept, and open the next; print how often."""
+    """Open, paint strokes, view samples and accept, image after image; print the count."""
     import napari
     from qtpy.QtCore import QEventLoop
     from qtpy.QtWidgets import QApplication

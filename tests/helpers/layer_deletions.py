@@ -1,4 +1,4 @@
-"""Delete layers by hand while samples are drawn, in a process of its own, since it may die.
+"""Delete layers by hand while samples are drawn, in a process of its own, since it may crash.
 
 python -m tests.helpers.layer_deletions MODEL ROUNDS
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 
 def main(model: Path, rounds: int) -> None:
-    """Draw boxes and run the model; press Delete on some of the layers at any moment."""
+    """Draw boxes and run the model; delete some of the layers at random moments."""
     faulthandler.enable()
     import napari
     from qtpy.QtCore import QPoint, Qt
@@ -85,7 +85,7 @@ def main(model: Path, rounds: int) -> None:
 
 
 def is_canvas(widget: Any) -> bool:
-    """Tell whether a Qt object is what napari draws on."""
+    """Return whether a Qt object is napari's canvas."""
     return hasattr(widget, "inherits") and bool(widget.inherits("QOpenGLWidget"))
 
 

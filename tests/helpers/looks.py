@@ -29,7 +29,7 @@ def two_looks() -> np.ndarray:
 def reviewed(
     layer: Image, viewer: Any, masks: np.ndarray, strokes: np.ndarray | None = None
 ) -> Reviewed:
-    """Put masks (bool, or uint8 labels of two classes) into what a run returns."""
+    """Return masks (bool, or uint8 labels of two classes) as the result of a run."""
     classes = ("cell",) if masks.dtype == bool else ("cell", "nucleus")
     foreground = masks != 0
     mean = foreground.mean(axis=0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The table of odd images: one picture in every guise, and what cannot be a picture.
+"""Table of unusual images: one picture in many formats, and files that are not pictures.
 
 The picture is a dark disc on a bright ground whose grey levels fill their range, so that every
 way of scaling them gives the same levels. It is `GREY`, or `COLOUR`, as uint8.
@@ -137,14 +137,14 @@ def _pillow(path: Path, mode: str = "", pixels: np.ndarray = COLOUR, **options: 
 
 
 def _palette(path: Path, **options: Any) -> None:
-    """Write `GREY` as indices into a palette that runs backwards."""
+    """Write `GREY` as indices into a reversed palette."""
     image = Image.fromarray(255 - GREY, mode="P")
     image.putpalette(np.repeat(np.arange(255, -1, -1, dtype=np.uint8), 3).tobytes())
     image.save(path, **options)
 
 
 def _turned(path: Path, orientation: int = 6, **options: Any) -> None:
-    """Write `COLOUR` lying on its side, with the word that it is to be turned."""
+    """Write `COLOUR` rotated, with the matching orientation tag."""
     stored = np.rot90(COLOUR, {6: 1, 8: -1, 3: 2}[orientation]).copy()
     exif = Image.Exif()
     exif[274] = orientation

@@ -1,4 +1,4 @@
-"""Reports read as a browser reads them, without one."""
+"""Parser of HTML reports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VOID = {"meta", "img", "link", "br", "input"}
 
 @dataclass
 class Element:
-    """A tag, what it holds, and the text in it and below."""
+    """An element with its attributes, children and text."""
 
     tag: str
     attributes: dict[str, str]
@@ -28,7 +28,7 @@ class Element:
     text: str = ""
 
     def all(self, tag: str, **attributes: str) -> list[Element]:
-        """Return all elements of a tag below, in order, that have these attributes."""
+        """Return all descendants with a tag and these attributes, in order."""
         found = []
         for child in self.children:
             fits = all(child.attributes.get(key) == value for key, value in attributes.items())
@@ -38,7 +38,7 @@ class Element:
         return found
 
     def one(self, tag: str, **attributes: str) -> Element:
-        """Return the only such element."""
+        """Return the only such descendant."""
         (found,) = self.all(tag, **attributes)
         return found
 
@@ -73,7 +73,7 @@ class _Reader(HTMLParser):
 
 
 class Page(Element):
-    """A report; reading it fails where elements do not end as they began.
+    """A parsed report; unbalanced elements raise an error.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ def read_table(folder: Path, name: str = "per_image.csv") -> list[dict[str, str]
 
 
 def check_that_it_loads_nothing(page: Page) -> None:
-    """Fail where the page would ask for other files, or run what came with a name."""
+    """Fail if the page refers to other files, or would run code from a name."""
     for element in page.every:
         assert element.tag not in ("link", "iframe", "object", "base", "form")
         for name, value in element.attributes.items():

@@ -81,7 +81,7 @@ def run(qtbot: Any, panel: SamplingPanel) -> str:
 
 
 def ending_of(qtbot: Any, panel: Any, start: Callable[[], object]) -> str:
-    """Start what a panel reports the end of; wait for the end and return it."""
+    """Start a run of a panel, wait for its end and return how it ended."""
     endings: list[str] = []
     panel.finished.connect(endings.append)
     start()
@@ -93,7 +93,7 @@ def ending_of(qtbot: Any, panel: Any, start: Callable[[], object]) -> str:
 
 @pytest.fixture
 def forget_notifications() -> None:
-    """Forget what other tests let napari show."""
+    """Clear notifications of other tests."""
     notification_manager.records.clear()
 
 
@@ -117,7 +117,7 @@ def assert_idle(panel: SamplingPanel) -> None:
 
 
 class GatedSegmenter:
-    """Stands in for a model whose every ODE step waits for the test to allow it.
+    """Replaces a model; each ODE step waits until the test allows it.
 
     Used only where a slow or failing run has to be met at an exact point.
     """
@@ -190,14 +190,14 @@ def run_to_first_step(
 
 
 def gate(panel: SamplingPanel, **options: Any) -> GatedSegmenter:
-    """Make the panel's job run on a gated stand-in."""
+    """Replace the model of the panel's job by a gated one."""
     segmenter = GatedSegmenter(**options)
     panel.job.load = segmenter.load
     return segmenter
 
 
 def met_by_tab(widgets: Sequence[QWidget]) -> list[QWidget]:
-    """Return which of `widgets` Tab meets on the way from the first to the last, in its order."""
+    """Return the `widgets` that Tab reaches between the first and the last, in that order."""
     here, met = widgets[0], [widgets[0]]
     for _ in range(500):
         here = here.nextInFocusChain()

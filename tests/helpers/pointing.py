@@ -81,7 +81,7 @@ class Pointer:
         self.qtbot.keyClick(self.canvas, key, modifier)
 
     def pixel(self, row: float, column: float) -> QPoint:
-        """Return where on the canvas a place in the plane on screen is, in pixels of the image."""
+        """Return the canvas position of a pixel of the plane on screen."""
         place = np.array(self.layer.world_to_data(self.viewer.dims.point[-self.layer.ndim :]))
         place[-2:] = row - 0.5, column - 0.5
         camera = self.viewer.scene.camera
@@ -118,19 +118,19 @@ class Pointer:
         self.drag(found[:2], found[2:])
 
     def answer_box(self, mask: NDArray[Any]) -> None:
-        """Draw a box around a mask with the key of the tool, and wait for the answer."""
+        """Draw a box around a mask by key and mouse, and wait for its samples."""
         self.key(Qt.Key.Key_B)
         self.box(mask)
         self.settle()
 
     def click_on(self, mask: NDArray[Any]) -> None:
-        """Click on the middle of a mask, and wait for the answer."""
+        """Click on the middle of a mask, and wait for its samples."""
         rows, columns = np.nonzero(mask)
         self.click(rows.mean(), columns.mean())
         self.settle()
 
     def settle(self) -> None:
-        """Wait until nothing runs, and nothing waits to run."""
+        """Wait until no run is active or pending."""
 
         def quiet() -> bool:
             timers = (self.section._settle, self.section._stroked, self.section._refresh)
@@ -145,7 +145,7 @@ class Pointer:
 
     @property
     def samples(self) -> SampleSet:
-        """Those under review."""
+        """Return the samples under review."""
         reviewed = self.panel._session.current
         assert reviewed is not None
         return reviewed.result.samples

@@ -1,4 +1,4 @@
-"""``latentfm-predict`` on small pictures, and what it must give."""
+"""``latentfm-predict`` on small pictures, and its expected results."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def names(folder: Path) -> set[str]:
 
 
 def check_result(out: Path, image: Path, model: Path, stem: str | None = None) -> None:
-    """Compare every file of a result with what Python gives for the same seed."""
+    """Compare all files of a result with the samples in Python for the same seed."""
     source = read_image(image)
     samples = Segmenter.load(model, "cpu", "fp32").sample(source, SETTINGS)
     summary = summarise(samples)

@@ -1,4 +1,4 @@
-"""Starts commands in processes of their own, as a user does, and loads the project's scripts."""
+"""Run commands in separate processes, and import the scripts of the project."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ PATIENCE = 240
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment of a process that finds this very package."""
+    """Return the environment of a process that imports this package."""
     paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **more}
 
 
 def torchrun(*words: object) -> subprocess.Popen[str]:
-    """Start two processes under torchrun, on a port that is free."""
+    """Start two processes under torchrun, on a free port."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     return subprocess.Popen(
         [*launcher, "--nproc-per-node=2", *map(str, words)],
@@ -35,7 +35,7 @@ def torchrun(*words: object) -> subprocess.Popen[str]:
 
 
 def load_script(name: str) -> ModuleType:
-    """Return a program of the folder ``scripts`` as a module."""
+    """Import a program of the folder ``scripts`` as a module."""
     path = ROOT / "scripts" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -46,7 +46,7 @@ def load_script(name: str) -> ModuleType:
 
 
 def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait until something has happened; fail if the process ends before."""
+    """Wait for a condition; fail if the process ends before."""
     deadline = time.monotonic() + PATIENCE
     while not happened():
         assert process.poll() is None, process.communicate()
@@ -55,7 +55,7 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> No
 
 
 def children(parent: int) -> list[int]:
-    """Return the processes that `parent` has started (Linux)."""
+    """Return the child processes of `parent` (Linux)."""
     listed = subprocess.run(
         ["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=False
     )
@@ -63,6 +63,6 @@ def children(parent: int) -> list[int]:
 
 
 def alive(pid: int) -> bool:
-    """Tell whether a process runs."""
+    """Return whether a process is running."""
     state = Path(f"/proc/{pid}/stat")
     return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"

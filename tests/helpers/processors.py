@@ -1,4 +1,4 @@
-"""Stand-ins for processors with and without bf16, so that a test covers both on any machine."""
+"""Simulated processors with and without bf16."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of two discs, and a promptable model that tells them apart."""
+"""Images of two discs, and a promptable model that distinguishes them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def disc_settings(images: Path, masks: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def promptable_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A promptable model, really trained on 40 images of two discs."""
+    """A promptable model, trained on 40 images of two discs."""
 
     def make(folder: Path) -> None:
         train(disc_settings(*write_discs(folder, 40, seed=0)), folder / "discs")

@@ -53,7 +53,7 @@ class SectionDesk:
         )
 
     def remove_section(self) -> None:
-        """Undock the section, and wait until Qt has deleted it."""
+        """Remove the dock of the section, and wait until Qt has deleted it."""
         self.viewer.window.remove_dock_widget(self.section)
         gone: list[bool] = []
         self.section.destroyed.connect(lambda: gone.append(True))
@@ -81,7 +81,7 @@ class Desk(SectionDesk):
 
     @property
     def names(self) -> list[str]:
-        """Of the layers that can be seen, from bottom to top."""
+        """Return the names of the visible layers, from bottom to top."""
         return [layer.name for layer in self.viewer.layers if layer.visible]
 
     @property

@@ -1,4 +1,4 @@
-"""Images in tiles, put together by the tests."""
+"""Images assembled from tiles."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def segmenter(calibrated_model_folder: Path) -> Segmenter:
 
 @pytest.fixture(scope="module")
 def picture() -> np.ndarray:
-    """Dark discs, about as large as those of the training, on a bright, noisy ground."""
+    """Return dark discs on a bright, noisy background, about as large as those of the training."""
     rng = np.random.default_rng(1)
     y, x = np.mgrid[:160, :192]
     inside = np.zeros(y.shape, bool)
@@ -34,7 +34,7 @@ def picture() -> np.ndarray:
 
 
 class Whole:
-    """A sink that puts the parts together, and refuses a pixel that comes twice."""
+    """A sink that assembles the parts, and refuses overlapping ones."""
 
     def __init__(self, shape: tuple[int, int], samples: int) -> None:
         self.mean = np.full(shape, np.nan, np.float32)

@@ -1,4 +1,4 @@
-"""Small trainings as a user starts them, in this process or in one of its own."""
+"""Small trainings, in the test process or in a separate one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ flow = {epochs = 2, batch_size = 4, validate_every = 1}
 
 
 class StopAfter:
-    """Asks for a stop after a number of questions."""
+    """Requests a stop after a number of calls."""
 
     def __init__(self, count: int) -> None:
         self.left = count
@@ -44,7 +44,7 @@ class StopAfter:
 
 
 def words(folders: Folders, out: Path, *more: object) -> list[str]:
-    """Return the arguments of a run of seconds; the settings lie beside the images."""
+    """Return the arguments of a run of a few seconds; the settings are beside the images."""
     config = folders[0].parent / "run.toml"
     config.write_text(TOML)
     start = ["--config", config, "--images", folders[0], "--masks", folders[1], "--out", out]
@@ -52,14 +52,14 @@ def words(folders: Folders, out: Path, *more: object) -> list[str]:
 
 
 def config_of(folders: Folders, out: Path, *changes: str) -> Config:
-    """Return the settings that `words` are read as, with changes."""
+    """Return the settings of the command line `words`, with changes."""
     config = load_config(Path(words(folders, out)[1]))
     places = [f"data.images={folders[0]}", f"data.masks={folders[1]}"]
     return with_overrides(config, [*places, *changes])
 
 
 def start(arguments: list[str], stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
-    """Start the command in a process of its own."""
+    """Start the command in a separate process."""
     return subprocess.Popen(
         [sys.executable, "-m", "latentfm_core.cli.train", *arguments],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""A real data set and a real small model of two classes."""
+"""A data set and a small model of two classes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def two_class_folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 def coloured_model_folder(
     two_class_folders: Folders, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A model of two classes with colours of its own, really trained."""
+    """A trained model of two classes with its own colours."""
 
     def make(folder: Path) -> None:
         _train_two_classes(two_class_folders, folder / "coloured")

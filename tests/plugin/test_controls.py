@@ -50,7 +50,7 @@ PANELS = [SamplingPanel, ReviewPanel, QueuePanel, LearningPanel]
 
 @pytest.fixture
 def opened(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Callable[[type], Any]:
-    """Return a function that opens a panel in a small window, with all that it may show."""
+    """Return a function that opens a panel in a small window, with all controls shown."""
 
     def open_one(kind: type) -> Any:
         viewer = make_napari_viewer(show=True)
@@ -78,7 +78,7 @@ def opened(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Callable[[type
 
 
 def controls(panel: QWidget) -> list[QWidget]:
-    """Return what a user can click, drag or type into; not the insides of one control."""
+    """Return the controls of a widget, without the child widgets of a control."""
     found: list[QWidget] = [w for kind in CONTROLS for w in panel.findChildren(kind)]
     bars = [w for w in found if isinstance(w, QScrollBar) or w.isHidden()]
     return [w for w in found if w not in bars and not _is_inside(w, panel)]
@@ -126,7 +126,7 @@ def test_every_control_has_a_tooltip_and_fits_1280_x_720(
 
 
 def cut_off(page: QScrollArea) -> list[QWidget]:
-    """Return controls that reach beyond the sides of a page that scrolls up and down."""
+    """Return controls that are wider than their vertically scrolling page."""
     inner, width = page.widget(), page.viewport().width()
     found = []
     for control in controls(inner):
@@ -163,8 +163,8 @@ def test_every_key_is_on_a_button_and_not_used_by_napari(opened: Callable[[type]
 def test_buttons_do_what_their_keys_do(opened: Callable[[type], Any]) -> None:
     panel = opened(ReviewPanel)
     section = panel.hypotheses
-    following = next(b for b in section.walk_buttons if "(H)" in b.text())
-    hide = next(b for b in section.walk_buttons if "(Q)" in b.text())
+    following = next(b for b in section.buttons.step if "(H)" in b.text())
+    hide = next(b for b in section.buttons.step if "(Q)" in b.text())
     following.click()
     assert section.chosen is section.hypotheses[0]
     hide.click()

@@ -74,7 +74,7 @@ def test_import_start_and_run_use_no_network(
 def test_the_demo_shows_the_bundled_model_at_work(
     demo: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
-    """The whole main job: window, sample image, bundled model, layers, screenshot."""
+    """The whole demo: window, sample image, bundled model, layers, screenshot."""
     picture, result = demo
     assert result.stdout.strip().endswith(str(picture))
     pixels = imread(picture)

@@ -1,4 +1,4 @@
-"""The comparison's harness: rows train within their budget and end in one table."""
+"""The accuracy benchmark: rows train within their budget and end in one table."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_table_takes_seeds_together_and_names_what_differs(runs: Path) -> None:
 
 
 def write_row(folder: Path, label: str, seed: int, dice: list[float]) -> None:
-    """Write a finished row with these figures."""
+    """Write a finished row with these metrics."""
     folder.mkdir(parents=True)
     settings = {"seed": seed, "dataset": "made up"}
     figures = {"dice": float(np.mean(dice)), "images": len(dice)}
@@ -294,7 +294,7 @@ def test_local_confidence_looks_where_a_lesion_may_be() -> None:
 
 
 class HalfSure:
-    """Gives every pixel of a lesion the probability 0.3."""
+    """Returns probability 0.3 for every pixel of a lesion."""
 
     nfe, deterministic, parameters = 1, True, 0
 

@@ -1,4 +1,4 @@
-"""The effort benchmark with a small model and images that it has not seen."""
+"""The effort benchmark with a small model and unseen images."""
 
 from __future__ import annotations
 

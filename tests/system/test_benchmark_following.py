@@ -1,4 +1,4 @@
-"""The benchmark that follows an object, on discs."""
+"""The benchmark of following an object, on discs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prompt benchmark from command to table, with a small model that was really trained."""
+"""The prompt benchmark from command to table, with a small trained model."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def test_the_ellipse_fills_its_box() -> None:
 
 
 class Eroding:
-    """Answers with the object without a band that is thinner after each click."""
+    """Returns the object eroded by a band that gets thinner with each click."""
 
     label, stochastic = "eroding", False
     uses: frozenset[PromptUse] = frozenset({"clicks"})

@@ -1,4 +1,4 @@
-"""The speed benchmark from command to table, on the smallest settings."""
+"""The speed benchmark from command to table, with the smallest settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks of several classes through train, predict, evaluate and the panel."""
+"""Masks of several classes in training, prediction, evaluation and the panel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The colours of a model with its own, from its settings to the window and to files."""
+"""Class colours from the settings of a model to the window and to files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few kills of the harness, and proof that it finds what it looks for.
+"""A short run of the crash harness, and known defects that it must find.
 
 ``python -m robustness.crash --kills 200`` is the long run; docs/reliability.md holds its figures.
 """

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or gone: the commands say so, and lose nothing."""
+"""Commands report full, read-only or missing disks, and lose nothing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def images(tmp_path: Path) -> Folders:
 def before_call(
     monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, number: int, act: Callable[[], Any]
 ) -> list[int]:
-    """Let something happen just before the call of this number; return the list of calls."""
+    """Run a function before the call with this number; return the list of calls."""
     genuine, calls = getattr(owner, name), []
 
     def call(*args: Any, **options: Any) -> Any:
@@ -126,7 +126,7 @@ def test_a_training_whose_folder_vanishes_makes_it_again_and_loses_nothing(
 
 
 def within_rights(*words: object) -> subprocess.CompletedProcess[str]:
-    """Run Python as a user that permissions apply to, unlike root."""
+    """Run Python as a user without root permissions."""
     drop = []
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         if shutil.which("setpriv") is None:
@@ -248,7 +248,7 @@ def test_a_prediction_whose_folder_vanishes_stops_and_does_not_make_it_again(
 def test_maps_that_vanish_under_way_are_never_taken_for_whole(
     tmp_path: Path, prediction: Words, monkeypatch: pytest.MonkeyPatch, refused: Printed
 ) -> None:
-    """Zarr would make the folder again, without the chunks that were written before."""
+    """Zarr would create the folder again, without the chunks written before."""
     out = tmp_path / "out"
     before_call(monkeypatch, MapStore, "put", 1, lambda: shutil.rmtree(out))
     assert "is gone" in refused(predict, prediction(out, "--tiled"))

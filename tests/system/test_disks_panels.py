@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or gone, in real panels: it is said, and the annotation stays."""
+"""Panels report full, read-only or missing disks, and keep the annotation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Open = Callable[..., tuple[Any, QueuePanel]]
 
 
 def listen_to(monkeypatch: pytest.MonkeyPatch, place: str) -> list[str]:
-    """Return what is shown as a notification by a module, instead of in the window."""
+    """Return a list that receives the notifications of a module."""
     said: list[str] = []
     monkeypatch.setattr(f"napari_latentfm.{place}", said.append)
     return said
@@ -118,7 +118,7 @@ def test_autosave_on_a_full_disk_is_said_once_and_tried_again_without_an_edit(
 
 
 def blocked(qtbot: Any, panel: QueuePanel, act: Callable[[], None]) -> None:
-    """Do what cannot be done, and wait until that is said."""
+    """Call a function that fails, and wait for its message."""
     endings: list[str] = []
     panel.settled.connect(endings.append)
     act()

@@ -1,4 +1,4 @@
-"""The documentation works: its Python runs, its commands know their options."""
+"""The Python code and the commands in the documentation work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few seconds of the fuzzing harness, and proof that it finds what it looks for.
+"""A short run of the fuzzing harness, and known defects that it must find.
 
 ``python -m robustness.fuzz --cases 100000`` is the long run; docs/reliability.md holds its figures.
 """
@@ -66,7 +66,7 @@ def test_cases_follow_from_the_seed_and_are_damaged(name: str) -> None:
 
 
 def test_undamaged_files_are_read(tmp_path: Path) -> None:
-    """Else every case would be refused for a reason of its own."""
+    """Otherwise the cases would fail for another reason than the damage."""
     for name, files in (("model", seeds.model()), ("checkpoint", seeds.checkpoint())):
         folder = tmp_path / name
         folder.mkdir()

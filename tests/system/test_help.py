@@ -1,4 +1,4 @@
-"""``--help`` and ``--version`` answer without the libraries that computing needs."""
+"""``--help`` and ``--version`` work without importing the numerical libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``make model NAME=...``: a released model again, or where to get its images."""
+"""``make model NAME=...`` trains a released model again, or says where to get its images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names in both forms of Unicode, byte order marks, other endings, and our own working files."""
+"""File names: Unicode forms, byte order marks, extensions, and files of the package itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output that cannot be written never ends the work of a command."""
+"""Failing output never ends the work of a command."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_ctrl_c_saves_although_the_reader_of_the_output_has_gone(
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_lost_connection_saves(images: Folders, tmp_path: Path, number: signal.Signals) -> None:
-    """The terminal is really gone: writing to it fails."""
+    """Writing to a closed terminal fails."""
     out = tmp_path / "model"
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

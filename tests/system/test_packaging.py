@@ -1,4 +1,4 @@
-"""An installation: commands, sample image, model, a core free of Qt."""
+"""The installation: commands, sample image, model, and a core without Qt."""
 
 from __future__ import annotations
 

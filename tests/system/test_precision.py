@@ -1,4 +1,4 @@
-"""The number format of a run: one default for command, panel and Python, recorded as used."""
+"""The precision of a run: one default for command, panel and Python, recorded as used."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def image(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def made_for(tiny_model_folder: Path, tmp_path: Path) -> Callable[[Precision], Path]:
-    """Return a function that makes a model whose card says how it is to be computed."""
+    """Return a function that makes a model with a given precision on its card."""
 
     def make(precision: Precision) -> Path:
         folder = copy_model(tiny_model_folder, tmp_path / f"made_for_{precision}")
@@ -112,7 +112,7 @@ def test_command_panel_and_python_take_auto(
     docked_panel: OpenPanel,
     qtbot: Any,
 ) -> None:
-    """Without an option all three compute in what the processor has, and to the same bits."""
+    """Without an option, all three use the precision of the processor, and give equal bits."""
     _all_three_agree(auto_precision, tiny_model_folder, image, tmp_path, docked_panel, qtbot)
 
 
@@ -171,7 +171,7 @@ def _all_three_agree(
 def test_a_result_records_how_the_model_was_loaded(
     precision: Precision, auto_precision: Precision, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    """Not what ``auto`` in the settings would mean on this processor."""
+    """The precision in use is recorded, not what ``auto`` would mean on this processor."""
     segmenter = Segmenter.load(tiny_model_folder, "cpu", precision)
     pixels = disc_image((48, 64), 12)
     for settings in (few(), few(precision), None):
@@ -193,7 +193,7 @@ def test_a_result_records_how_the_model_was_loaded(
 def test_another_precision_than_that_of_the_model_is_refused(
     form: str, segmenter: Segmenter, tmp_path: Path
 ) -> None:
-    """Computing in the model's own instead would be silent, and repeat nothing."""
+    """Falling back to the model's own precision would go unnoticed."""
     image = ImageInput(disc_image((48, 64), 12))
     with pytest.raises(ConfigError, match=r"require precision bf16.*loaded for fp32.*to auto"):
         if form == "one image":

@@ -1,4 +1,4 @@
-"""Nothing of a patient gets into the results."""
+"""Results contain no patient data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECRETS = ("Miller-Jane", "1961-04-01", "Ward-Seven", "Camera-4711")
 
 
 def _with_patient(folder: Path) -> list[Path]:
-    """Write pictures that carry a patient in every kind of metadata that Pillow writes."""
+    """Write pictures with patient data in every kind of metadata that Pillow writes."""
     name, born, ward, camera = SECRETS
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     exif = Image.Exif()

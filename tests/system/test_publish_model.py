@@ -1,4 +1,4 @@
-"""scripts/publish_model.py: only figures of these very weights reach a bundled model."""
+"""``scripts/publish_model.py`` accepts only metrics of the same weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SLURM script, with stand-ins for SLURM's own commands and a real torchrun."""
+"""The SLURM script, with simulated SLURM commands and a real torchrun."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard output and error that are closed, full or gone; names that a terminal would obey."""
+"""Standard output and error that are closed, full or missing; control characters in names."""
 
 from __future__ import annotations
 

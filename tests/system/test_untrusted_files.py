@@ -1,4 +1,4 @@
-"""Folders, lists, settings and models from strangers: nothing outside, nothing without bound."""
+"""Untrusted folders, lists, settings and models: access and size are bounded."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_split_file_holds_names_and_no_paths(dataset: Path, name: str) -> None
 
 
 def test_a_split_file_of_many_names_is_read_at_once(dataset: Path) -> None:
-    """Looking for each name in the whole list would take hours."""
+    """Searching the whole list for each name would take hours."""
     file = dataset / "split.json"
     names = [f"image_{index}" for index in range(100_000)]
     file.write_text(json.dumps({"train": names}))
@@ -179,7 +179,7 @@ def test_toml_of_any_shape_is_an_error_of_the_file(tmp_path: Path, content: str)
 
 @pytest.mark.parametrize("key", ["a" + ".a" * 5000, '"a"' + ".b" * 5000, "'a'" + ' . "b"' * 5000])
 def test_keys_of_thousands_of_parts_are_not_parsed(tmp_path: Path, key: str) -> None:
-    """The parser takes time by the square of their number: minutes for a file of 256 kB."""
+    """The time of the parser is quadratic in their number: minutes for a file of 256 kB."""
     file = tmp_path / "settings.toml"
     file.write_text(f"{key} = 1")
     with pytest.raises(ConfigError, match="nested too deeply"):
@@ -233,7 +233,7 @@ def edit(folder: Path, change: Callable[[dict], object]) -> None:  # type: ignor
 
 
 def declare(folder: Path) -> None:
-    """Make the card tell the truth about the weights file as it is now."""
+    """Update the hash of the weights file on the card."""
     path = folder / "model.safetensors"
     reported = {"sha256": file_sha256(path), "size_bytes": path.stat().st_size}
     edit(folder, lambda card: card["weights"].update(reported))

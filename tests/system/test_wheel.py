@@ -17,7 +17,7 @@ PACKAGES = ("latentfm_core", "napari_latentfm")
 
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return wheel and source archive; the wheel is built from what the archive holds."""
+    """Return wheel and source archive; the wheel is built from the archive."""
     out = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

@@ -48,7 +48,7 @@ class Inbox:
             if isinstance(command, Pause):
                 self._paused = command.paused
             elif isinstance(command, Undo):
-                # What was accepted before is forgotten, learned or not.
+                # Images accepted before are forgotten, whether learned or not.
                 self._waiting.clear()
                 self._waiting.append(command)
             elif isinstance(command, Accept):

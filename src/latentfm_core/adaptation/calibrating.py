@@ -44,8 +44,6 @@ class HeldOutCalibration:
 
         Parameters
         ----------
-        group
-            Kind of prompt.
         target
             ``(H, W)`` bool, what is marked.
         """

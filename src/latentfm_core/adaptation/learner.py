@@ -16,7 +16,7 @@ from latentfm_core.inference.device import autocast, to_device
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.batches import generator_for, seed_for
 from latentfm_core.training.ema import EMA
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.global_batch import GlobalBatch
 from latentfm_core.training.prompt_simulation import simulate_prompts
 from latentfm_core.training.prompted_batch import with_corrections
 from latentfm_core.training.stage import Batch

@@ -17,8 +17,6 @@ class Start(Settings):
     ----------
     model
         Name of a bundled model, or a model folder.
-    images, output
-        Folders of the work list.
     """
 
     kind: Literal["start"] = "start"

@@ -1,4 +1,4 @@
-"""The adapted model of a work list, and the record of how it came about, on disk."""
+"""The adapted model of a work list and its training record, on disk."""
 
 from __future__ import annotations
 

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from latentfm_core.adaptation.calibrating import HeldOutCalibration
 from latentfm_core.adaptation.comparison import HeldOutTest
-from latentfm_core.config import SamplingConfig
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.annotator import first_prompt, largest_object
-from latentfm_core.types import Bool, ImageInput
+from latentfm_core.types import Bool, ImageInput, PromptGroup
 
 
 def held_out_steps(
@@ -44,26 +43,24 @@ def held_out_steps(
     target = largest_object(labels, "instances" if many else "masks")
     none: list[float] = []
     box: list[float | None] = []
-    prompt = None if target is None else first_prompt(target, "box")
-    for one in (present, adapted):
-        samples = one.sample(image)
-        summary = one.summarise(samples)
-        none.append(dice(np.asarray(summary.mean_mask > 0), marked))
-        if one is adapted:
-            calibration.add("none", samples, summary, marked)
+
+    def score(model: Segmenter, group: PromptGroup, mask: Bool, prompt: Prompt | None) -> float:
+        samples = model.sample(image, prompt=prompt)
+        summary = model.summarise(samples)
+        if model is adapted:
+            calibration.add(group, samples, summary, mask)
+        return dice(np.asarray(summary.mean_mask > 0), mask)
+
+    for model in (present, adapted):
+        none.append(score(model, "none", marked, None))
         yield
         if target is None:
             box.append(None)
-            continue
-        samples = one.sample(image, prompt=prompt)
-        summary = one.summarise(samples)
-        box.append(dice(np.asarray(summary.mean_mask > 0), target))
-        if one is adapted:
-            calibration.add("box", samples, summary, target)
-        yield
+        else:
+            box.append(score(model, "box", target, first_prompt(target, "box")))
+            yield
     if target is not None:
-        samples = adapted.sample(image, prompt=first_prompt(target, "point"))
-        calibration.add("point", samples, adapted.summarise(samples), target)
+        score(adapted, "point", target, first_prompt(target, "point"))
         yield
     return HeldOutTest(
         image=image.name,
@@ -73,14 +70,3 @@ def held_out_steps(
         present_box=box[0],
         adapted_box=box[1],
     )
-
-
-def mean_mask(
-    segmenter: Segmenter,
-    image: ImageInput,
-    prompt: Prompt | None = None,
-    settings: SamplingConfig | None = None,
-) -> Bool:
-    """Return the mean mask ``(H, W)`` of a model's samples; None uses the settings of its card."""
-    samples = segmenter.sample(image, settings, prompt=prompt)
-    return np.asarray(segmenter.summarise(samples).mean_mask > 0)

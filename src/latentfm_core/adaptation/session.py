@@ -262,7 +262,7 @@ class AdaptationSession:
         return True
 
     def undo(self) -> None:
-        """Forget everything: the adapted model is the present one again."""
+        """Forget everything: the original model is in use again."""
         self._store.clear()
         self._features.clear()
         self.learner.reset()

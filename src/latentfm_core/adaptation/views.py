@@ -19,7 +19,7 @@ from latentfm_core.inference.device import autocast
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.augment import change_photograph
 from latentfm_core.training.batches import generator_for, seed_for
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.global_batch import GlobalBatch
 from latentfm_core.training.object_source import draw_crop
 from latentfm_core.types import Bool, ImageInput, check_labels
 

@@ -28,10 +28,7 @@ NICENESS = 10
 def carry_out(start: Start, source: TextIO, emit: Callable[[Event], None]) -> None:
     """Adapt until `source` ends.
 
-    Raises
-    ------
-    LatentFMError
-        As `latentfm_core.adaptation.background.run` does.
+    Raises `LatentFMError` as `latentfm_core.adaptation.background.run` does.
     """
     import torch
 

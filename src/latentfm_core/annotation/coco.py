@@ -13,13 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from latentfm_core.annotation.labelled import LabelledImage, check_plane
+from latentfm_core.annotation.labelled import LabelledImage, check_plane, check_read_back
 from latentfm_core.errors import OutputError
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.files.untrusted import parse_json
 from latentfm_core.measures.objects import objects_of
 from latentfm_core.measures.outlines import Piece, polygon
-from latentfm_core.names import shown
 from latentfm_core.output.paths import printable
 from latentfm_core.output.sidecar import now, package_version
 
@@ -138,11 +137,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
             same = parse_json(temporary.read_bytes()) == content
         except ValueError:
             same = False
-        if not same:
-            raise OutputError(
-                f"{shown(path)}: what was written differs when it is read back. Nothing was "
-                "exported; choose another folder."
-            )
+        check_read_back(path, same)
 
 
 def run_lengths(pieces: Sequence[Piece], shape: tuple[int, int]) -> list[int]:
@@ -150,8 +145,6 @@ def run_lengths(pieces: Sequence[Piece], shape: tuple[int, int]) -> list[int]:
 
     Parameters
     ----------
-    pieces
-        Of the object.
     shape
         Height and width of the image. Only the object's box is read: the time for thousands
         of small objects does not depend on the image.

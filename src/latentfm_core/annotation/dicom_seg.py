@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentfm_core.annotation.labelled import LabelledImage
+from latentfm_core.annotation.labelled import LabelledImage, check_read_back
 from latentfm_core.colours import rgb
 from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.files.atomic import atomic_path
@@ -86,11 +86,8 @@ def write_dicom_seg(path: Path, labelled: LabelledImage) -> None:
                 f"{shown(source)} lacks what a DICOM segmentation needs ({error}). Export as "
                 "TIFF (.tif), or repair the DICOM file."
             ) from error
-        if not np.array_equal(_read_back(library, temporary, image, len(wanted)), numbers):
-            raise OutputError(
-                f"{shown(path)}: what was written differs from the labels when it is read back. "
-                "Nothing was exported; choose another format."
-            )
+        read_back = _read_back(library, temporary, image, len(wanted))
+        check_read_back(path, np.array_equal(read_back, numbers))
 
 
 def highdicom() -> ModuleType:
@@ -110,7 +107,7 @@ def _source(path: Path) -> Any:
             image = pydicom.dcmread(stream, stop_before_pixels=True)
         frames = int(image.get("NumberOfFrames") or 1)
     except Exception as error:
-        # What damaged files make of it is not limited to InvalidDicomError.
+        # Damaged files raise other errors than InvalidDicomError, too.
         raise ImageError(f"{shown(path)} cannot be read as DICOM ({error}). {_ADVICE}") from error
     if not {"Rows", "Columns", "SOPInstanceUID"} <= set(image.dir()):
         raise ImageError(f"{shown(path)} is not a DICOM image. {_ADVICE}")
@@ -159,7 +156,7 @@ def _segmentation(
         software_versions=version,
         device_serial_number="none",
         content_description="Annotation",
-        # A segment without pixels keeps its frame, so that nobody asks whether it was looked for.
+        # A segment without pixels keeps its frame: it was looked for and not found.
         omit_empty_frames=False,
     )
     made.SpecificCharacterSet = "ISO_IR 192"

@@ -186,7 +186,7 @@ def _smoothed(piece: Bool, allowed: Bool, sigma: float) -> Bool:
     )
     blurred[~allowed] = -1
     size = int(np.count_nonzero(piece))
-    # The level whose inside has the area of the piece.
+    # The level that encloses the area of the piece.
     level = np.partition(blurred, -size, axis=None)[-size]
     return np.asarray(blurred >= level)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.annotation.fingerprint import compact, labels_digest
 from latentfm_core.annotation.formats import Space, Write, suffix_of, writer_for
+from latentfm_core.annotation.labelled import check_read_back
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.annotation.reading import (
     older_sidecar_path,
@@ -92,11 +93,8 @@ def export_annotation(
         text = stack.enter_context(atomic_path(beside))
         text.write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
         again = read_sidecar(text)
-        if again is None or again.model_dump_json() != complete.model_dump_json():
-            raise OutputError(
-                f"{shown(beside)}: what was written differs from the provenance when it is read "
-                "back. Nothing was exported; choose another name."
-            )
+        same = again is not None and again.model_dump_json() == complete.model_dump_json()
+        check_read_back(beside, same)
         _write_and_read_back(write, stack.enter_context(atomic_path(path)), path, values, space)
     _remove_older(path)
     return path, beside
@@ -127,15 +125,10 @@ def _write_and_read_back(
     try:
         read_back = read_labels_file(temporary, suffix_of(path), _OWN)
     except LatentFMError as error:
-        raise OutputError(
-            f"{shown(path)}: what was written cannot be read back ({error}). Nothing was "
-            "exported; choose another format or folder."
-        ) from error
-    if read_back.size != values.size or not np.array_equal(read_back.reshape(values.shape), values):
-        raise OutputError(
-            f"{shown(path)}: what was written differs from the labels when it is read back. "
-            "Nothing was exported; choose another format or folder."
-        )
+        check_read_back(path, False, str(error))
+    else:
+        same_size = read_back.size == values.size
+        check_read_back(path, same_size and np.array_equal(read_back.reshape(values.shape), values))
 
 
 def _refuse_foreign(beside: Path) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -23,19 +22,11 @@ from latentfm_core.colours import palette
 from latentfm_core.errors import OutputError
 from latentfm_core.files.optional import optional_package
 from latentfm_core.measures.objects import PixelSize
-from latentfm_core.output.images import LENGTHS
+from latentfm_core.output.images import LARGEST_RATIONAL, LENGTHS, MILLIMETERS, save_tiff
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-MILLIMETERS = {
-    "nanometer": 1e-6,
-    "micrometer": 1e-3,
-    "millimeter": 1.0,
-    "centimeter": 10.0,
-    "meter": 1000.0,
-    "inch": 25.4,
-}
 SECONDS = {
     "nanosecond": 1e-9,
     "microsecond": 1e-6,
@@ -59,9 +50,6 @@ SYMBOLS = {
 PALETTE = ".palette.png"
 """Ending of a PNG whose labels have colours."""
 SUFFIXES = (".tif", ".tiff", ".png", PALETTE, ".nii", ".nii.gz")
-_LARGEST = 2**32 - 1
-_BIGTIFF_BYTES = 2**31
-_ZLIB_LEVEL = 1
 
 
 @dataclass(frozen=True)
@@ -187,25 +175,7 @@ def write_tiff(path: Path, labels: NDArray[Any], space: Space) -> None:
     time = space.step("T")
     if time is not None and time[1] in SECONDS:
         metadata |= {"TimeIncrement": time[0], "TimeIncrementUnit": SYMBOLS[time[1]]}
-    tifffile.imwrite(
-        path,
-        labels,
-        ome=True,
-        bigtiff=labels.nbytes > _BIGTIFF_BYTES,
-        photometric="minisblack",
-        compression="zlib",
-        compressionargs={"level": _ZLIB_LEVEL},
-        software="napari-latentfm",
-        metadata=metadata,
-        **_resolution(space),
-    )
-
-
-def _resolution(space: Space) -> dict[str, Any]:
-    per_cm = _pixels_per(10, space)
-    if not per_cm or not all(1 / _LARGEST < density < _LARGEST for density in per_cm):
-        return {}
-    return {"resolution": per_cm, "resolutionunit": "CENTIMETER"}
+    save_tiff(path, labels, metadata, _pixels_per(10, space))
 
 
 def _pixels_per(millimeters: int, space: Space) -> tuple[float, ...]:
@@ -239,7 +209,7 @@ def write_palette_png(
 def _density(space: Space) -> dict[str, Any]:
     """Return the pixel size as Pillow's option; empty if it is not known."""
     per_metre = _pixels_per(1000, space)
-    if not per_metre or not all(1 <= density < _LARGEST for density in per_metre):
+    if not per_metre or not all(1 <= density < LARGEST_RATIONAL for density in per_metre):
         return {}
     # Pillow takes pixels per inch and stores pixels per metre.
     return {"dpi": tuple(density * 0.0254 for density in per_metre)}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from latentfm_core.colours import label_colour
 from latentfm_core.errors import OutputError
 from latentfm_core.measures.objects import PixelSize
+from latentfm_core.names import shown
 from latentfm_core.types import check_labels
 
 
@@ -98,4 +99,13 @@ def check_plane(labelled: LabelledImage, kind: str) -> None:
         raise OutputError(
             f"{labelled.image}: {kind} holds single planes, and the annotation has "
             f"{labelled.labels.ndim} axes. Export it as TIFF (.tif) or NIfTI (.nii.gz)."
+        )
+
+
+def check_read_back(path: Path, same: bool, reason: str = "it differs") -> None:
+    """Raise `OutputError` unless a new file was read back as it was written."""
+    if not same:
+        raise OutputError(
+            f"{shown(path)}: the new file does not read back as it was written ({reason}). Nothing "
+            "was exported; choose another name, folder or format."
         )

@@ -76,7 +76,7 @@ def read_annotation(
     if math.prod(sidecar.shape) == labels.size:
         labels = labels.reshape(sidecar.shape)
     if labels_digest(labels) != sidecar.labels_digest:
-        logger.warning("%s was changed since its provenance was written", path)
+        logger.warning("%s has changed since its provenance was written", path)
         return labels, None
     return labels, sidecar
 
@@ -167,7 +167,7 @@ def read_tiff(
             )
         if series.dtype is None or series.dtype.kind not in "bui" or "S" in series.axes:
             raise ImageError(
-                f"{shown(name)}: a picture, not labels. Choose a file of integer labels."
+                f"{shown(name)}: an image, not labels. Choose a file of integer labels."
             )
         keyframe: Any = series.keyframe
         end = tiff.filehandle.size

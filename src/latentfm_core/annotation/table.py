@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from latentfm_core.annotation.labelled import LabelledImage
-from latentfm_core.errors import OutputError
+from latentfm_core.annotation.labelled import LabelledImage, check_read_back
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.measures.objects import measure_objects
-from latentfm_core.names import shown
 from latentfm_core.output.paths import printable
 
 COLUMNS = (
@@ -79,15 +77,10 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *lines])
     with atomic_path(path) as temporary:
-        # With a mark, without which spreadsheets take the µ for something else.
+        # With a byte order mark: without it, spreadsheets misread the µ.
         temporary.write_text(stream.getvalue(), encoding="utf-8-sig", newline="")
         with temporary.open(encoding="utf-8-sig", newline="") as again:
-            same = list(csv.reader(again)) == [list(COLUMNS), *lines]
-        if not same:
-            raise OutputError(
-                f"{shown(path)}: what was written differs when it is read back. Nothing was "
-                "exported; choose another folder."
-            )
+            check_read_back(path, list(csv.reader(again)) == [list(COLUMNS), *lines])
 
 
 def _safe(text: str) -> str:

@@ -39,17 +39,33 @@ def _check_data_arguments(args: argparse.Namespace) -> None:
         raise ConfigError(f"--part {ALL} needs --images and --masks, without --split.")
 
 
-def choose_pairs(args: argparse.Namespace, default: str = "test") -> list[Pair]:
-    """Return the pairs to evaluate, sorted by name; ``args.part`` is set to their part.
+@dataclass(frozen=True)
+class ChosenPairs:
+    """The pairs to compare.
+
+    Attributes
+    ----------
+    pairs
+        Sorted by name.
+    part
+        Their part; None if they are not those of a part.
+    fold_of
+        The fold of each image, if they are the folds of an ensemble.
+    trained_on
+        How many of them the model was trained on.
+    """
+
+    pairs: list[Pair]
+    part: str | None
+    fold_of: dict[str, int] | None
+    trained_on: int
+
+
+def choose_pairs(args: argparse.Namespace, default: str = "test") -> ChosenPairs:
+    """Return the pairs to compare.
 
     Without ``--split``, the model's own training split is used if it is in the model folder and
-    matches the images. ``args.trained_on`` is set to the number of pairs that the model was
-    trained on; a warning names them.
-
-    Parameters
-    ----------
-    default
-        The part to use without ``--part``.
+    matches the images. A warning names pairs that the model was trained on.
 
     Raises
     ------
@@ -60,13 +76,15 @@ def choose_pairs(args: argparse.Namespace, default: str = "test") -> list[Pair]:
     """
     _check_data_arguments(args)
     own = model_split(args)
-    pairs = _chosen(args, own, default)
-    held_out = own is not None and own.fold_of(args, pairs) is not None
-    args.trained_on = 0 if held_out else warn_of_trained(pairs, own)
-    return pairs
+    pairs, part = _chosen(args, own, default)
+    fold_of = None if own is None or args.split is not None else own.fold_of(pairs, part)
+    trained_on = warn_of_trained(pairs, own) if fold_of is None else 0
+    return ChosenPairs(pairs, part, fold_of, trained_on)
 
 
-def _chosen(args: argparse.Namespace, own: ModelSplit | None, default: str) -> list[Pair]:
+def _chosen(
+    args: argparse.Namespace, own: ModelSplit | None, default: str
+) -> tuple[list[Pair], str | None]:
     limits = reading_from(args)
     if args.split is None and args.data is None:
         if own is None and args.part not in (None, ALL):
@@ -74,21 +92,19 @@ def _chosen(args: argparse.Namespace, own: ModelSplit | None, default: str) -> l
                 "--part needs a split file, and the model folder has none; add --split FILE "
                 "or remove --part."
             )
-        return pairs_of_model(
-            args, find_pairs(args.images, args.masks, limits=limits), own, default
-        )
+        found = find_pairs(args.images, args.masks, limits=limits)
+        return pairs_of_model(args, found, own, args.part, default)
     if args.split is None:
         layout, part = read_layout(args.data, limits), args.part or default
         if own is not None and part not in layout.parts:
             # Training made its parts from the folder's part train.
-            args.part = part
-            return pairs_of_model(args, layout.pairs("train", limits=limits), own, default)
-        args.part = part
-        return layout.pairs(part, limits=limits)
-    args.part = args.part or default
-    names: tuple[str, ...] = getattr(read_split(args.split), args.part)
+            found = layout.pairs("train", limits=limits)
+            return pairs_of_model(args, found, own, part, default)
+        return layout.pairs(part, limits=limits), part
+    part = args.part or default
+    names: tuple[str, ...] = getattr(read_split(args.split), part)
     if not names:
-        raise DatasetError(f"The part {args.part} of {args.split} is empty; choose another --part.")
+        raise DatasetError(f"The part {part} of {args.split} is empty; choose another --part.")
     if args.data is None:
         found = find_pairs(args.images, args.masks, limits=limits)
     else:
@@ -101,7 +117,7 @@ def _chosen(args: argparse.Namespace, own: ModelSplit | None, default: str) -> l
             f"{args.images or args.data}: {name_some(missing)}. Names are file names without "
             "extension: fix the file, or choose the folder that it was made for."
         )
-    return [pairs[name] for name in names]
+    return [pairs[name] for name in names], part
 
 
 @dataclass(frozen=True)
@@ -114,8 +130,8 @@ class OpenCases:
     draw: Draw | None
 
 
-def open_cases(args: argparse.Namespace, pairs: Sequence[Pair], segmenter: Segmenter) -> OpenCases:
-    """Return the cases of `pairs`, as `choose_pairs` returns them.
+def open_cases(args: argparse.Namespace, chosen: ChosenPairs, segmenter: Segmenter) -> OpenCases:
+    """Return the cases of the chosen pairs.
 
     Every pair is read once in advance, so that a bad one stops the command before any work, or
     is left out from the start with ``--skip-bad``.
@@ -133,7 +149,7 @@ def open_cases(args: argparse.Namespace, pairs: Sequence[Pair], segmenter: Segme
     if args.data is not None:
         read_layout(args.data, limits).check_classes(classes)
     read = partial(read_case, mask_threshold=args.mask_threshold, classes=classes, limits=limits)
-    bad = BadFiles(len(pairs))
+    bad = BadFiles(len(chosen.pairs))
     good: list[Pair] = []
     every = _read_all(good, read, bad if args.skip_bad else None)
     cases, draw = with_prompts(args, every, segmenter)
@@ -149,9 +165,9 @@ def open_cases(args: argparse.Namespace, pairs: Sequence[Pair], segmenter: Segme
         good.append(pair)
         survey.add(pair, case, stored)
 
-    check_all(pairs, look, args.quiet)
+    check_all(chosen.pairs, look, args.quiet)
     bad.check_any_left()
-    return OpenCases(cases, survey, bad, out_of_fold(args, pairs, draw))
+    return OpenCases(cases, survey, bad, out_of_fold(chosen.fold_of, draw))
 
 
 def read_case(

@@ -19,8 +19,6 @@ def add_data_arguments(parser: argparse.ArgumentParser, layout: str, split: str 
     ----------
     layout
         Further meaning of ``--data`` for the command.
-    split
-        Note on ``--split`` for its help text.
     """
     data = parser.add_argument_group("data", "Either --images and --masks, or --data.")
     data.add_argument("--images", type=Path, metavar=FOLDER, help="image folder")

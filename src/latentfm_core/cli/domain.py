@@ -1,4 +1,4 @@
-"""The out-of-domain score of a model: which images it is fitted on, and how it is kept."""
+"""Fit the out-of-domain score of a model, and store it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from latentfm_core.cli.cases import ChosenPairs
 from latentfm_core.cli.common import progress_bar, say
 from latentfm_core.cli.data_options import reading_from
 from latentfm_core.cli.model_split import model_split
@@ -90,7 +91,7 @@ def _parts(pairs: dict[str, Pair], split: Split) -> tuple[list[Pair], list[Pair]
 
 
 def fit(args: argparse.Namespace, segmenter: Segmenter, parts: Parts) -> TrainingDomain | None:
-    """Return the domain of a model, or None if there are too few images, which is said.
+    """Return the domain of a model, or None, with a message, if there are too few images.
 
     Raises
     ------
@@ -128,9 +129,9 @@ def check_domain_arguments(args: argparse.Namespace) -> None:
 
 
 def fit_each(
-    args: argparse.Namespace, segmenter: Segmenter, pairs: Sequence[Pair]
+    args: argparse.Namespace, segmenter: Segmenter, held_out: ChosenPairs
 ) -> dict[str, TrainingDomain]:
-    """Return the domains of a model by the subfolder to write them to, `pairs` held out.
+    """Return the domains of a model by the subfolder to write them to.
 
     A single model has one, with an empty name. In an ensemble each member has its own, of a
     cross-validation from its own training and validation images. Empty if there are too few
@@ -142,17 +143,16 @@ def fit_each(
         If an image cannot be used.
     """
     members = segmenter.card.members
-    own = model_split(args)
-    fold_of = None if own is None else own.fold_of(args, pairs)
+    pairs, fold_of = held_out.pairs, held_out.fold_of
     if not members:
-        parts = [[training_part(args)]], [list(pairs)]
+        parts = [[training_part(args)]], [pairs]
     elif fold_of is not None:
         count = len(members)
         folds = [[p for p in pairs if fold_of[p.name] == fold] for fold in range(count)]
         rest = [[[p for p in pairs if fold_of[p.name] != fold]] for fold in range(count)]
         parts = rest, folds
     else:
-        parts = [[training_part(args)]] * len(members), [list(pairs)] * len(members)
+        parts = [[training_part(args)]] * len(members), [pairs] * len(members)
     return fit_members(args, segmenter, list(zip(*parts, strict=True)))
 
 
@@ -186,7 +186,7 @@ def write_domains(
 
 
 def description(domain: TrainingDomain) -> str:
-    """Return what is said of a domain that was fitted."""
+    """Return one line about a fitted domain."""
     return (
         f"out-of-domain score from {domain.n_train} training images; {PASSING:.0%} of "
         f"{domain.n_val} validation images and their changed copies are below its limit"

@@ -45,6 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_zoo_arguments(parser)
     add_sampling_arguments(parser, leave_out=("batch_size", "refine", "device", "precision"))
+    # The CPU is the reference for the test tensors on every other device.
+    parser.set_defaults(device="cpu", precision="fp32")
     add_reading_arguments(parser)
     return parser
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from latentfm_core.output.paths import printable
 from latentfm_core.output.result import read_sidecar
-from latentfm_core.uncertainty.unlike import unlike_advice
+from latentfm_core.uncertainty.domain_advice import unlike_advice
 
 MOST = 5
 """Most images to name."""

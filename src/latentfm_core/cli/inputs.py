@@ -13,7 +13,7 @@ from latentfm_core.cli.common import progress_bar
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.datasets.folds import FILE as FOLDS
 from latentfm_core.errors import DatasetError, ImageError, OutputError
-from latentfm_core.images.read import list_images, say_subfolders
+from latentfm_core.images.read import list_images, log_subfolders
 from latentfm_core.model_io.card import ENSEMBLE
 from latentfm_core.names import is_there, shown
 from latentfm_core.output.paths import name_problem
@@ -45,7 +45,7 @@ def find_images(sources: Sequence[Path], limits: ReadingConfig = READING) -> lis
                     "%s is the same file as %s and is processed once", shown(path), shown(first)
                 )
         if source.is_dir():
-            say_subfolders(source)
+            log_subfolders(source)
     return list(found.values())
 
 
@@ -79,13 +79,7 @@ def refuse_models(out: Path) -> None:
 
 @dataclass
 class BadFiles:
-    """Inputs that were skipped as unusable with ``--skip-bad``.
-
-    Attributes
-    ----------
-    reasons
-        The problem, by name of the input.
-    """
+    """Inputs that were skipped as unusable with ``--skip-bad``."""
 
     total: int
     reasons: dict[str, str] = field(default_factory=dict)

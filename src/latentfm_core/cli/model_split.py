@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +32,6 @@ class ModelSplit:
     ----------
     file
         ``training/split.json`` of the model folder.
-    split
-        Its content.
     trained_on
         Names of the images that the model was trained on, in any of the run's parts.
     folds
@@ -46,9 +44,9 @@ class ModelSplit:
     trained_on: frozenset[str]
     folds: Folds | None = None
 
-    def fold_of(self, args: argparse.Namespace, pairs: Sequence[Pair]) -> dict[str, int] | None:
+    def fold_of(self, pairs: Sequence[Pair], part: str | None) -> dict[str, int] | None:
         """Return the fold of each image if `pairs` are the folds of an ensemble, else None."""
-        if self.folds is None or args.part != "val" or args.split is not None:
+        if self.folds is None or part != "val":
             return None
         known = self.folds.fold_of()
         # The folder of a challenge has a validation part of its own.
@@ -87,13 +85,11 @@ def _split_of_folds(file: Path) -> ModelSplit:
     return ModelSplit(file, Split(names, names, folds.test), frozenset(names), folds)
 
 
-def out_of_fold(args: argparse.Namespace, pairs: Sequence[Pair], draw: Draw | None) -> Draw | None:
+def out_of_fold(fold_of: Mapping[str, int] | None, draw: Draw | None) -> Draw | None:
     """Return the sampling function for the chosen images, `draw` unless they are folds.
 
     Each image of a fold is sampled by the one member that was not trained on it.
     """
-    own = model_split(args)
-    fold_of = None if own is None else own.fold_of(args, pairs)
     if fold_of is None:
         return draw
     logger.info("Each image is segmented by the one model that was not trained on it.")
@@ -101,33 +97,37 @@ def out_of_fold(args: argparse.Namespace, pairs: Sequence[Pair], draw: Draw | No
 
 
 def pairs_of_model(
-    args: argparse.Namespace, pairs: Sequence[Pair], model: ModelSplit | None, default: str
-) -> list[Pair]:
-    """Return the pairs of ``args.part`` in the model's own split, and log the choice.
-
-    Without ``--part``, all pairs are used if an image of the default part is missing, because the
-    images are then not those of the split. ``args.part`` is set to the part that was used.
+    args: argparse.Namespace,
+    pairs: Sequence[Pair],
+    model: ModelSplit | None,
+    asked: str | None,
+    default: str,
+) -> tuple[list[Pair], str | None]:
+    """Return the pairs of a part in the model's own split, and the part; log the choice.
 
     Parameters
     ----------
+    asked
+        The part, or `ALL`.
     default
-        The part to use without ``--part``.
+        The part if `asked` is None. If an image of it is missing, all pairs are used, because the
+        images are then not those of the split, and the part is None.
 
     Raises
     ------
     DatasetError
-        If images of ``--part`` are missing.
+        If images of the part `asked` for are missing.
     """
-    if args.part == ALL or model is None:
-        return list(pairs)
-    part = args.part or default
+    if asked == ALL or model is None:
+        return list(pairs), asked
+    part = asked or default
     wanted: tuple[str, ...] = getattr(model.split, part)
     chosen_pairs = [pair for pair in pairs if pair.name in set(wanted)]
-    if args.part is None and (not wanted or len(chosen_pairs) < len(wanted)):
+    if asked is None and (not wanted or len(chosen_pairs) < len(wanted)):
         logger.info(
             "Using all %d images: they are not those of the split %s.", len(pairs), model.file
         )
-        return list(pairs)
+        return list(pairs), None
     if not wanted:
         raise DatasetError(f"The part {part} of {model.file} is empty; choose another --part.")
     missing = set(wanted) - {pair.name for pair in chosen_pairs}
@@ -138,13 +138,12 @@ def pairs_of_model(
             f"{model.file}: {name_some(missing)}. Choose the training folder, or another split "
             f"with --split FILE{everything}."
         )
-    args.part = part
     everything = f"; --part {ALL} selects all" if args.data is None else ""
     logger.info(
         "Using the %d images of part %s of %s, out of %d%s.",
         len(chosen_pairs), part, model.file, len(pairs), everything,
     )  # fmt: skip
-    return chosen_pairs
+    return chosen_pairs, part
 
 
 def warn_of_trained(pairs: Sequence[Pair], model: ModelSplit | None) -> int:

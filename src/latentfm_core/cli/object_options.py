@@ -1,4 +1,4 @@
-"""Options that say which objects of an image are meant, declared once."""
+"""Command-line options that select objects of an image."""
 
 from __future__ import annotations
 

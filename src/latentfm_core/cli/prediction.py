@@ -53,13 +53,7 @@ JobT = TypeVar("JobT", bound=Job)
 
 @dataclass(frozen=True)
 class Mode(ABC, Generic[JobT]):
-    """A way to predict: images and objects in them, stacks, or tiled images.
-
-    Attributes
-    ----------
-    unit
-        Name of the counted items: images or objects.
-    """
+    """A way to predict: images and objects in them, stacks, or tiled images."""
 
     segmenter: Segmenter
     settings: SamplingConfig

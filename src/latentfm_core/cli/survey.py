@@ -10,17 +10,17 @@ from latentfm_core.datasets.facts import MaskFacts, copies, mask_facts
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.plausibility import (
     copy_findings,
+    log_findings,
     mask_findings,
-    say_findings,
     size_findings,
     stored_findings,
 )
 from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.datasets.summary import (
     duration,
+    log_summary,
     mask_rows,
     megabytes,
-    say_summary,
     size_text,
     stored_rows,
 )
@@ -53,7 +53,7 @@ class Survey:
             self.masks.append(mask_facts(pair.name, mask, len(self.classes)))
         self.first = self.first or case
 
-    def say(
+    def log(
         self,
         segmenter: Segmenter,
         settings: SamplingConfig,
@@ -69,8 +69,6 @@ class Survey:
         ----------
         part
             The part of the data, or "".
-        threshold
-            The user's mask threshold, if any.
         draws
             Number of times each image is sampled.
         stops
@@ -92,7 +90,7 @@ class Survey:
         ]
         stopped = any(finding.stops for finding in findings)
         raters = max((len(pair.masks) for pair in self.pairs), default=1)
-        say_summary(
+        log_summary(
             {
                 "device": segmenter.device_label,
                 "images": f"{len(self.pairs)}{f' of the part {part}' if part else ''}",
@@ -105,7 +103,7 @@ class Survey:
                 "expected": "" if stopped else self._expected(segmenter, settings, draws),
             }
         )
-        say_findings(findings)
+        log_findings(findings)
 
     def _expected(self, segmenter: Segmenter, settings: SamplingConfig, draws: int) -> str:
         rows, columns = max(self.sizes, key=lambda size: size[0] * size[1], default=(0, 0))

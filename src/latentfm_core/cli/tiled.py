@@ -90,10 +90,7 @@ class TiledMode(Mode[LargeJob]):
 def find_large_images(sources: Sequence[Path], limits: ReadingConfig) -> list[Path]:
     """Return the images that `sources` (files, Zarr folders and folders of images) name.
 
-    Raises
-    ------
-    ImageError, DatasetError
-        As for `latentfm_core.cli.inputs.find_images`.
+    Raises `ImageError` or `DatasetError` as `latentfm_core.cli.inputs.find_images` does.
     """
     zarrs = [source for source in sources if is_zarr(source)]
     others = [source for source in sources if not is_zarr(source)]

@@ -56,7 +56,7 @@ def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
         help="named settings (default: default); paper: as in the paper; with --init, "
         "finetune trains on a few images and distill adds a network for one or two ODE steps",
     )
-    parser.add_argument("--out", type=Path, metavar=FOLDER, help="model folder to make")
+    parser.add_argument("--out", type=Path, metavar=FOLDER, help="model folder to write")
     parser.add_argument(
         "--minutes",
         type=float,
@@ -74,7 +74,7 @@ def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
     ending.add_argument(
         "--dump-config",
         action="store_true",
-        help="print all settings as TOML, to keep and change for --config, and stop",
+        help="print all settings as TOML, as a template for --config, and stop",
     )
     parser.add_argument(
         "--card",

@@ -1,4 +1,4 @@
-"""At its first path; new code imports `latentfm_core.datasets.pairs`."""
+"""Import path of the first version; new code uses `latentfm_core.datasets.pairs`."""
 
 from latentfm_core.datasets.pairs import Pair, find_pairs
 

@@ -1,4 +1,4 @@
-"""At its first path; new code imports `latentfm_core.datasets.splits`."""
+"""Import path of the first version; new code uses `latentfm_core.datasets.splits`."""
 
 from latentfm_core.datasets.splits import Split, make_split, read_groups, read_split, write_split
 

@@ -67,10 +67,7 @@ class _File(Settings):
 def training_split(names: Iterable[str], config: DataConfig) -> Split:
     """Return the split of a training run: that of ``config.fold`` if set, else `make_split`.
 
-    Raises
-    ------
-    DatasetError
-        As `make_split` and `make_folds` do.
+    Raises `DatasetError` as `make_split` and `make_folds` do.
     """
     if config.fold is None:
         return make_split(names, config)
@@ -84,10 +81,7 @@ def make_folds(names: Iterable[str], config: DataConfig) -> Folds:
     random order (``config.split_seed``), large groups first; each goes to the smallest fold so
     far. The result does not depend on the order of `names`.
 
-    Raises
-    ------
-    DatasetError
-        As `make_split` does; also if there are fewer groups or images than folds.
+    Raises `DatasetError` as `make_split` does; also if there are fewer groups or images than folds.
     """
     count = config.folds or 2
     split = make_split(names, config)

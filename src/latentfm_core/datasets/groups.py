@@ -12,14 +12,12 @@ from latentfm_core.datasets.pairs import name_some
 from latentfm_core.errors import DatasetError
 from latentfm_core.files.untrusted import decoded_text, read_bounded
 from latentfm_core.names import comparable, shown
+from latentfm_core.once import first_time
 
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 16_000_000
 """Maximum size of a split or group file: over 100,000 long names."""
-
-_SAID: set[tuple[Path, str]] = set()
-"""Group files and columns for which `_warn_of_similar` has logged a warning."""
 
 
 def read_groups(
@@ -63,11 +61,10 @@ def _warn_of_similar(path: Path, column: str, groups: Collection[str]) -> None:
     for group in sorted(groups):
         alike.setdefault("".join(group.casefold().split()), []).append(group)
     similar = [" / ".join(map(repr, each)) for each in alike.values() if len(each) > 1]
-    if similar and (path, column) not in _SAID:
-        _SAID.add((path, column))
+    if similar and first_time("similar groups", path, column):
         logger.warning(
             "warning: the group file %s has groups that differ only in case or in spaces and count "
-            "as different ones: %s. If they are the same %s, write them alike.",
+            "as different ones: %s. If they are the same %s, write them the same way.",
             shown(path),
             name_some(similar),
             column,

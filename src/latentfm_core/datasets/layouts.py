@@ -177,7 +177,7 @@ def training_pairs(data: DataConfig) -> list[Pair]:
         return layout.pairs("train", data.skip_unmasked, data.reading)
     if data.images is None or data.masks is None:
         raise ConfigError(
-            "No training data named. Give --images and --masks, or --data, or data.images and "
+            "No training data given. Use --images and --masks, or --data, or data.images and "
             "data.masks in the configuration."
         )
     return find_pairs(data.images, data.masks, data.skip_unmasked, data.reading)

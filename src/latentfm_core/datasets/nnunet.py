@@ -112,7 +112,7 @@ def _check_channels(path: Path, channels: object) -> None:
 def _classes(path: Path, labels: Mapping[str, Any]) -> tuple[str, ...]:
     if "ignore" in labels:
         raise DatasetError(
-            f"{shown(path)} has a label ignore, which is not supported: draw these regions, or "
+            f"{shown(path)} has the label 'ignore', which is not supported: draw these regions, or "
             "remove the images."
         )
     if not all(type(value) is int for value in labels.values()):
@@ -144,26 +144,7 @@ def find_cases(
     DatasetError
         If a name is malformed, channels are missing, or an image or label is unmatched.
     """
-    cases: dict[str, dict[int, Path]] = {}
-    foreign, twice = [], []
-    for path in _of_ending(images, ending, limits):
-        match = _CHANNEL_FILE.fullmatch(comparable(path.stem))
-        if match is None:
-            foreign.append(path.name)
-            continue
-        other = cases.setdefault(match["case"], {}).setdefault(int(match["channel"]), path)
-        if other is not path:
-            twice.append(f"{other.name} / {path.name}")
-    if twice:
-        raise DatasetError(
-            f"{shown(images)}: {len(twice)} images share a name: {name_some(twice)}. Keep one file "
-            "of each name."
-        )
-    if foreign:
-        raise DatasetError(
-            f"{shown(images)}: {len(foreign)} files lack the channel number: "
-            f"{name_some(foreign)}. Rename them to NAME_0000{ending}."
-        )
+    cases = _channel_files(images, ending, limits)
     odd = [case for case, numbers in cases.items() if sorted(numbers) not in ([0], [0, 1, 2])]
     if odd:
         raise DatasetError(
@@ -184,6 +165,31 @@ def find_cases(
         else pair
         for pair in pairs
     ]
+
+
+def _channel_files(folder: Path, ending: str, limits: ReadingConfig) -> dict[str, dict[int, Path]]:
+    """Return the files of each case by the number of their channel."""
+    cases: dict[str, dict[int, Path]] = {}
+    foreign, twice = [], []
+    for path in _of_ending(folder, ending, limits):
+        match = _CHANNEL_FILE.fullmatch(comparable(path.stem))
+        if match is None:
+            foreign.append(path.name)
+            continue
+        other = cases.setdefault(match["case"], {}).setdefault(int(match["channel"]), path)
+        if other is not path:
+            twice.append(f"{other.name} / {path.name}")
+    if twice:
+        raise DatasetError(
+            f"{shown(folder)}: {len(twice)} images share a name: {name_some(twice)}. Keep one file "
+            "of each name."
+        )
+    if foreign:
+        raise DatasetError(
+            f"{shown(folder)}: {len(foreign)} files lack the channel number: "
+            f"{name_some(foreign)}. Rename them to NAME_0000{ending}."
+        )
+    return cases
 
 
 def _of_ending(folder: Path, ending: str, limits: ReadingConfig) -> list[Path]:

@@ -180,10 +180,7 @@ def load_sets(
 ) -> ObjectSet:
     """Decode one part of all sets, in threads.
 
-    Raises
-    ------
-    DatasetError
-        As `latentfm_core.datasets.in_memory.load_canvases` does.
+    Raises `DatasetError` as `latentfm_core.datasets.in_memory.load_canvases` does.
     """
     jobs = [(one.settings, one.pairs[name]) for one in sets for name in getattr(one.split, part)]
     counts = {one.settings.name: len(getattr(one.split, part)) for one in sets}

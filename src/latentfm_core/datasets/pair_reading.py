@@ -33,9 +33,9 @@ class ReadPair:
     stored: StoredPair
 
 
-def read_pair(
+def read_binary(
     pair: Pair, mask_threshold: float | None = None, limits: ReadingConfig = READING
-) -> tuple[ImageInput, Bool]:
+) -> ReadPair:
     """Read an image and its binary masks ``(M, H, W)``, one for each rater.
 
     Raises
@@ -43,14 +43,6 @@ def read_pair(
     ImageError
         If a file cannot be read, or sizes differ; the message names the files.
     """
-    read = read_binary(pair, mask_threshold, limits)
-    return read.image, read.masks
-
-
-def read_binary(
-    pair: Pair, mask_threshold: float | None = None, limits: ReadingConfig = READING
-) -> ReadPair:
-    """Read as `read_pair` does, with how the files store image and masks."""
     codings: list[str] = []
 
     def convert(path: Path, decoded: Decoded) -> Bool:
@@ -67,10 +59,7 @@ def read_binary(
 def read_labelled(pair: Pair, classes: int, limits: ReadingConfig = READING) -> ReadPair:
     """Read an image and its uint8 masks ``(M, H, W)`` of `classes` classes.
 
-    Raises
-    ------
-    ImageError
-        As `read_pair`, or if a mask holds a label above `classes`.
+    Raises `ImageError` as `read_binary` does, or if a mask holds a label above `classes`.
     """
     return _read(pair, lambda path, decoded: labels_of(path, decoded, classes), limits)
 
@@ -78,10 +67,7 @@ def read_labelled(pair: Pair, classes: int, limits: ReadingConfig = READING) -> 
 def read_instances(pair: Pair, limits: ReadingConfig = READING) -> ReadPair:
     """Read an image and its uint16 masks ``(M, H, W)`` of numbered objects.
 
-    Raises
-    ------
-    ImageError
-        As `read_pair`, or if a mask does not hold whole numbers up to 65535.
+    Raises `ImageError` as `read_binary` does, or if a mask does not hold whole numbers up to 65535.
     """
     return _read(pair, instances_of, limits)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import DatasetError
 from latentfm_core.images.limits import refuse_links_out
-from latentfm_core.images.read import is_image, list_images, name_some, say_subfolders
+from latentfm_core.images.read import is_image, list_images, log_subfolders, name_some
 from latentfm_core.names import comparable, shown
 
 __all__ = [
@@ -82,14 +82,14 @@ def find_pairs(
         If a folder is missing or empty, two files share a name, an image or a mask is
         unmatched, or a symbolic link leads out of its folder; the message names them.
     """
-    _say_unfinished(masks)
+    _log_unfinished(masks)
     raters = rater_folders(images, masks)
     if raters:
         refuse_links_out(raters, masks, limits, "folders")
         return _pair_raters(images, raters, skip_unmasked, masks, limits)
     image_files, mask_files = list_images(images, limits), list_images(masks, limits)
     for folder in dict.fromkeys((images, masks)):
-        say_subfolders(folder, (images, masks, masks / UNFINISHED))
+        log_subfolders(folder, (images, masks, masks / UNFINISHED))
     if images.resolve() == masks.resolve():
         names = {comparable(path.stem) for path in image_files}
         mask_files = [path for path in image_files if _base(comparable(path.stem)) in names]
@@ -148,7 +148,7 @@ def is_unfinished(folder: Path) -> bool:
     return comparable(folder.name).casefold() == UNFINISHED
 
 
-def _say_unfinished(masks: Path) -> None:
+def _log_unfinished(masks: Path) -> None:
     """Log the unfinished annotations below `masks`; raise `DatasetError` if there are no others."""
     if not masks.is_dir():
         return

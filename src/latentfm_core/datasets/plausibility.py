@@ -176,18 +176,18 @@ def coding_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findi
     )
     asked = any(pair.has_threshold for pair in stored)
     stops = not asked and not masks.keys() <= USUAL
-    text = f"The masks{where} do not mark their foreground alike: {listed}."
+    text = f"The masks{where} do not mark their foreground in the same way: {listed}."
     if stops:
         text += (
-            " A value or colour of some masks only may be a class or an object of its own, and "
+            " A value or colour that only some masks have may be a separate class or object, and "
             "would be merged with the others. If all of them are foreground, set --mask-threshold "
             "0.5 (data.mask_threshold). To keep classes separate, name them in training: --set "
             "'model.classes=[...]'."
         )
     else:
         text += (
-            " All of it is read as foreground. Check that it means the same: 1 may be a class, and "
-            f"{WHITE} may mark pixels to ignore."
+            " All of these values are read as foreground. Check that they mean the same: 1 may be "
+            f"a class, and {WHITE} may mark pixels to ignore."
         )
     return [Finding(text, stops)]
 
@@ -237,7 +237,7 @@ def _listed(groups: Iterable[tuple[str, ...]]) -> str:
     return name_some(" = ".join(group) for group in groups)
 
 
-def say_findings(findings: Sequence[Finding]) -> None:
+def log_findings(findings: Sequence[Finding]) -> None:
     """Log findings as warnings; raise `DatasetError` if the data are unusable."""
     for finding in findings:
         if finding.stops:

@@ -18,6 +18,7 @@ from latentfm_core.errors import DatasetError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.untrusted import parse_json, read_bounded
 from latentfm_core.names import comparable, is_path, shown
+from latentfm_core.once import first_time
 from latentfm_core.types import PARTS
 
 __all__ = [
@@ -31,9 +32,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-_SAID: set[Path] = set()
-"""Split files for which `_warn_of_unnamed` has logged a warning."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +146,7 @@ def _check_names_exist(split: Split, names: Sequence[str], path: Path) -> None:
 def _warn_of_unnamed(split: Split, names: Sequence[str], path: Path) -> None:
     """Warn of images that a split file leaves out, once for each file."""
     left_out = set(names) - {name for part in PARTS for name in getattr(split, part)}
-    if left_out and path not in _SAID:
-        _SAID.add(path)
+    if left_out and first_time("unnamed images", path):
         logger.warning(
             "warning: the split file %s does not name %d of %d images, which are not used: %s",
             shown(path),
@@ -179,10 +176,7 @@ def _check_undivided(split: Split, config: DataConfig, path: Path) -> None:
 def units_of(names: Sequence[str], config: DataConfig) -> list[tuple[str, ...]]:
     """Return the units that are never divided: the groups of the group file, or single images.
 
-    Raises
-    ------
-    DatasetError
-        As `read_groups` does.
+    Raises `DatasetError` as `read_groups` does.
     """
     if config.group_file is None or config.group_column is None:
         return [(name,) for name in names]

@@ -96,7 +96,7 @@ def megabytes(count: float) -> str:
     return f"{count / 2**20:,.0f} MB" if count < 2**30 else f"{count / 2**30:,.1f} GB"
 
 
-def say_summary(rows: Mapping[str, str]) -> None:
+def log_summary(rows: Mapping[str, str]) -> None:
     """Log the summary as one entry."""
     lines = [f"  {key:<{_WIDTH}}{value}" for key, value in rows.items() if value]
     logger.info("%s", "\n".join(["data summary", *lines]))

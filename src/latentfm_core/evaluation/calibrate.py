@@ -45,8 +45,6 @@ def fit_calibration(
     settings
         Sampling settings, except the noise scale; the calibration holds for about this number
         of samples.
-    on_image
-        Called with the number of images done.
     part
         Source of the images, for the card.
     groups
@@ -72,7 +70,7 @@ def fit_calibration(
         if on_image is not None:
             on_image(done)
     if not tried[USUAL_SCALE].n_images:
-        raise DatasetError("There is no image to calibrate on. Choose images and their masks.")
+        raise DatasetError("There are no images to calibrate on. Choose images and their masks.")
     scale = _best_scale(tried)
     return tried[scale].fit(settings.model_copy(update={"noise_scale": scale}), part)
 

@@ -89,8 +89,6 @@ def evaluate(
     ----------
     cases
         Consumed one by one; pass a generator to keep one image in memory at a time.
-    on_image
-        Called with the scores of each image.
     on_outcome
         Called before `on_image` with the maps as well; anything it keeps stays in memory.
     draw
@@ -126,7 +124,7 @@ def evaluate(
         if on_image is not None:
             on_image(figures)
     if not scores:
-        raise DatasetError("There is no image to evaluate.")
+        raise DatasetError("There are no images to evaluate.")
     return Evaluation(tuple(scores), total, agreement)
 
 

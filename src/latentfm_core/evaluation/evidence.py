@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.config import Config, SamplingConfig
-from latentfm_core.evaluation.chance import Groups, standard_error
 from latentfm_core.evaluation.frequency import BINS, Frequency, Index, bin_of
+from latentfm_core.evaluation.standard_error import Groups, standard_error
 from latentfm_core.images.canvas import from_canvas
 from latentfm_core.metrics.classes import class_dice, class_fair_ged
 from latentfm_core.metrics.overlap import Float64
@@ -179,8 +179,6 @@ def choose_threshold(
         ``(images, len(THRESHOLDS))``, Dice of each validation image at each threshold.
     groups
         Group of each image; None makes an image its own group, the default for all.
-    usual
-        See `usual_threshold`.
     """
     middle = THRESHOLDS.index(usual)
     mean = dice.mean(axis=0)

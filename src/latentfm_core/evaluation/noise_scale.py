@@ -15,7 +15,7 @@ rule of one standard error.
 
 from __future__ import annotations
 
-from latentfm_core.evaluation.chance import Groups, standard_error
+from latentfm_core.evaluation.standard_error import Groups, standard_error
 from latentfm_core.metrics.overlap import Float64
 from latentfm_core.uncertainty.summary import USUAL_SCALE
 

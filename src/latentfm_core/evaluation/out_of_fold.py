@@ -16,13 +16,6 @@ class OutOfFold:
     """Draws all samples of an image with the member of an ensemble that it validated.
 
     The other members were trained on the image.
-
-    Attributes
-    ----------
-    fold_of
-        Fold of each image, by name.
-    draw
-        Sampling function, such as with prompts.
     """
 
     fold_of: Mapping[str, int]

@@ -104,8 +104,6 @@ class Evaluation:
 
     Attributes
     ----------
-    scores
-        One entry per image.
     reliability
         Bins of the mean probability over the pixels of all images and raters.
     agreement

@@ -269,7 +269,7 @@ def _documentation(card: ModelCard, settings: SamplingConfig) -> str:
 {card.intended_use}
 
 The model draws {settings.n_samples} plausible masks of one image (seeds {settings.seed} to {last},
-{settings.steps} {settings.solver} steps) and sums them up. It is deterministic: the noise that
+{settings.steps} {settings.solver} steps) and summarises them. It is deterministic: the noise that
 the samples start from is built in.
 
 Images are resized to {size} x {size} ({how}) before they go in; the maps have that size too.

@@ -100,8 +100,6 @@ def recipe(
     ----------
     settings
         Resolved.
-    maps
-        Names of the condition maps.
     files
         SHA-256 of each file by its name.
     """
@@ -129,7 +127,7 @@ def recipe(
         else {
             "most_steps": distilled,
             "solver": "euler",
-            "means": "runs of at most so many Euler steps take condition_few_steps.onnx and "
+            "means": "runs of at most this many Euler steps use condition_few_steps.onnx and "
             "velocity_few_steps.onnx, with h = 1 / steps as one more input",
         },
         "prompt": prompt_of(data.size) if card.config.model.prompts else None,

@@ -32,11 +32,6 @@ class FolderLock:
     """Exclusive write lock of a folder.
 
     The lock file holds the process ID and host of its owner, for messages.
-
-    Parameters
-    ----------
-    folder
-        The folder; it must exist.
     """
 
     def __init__(self, folder: Path, name: str = NAME) -> None:

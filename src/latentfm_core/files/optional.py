@@ -10,10 +10,9 @@ from pathlib import Path
 from types import ModuleType
 
 from latentfm_core.errors import Cancelled, OutputError
+from latentfm_core.once import first_time
 
 logger = logging.getLogger(__name__)
-
-_WARNED: set[Path] = set()
 
 
 @contextmanager
@@ -28,8 +27,7 @@ def not_essential(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         folder = path.parent.absolute()
-        level = logging.DEBUG if folder in _WARNED else logging.WARNING
-        _WARNED.add(folder)
+        level = logging.WARNING if first_time("not written", folder) else logging.DEBUG
         logger.log(level, "%s was not written: %s Work continues.", path, error)
 
 

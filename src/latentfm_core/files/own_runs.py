@@ -1,6 +1,6 @@
 """Signatures that identify this user's own training runs.
 
-A checkpoint names the folders of its images and its cache. One from somebody else, or altered,
+A checkpoint names the folders of its images and its cache. One of another user, or an altered one,
 could make a resumed run read and write anywhere. A signature with a key that stays in the user's
 own folder distinguishes them.
 """

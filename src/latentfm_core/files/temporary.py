@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from latentfm_core.once import first_time
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -35,7 +37,6 @@ STALE_SECONDS = 600.0
 
 _LONGEST = 200
 _NAME = re.compile(rf"{re.escape(PREFIX)}[a-z0-9_]{{8}}-(?P<final>.*)", re.DOTALL)
-_SEEN: set[Path] = set()
 
 
 @contextmanager
@@ -93,9 +94,7 @@ def remove_dead_once(folder: Path) -> None:
 
     Large result folders are thus listed once, not for every file.
     """
-    key = Path(os.path.abspath(folder))
-    if key not in _SEEN:
-        _SEEN.add(key)
+    if first_time("remove_dead", os.path.abspath(folder)):
         remove_dead(folder)
 
 

@@ -38,8 +38,6 @@ def held_out_dice(
     ----------
     config
         Sampling settings, and device and precision of the training.
-    should_stop
-        Called before every image.
 
     Raises
     ------

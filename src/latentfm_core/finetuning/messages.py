@@ -46,10 +46,8 @@ class Verdict:
     ----------
     old, new
         Mean Dice of the mean mask; None if no image was held out.
-    n_held_out
-        Images held out.
     n_better
-        Number of them on which the new model has the higher Dice.
+        Number of held-out images on which the new model has the higher Dice.
     """
 
     old: float | None

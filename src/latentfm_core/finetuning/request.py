@@ -21,8 +21,6 @@ class LearningRequest(Settings):
     action
         ``"learn"`` starts, ``"resume"`` continues the run in `out`, ``"finish"`` makes a model
         of that run's best weights so far.
-    out
-        Folder of the new model.
     model
         Name of a bundled model, or a model folder.
     images, masks
@@ -32,8 +30,6 @@ class LearningRequest(Settings):
         the budget depends on the machine's speed.
     seed
         Seed of order, augmentation and noise.
-    device
-        auto, cpu, cuda or mps.
     overrides
         ``section.key=value`` overrides of the preset ``finetune``.
     """

@@ -55,8 +55,6 @@ class BoundedStore(WrapperStore[Store]):
 
         Parameters
         ----------
-        array
-            One of this store.
         nbytes
             Size of a decoded chunk. Filters may change it: four times as much is accepted.
         """

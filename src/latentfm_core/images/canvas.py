@@ -147,8 +147,6 @@ def between_canvases(values: Float32, source: Geometry, target: Geometry) -> Flo
     ----------
     values
         ``(S, S)`` float32, S = ``source.canvas``.
-    source, target
-        Geometries of the same image.
     """
     axes = [_resampling(axis, source, target) for axis in (0, 1)]
     (upper, lower, down, rows), (before, behind, right, columns) = axes

@@ -50,8 +50,6 @@ class ChannelAxis:
 
     Attributes
     ----------
-    axis
-        Its position in `shape`.
     shape
         Lengths of all axes of the first series, without colours of a pixel.
     channels

@@ -122,10 +122,7 @@ def _listed(channels: Channels) -> str:
 def chosen_colour(name: str, pixels: NDArray[Any], chosen: int | None) -> NDArray[Any]:
     """Return the chosen channel of red, green and blue ``(H, W, 3 or 4)``; None keeps them.
 
-    Raises
-    ------
-    ImageError
-        As `check_channel`.
+    Raises `ImageError` as `check_channel` does.
     """
     if chosen is None:
         return pixels
@@ -137,10 +134,7 @@ def used_channels(
 ) -> NDArray[Any]:
     """Return the channels of ``(..., C)`` to use: one, three, or with alpha last.
 
-    Raises
-    ------
-    ImageError
-        As `check_channel`.
+    Raises `ImageError` as `check_channel` does.
     """
     check_channel(name, channels, chosen)
     if chosen is not None:

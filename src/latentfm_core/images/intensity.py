@@ -92,10 +92,7 @@ def to_rgb(image: ImageLike) -> Float32:
     two, the 4th of four channels) is dropped: it affects display, not the measurement. All
     channels are scaled together.
 
-    Raises
-    ------
-    ImageError
-        As `as_input` and `check_pixels`.
+    Raises `ImageError` as `as_input` and `check_pixels` do.
     """
     image = as_input(image)
     check_pixels(image)
@@ -124,8 +121,6 @@ class IntensityRange:
         Values of `shift` that become 0 and 1.
     offset, divisor
         Pixels are divided by one, then the other is subtracted.
-    dtype
-        Number format of the arithmetic.
     """
 
     low: float

@@ -214,8 +214,6 @@ class _Resampling:
     ----------
     first, last
         Output pixels, of `length_out`.
-    length_in, length_out
-        Lengths of the whole axis.
 
     Attributes
     ----------

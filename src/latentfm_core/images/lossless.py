@@ -1,4 +1,4 @@
-"""Tell lossless files from lossy ones in the formats that have both: WebP and JPEG 2000."""
+"""Distinguish lossless from lossy files of the formats that have both: WebP and JPEG 2000."""
 
 from __future__ import annotations
 

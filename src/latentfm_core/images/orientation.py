@@ -65,8 +65,6 @@ def drawn_as_read(mask: Path, orientation: int, pixels: NDArray[Any]) -> bool:
         The file of the mask, without an orientation of its own.
     orientation
         That of the image file, already applied to `pixels`.
-    pixels
-        The image.
     """
     for place in (mask.with_name(f"{mask.name}.json"), mask.with_suffix(".json")):
         try:

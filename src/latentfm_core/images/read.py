@@ -17,6 +17,7 @@ from latentfm_core.images.intensity import check_array, check_pixels, to_rgb
 from latentfm_core.images.limits import refuse_links_out
 from latentfm_core.images.masks import read_instances, read_labels, read_mask
 from latentfm_core.names import shown
+from latentfm_core.once import first_time
 from latentfm_core.types import ImageInput
 
 __all__ = [
@@ -24,13 +25,13 @@ __all__ = [
     "check_pixels",
     "is_image",
     "list_images",
+    "log_left_out",
+    "log_subfolders",
     "name_some",
     "read_image",
     "read_instances",
     "read_labels",
     "read_mask",
-    "say_left_out",
-    "say_subfolders",
     "to_rgb",
 ]
 
@@ -38,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 _NAMES_SHOWN = 10
 _NAME_SHOWN = 120
-_SAID: set[Path] = set()
 
 IMAGE_SUFFIXES = TIFF_SUFFIXES | {
     ".png",
@@ -101,11 +101,11 @@ def list_images(folder: Path, limits: ReadingConfig = READING) -> list[Path]:
             f"{', '.join(sorted(IMAGE_SUFFIXES))}."
         )
     refuse_links_out(files, folder, limits, "images")
-    say_left_out(folder, [path for path in every if not path.is_dir()], files)
+    log_left_out(folder, [path for path in every if not path.is_dir()], files)
     return files
 
 
-def say_subfolders(folder: Path, used: Iterable[Path] = ()) -> None:
+def log_subfolders(folder: Path, used: Iterable[Path] = ()) -> None:
     """Log the subfolders of a folder whose images are ignored, except those in `used`."""
     known = {path.resolve() for path in used}
     below = [
@@ -127,14 +127,13 @@ def _may_hold_images(folder: Path) -> bool:
         return True  # no permission: it is named as well
 
 
-def say_left_out(folder: Path, every: Iterable[Path], taken: Iterable[Path]) -> None:
+def log_left_out(folder: Path, every: Iterable[Path], taken: Iterable[Path]) -> None:
     """Log the number and names of skipped files in a folder.
 
     Known companion files are logged as information, others as a warning.
     """
     kept = set(taken)
-    new = [path for path in every if path not in kept and path not in _SAID]
-    _SAID.update(new)
+    new = [path for path in every if path not in kept and first_time("left out", path)]
     for level, chosen in (
         (logging.WARNING, [path for path in new if not _is_companion(path)]),
         (logging.INFO, [path for path in new if _is_companion(path)]),

@@ -50,8 +50,6 @@ def pooled_features(
     box
         ``(top, left, height, width)`` of the content in pixels of the canvas, without the
         padding.
-    size
-        Side of the canvas.
     """
     top, left, height, width = box
     means = []

@@ -20,8 +20,6 @@ class Frame:
     ----------
     canvas
         ``(S, S, 3)`` float32 in [0, 1].
-    geometry
-        Maps results back to the image.
     maps
         ``(4, S, S)`` float32 of `prompt_maps`, or None without a prompt.
     """

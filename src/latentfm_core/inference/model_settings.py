@@ -26,13 +26,7 @@ DEFAULT_BATCH = 16
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Sampling settings, completed from the model card and the loaded network.
-
-    Attributes
-    ----------
-    network
-        The loaded network; its precision is not on the card.
-    """
+    """Sampling settings, completed from the model card and the loaded network."""
 
     card: ModelCard
     network: Network

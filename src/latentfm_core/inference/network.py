@@ -68,8 +68,6 @@ class Network:
     ----------
     precision
         Number format of the convolutions, never ``"auto"``.
-    label
-        Description of device and precision for display.
 
     Raises
     ------

@@ -100,8 +100,6 @@ def with_box(prompt: Prompt, probabilities: Float32, geometry: Geometry) -> Prom
     ----------
     probabilities
         ``(N, S, S)`` of the first result.
-    geometry
-        Of its canvas.
     """
     mean = from_canvas(probabilities.mean(axis=0, dtype=np.float32), geometry)
     box = _extent_of_marked(mean >= 0.5, prompt)

@@ -82,8 +82,6 @@ class Refiner:
 
         Parameters
         ----------
-        first
-            The samples of the first pass.
         seeds
             One for each sample; its objects have the same noise.
         batch

@@ -73,12 +73,6 @@ class Sampler:
         self.card = card
         self.domains = tuple(domains)
 
-    @classmethod
-    def of_members(cls, card: ModelCard, members: Sequence[Sampler]) -> Sampler:
-        """Return the sampler of an ensemble of single models on the same device."""
-        networks = [network for member in members for network in member.networks]
-        return cls(networks, card, [domain for member in members for domain in member.domains])
-
     @property
     def settings(self) -> ModelSettings:
         """Settings of the card, which its owner may replace."""

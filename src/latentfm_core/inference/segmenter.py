@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +15,18 @@ from latentfm_core.config import (
     SamplingConfig,
     TilingConfig,
 )
-from latentfm_core.errors import ModelFolderError
 from latentfm_core.images.large import LargeImage
 from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.batches import Progress
+from latentfm_core.inference.loading import load_samplers
 from latentfm_core.inference.network import Network
 from latentfm_core.inference.sampler import Sampler
 from latentfm_core.inference.tiled import Sink
-from latentfm_core.model_io.bundled import resolve_model
-from latentfm_core.model_io.card import ModelCard, read_card
-from latentfm_core.model_io.domain import read_domain
-from latentfm_core.model_io.folder import load_model
+from latentfm_core.model_io.card import ModelCard
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.progress import finish
 from latentfm_core.prompts import Prompt
-from latentfm_core.types import (
-    Float32,
-    ImageLike,
-    Mask,
-    PromptGroup,
-    SampleSet,
-    Summary,
-    TiledDraw,
-)
+from latentfm_core.types import Float32, ImageLike, Mask, PromptGroup, SampleSet, Summary, TiledDraw
 from latentfm_core.uncertainty.domain import TrainingDomain
 
 _DEFAULTS = SamplingConfig()
@@ -51,29 +39,23 @@ class Segmenter:
 
     Parameters
     ----------
-    model
-        The network; moved to the device.
-    card
-        Its card, which sets the preprocessing.
-    device
-        As in `SamplingConfig`.
-    precision
-        As in `SamplingConfig`; None uses that of the card, as the command line and the panel do.
+    model, card
+        The network, which is moved to the device, and its card.
+    device, precision
+        As in `SamplingConfig`; None uses the precision of the card.
     domain
         Statistics of the training images; without it samples have no domain score.
 
     Attributes
     ----------
-    device
-        The resolved device.
-    precision
-        The number format in use, never ``"auto"``.
+    device, precision
+        The device and the number format in use, never ``"auto"``.
     device_label
-        Description of device and precision for display.
+        Description of both for display.
     model
-        The network, of an ensemble that of its first member.
+        The network; in an ensemble, that of the first member.
     members
-        Of an ensemble its models, in the order in which they draw samples; else this model alone.
+        The models of an ensemble, in the order in which they draw samples; else this model alone.
 
     Raises
     ------
@@ -90,10 +72,19 @@ class Segmenter:
         domain: TrainingDomain | None = None,
     ) -> None:
         network = Network(model, device, precision or card.config.sampling.precision)
-        self._sampler = Sampler((network,), card, (domain,))
-        self.members: tuple[Segmenter, ...] = (self,)
+        self._use(Sampler((network,), card, (domain,)))
+
+    def _use(self, sampler: Sampler, members: Sequence[Sampler] = ()) -> None:
+        self._sampler, network = sampler, sampler.networks[0]
+        self.members: tuple[Segmenter, ...] = tuple(map(self._of, members)) or (self,)
         self.device, self.precision = network.device, network.precision
         self.device_label, self.model = network.label, network.model
+
+    @classmethod
+    def _of(cls, sampler: Sampler, members: Sequence[Sampler] = ()) -> Segmenter:
+        segmenter = cls.__new__(cls)
+        segmenter._use(sampler, members)
+        return segmenter
 
     @property
     def card(self) -> ModelCard:
@@ -107,7 +98,7 @@ class Segmenter:
     def domain_score(self, image: ImageLike) -> float | None:
         """Return the distance of an image from the training images; above 1 is out of domain.
 
-        Samples carry the same number. Of an ensemble it is the mean over its members. None if the
+        Samples carry the same number. For an ensemble it is the mean over its members. None if the
         model, or a member, has no training statistics. Raises `ImageError` as `sample_steps` does.
         """
         return self._sampler.distance.score(to_rgb(image))
@@ -121,8 +112,8 @@ class Segmenter:
     def mean_features(self, image: ImageLike) -> Float32:
         """Return the mean image features ``(D,)`` of an image.
 
-        `domain_score` compares them with those of the training images. Of an ensemble, those of
-        its first member. Raises `ImageError` as `sample_steps` does, except that an array of
+        `domain_score` compares them with those of the training images. An ensemble returns those
+        of its first member. Raises `ImageError` as `sample_steps` does, except that an array of
         `to_rgb` is used as it is.
         """
         return self._sampler.distance.feature(image)
@@ -140,8 +131,7 @@ class Segmenter:
         device
             ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ... or ``"mps"``.
         precision
-            Number format of the convolutions; None uses that of the model's card, usually
-            ``"auto"``.
+            Number format of the convolutions; None uses that of the card, usually ``"auto"``.
 
         Raises
         ------
@@ -151,21 +141,7 @@ class Segmenter:
         ResourceError
             If the device or precision is not available.
         """
-        folder = resolve_model(source)
-        card = read_card(folder)
-        if not card.members:
-            model, card = load_model(folder)
-            return cls(model, card, device, precision, read_domain(folder, card))
-        used = precision or card.config.sampling.precision
-        members = [cls.load(folder / member.folder, device, used) for member in card.members]
-        if [one.card.weights_sha256 for one in members] != [one.sha256 for one in card.members]:
-            raise ModelFolderError(
-                f"A model in {folder} was replaced while the ensemble was loaded. Load it again."
-            )
-        joint = copy(members[0])
-        joint.members = tuple(members)
-        joint._sampler = Sampler.of_members(card, [member._sampler for member in members])
-        return joint
+        return cls._of(*load_samplers(source, device, precision))
 
     def sample_steps(
         self,
@@ -260,11 +236,7 @@ class Segmenter:
         on_step: Callable[[Progress], None] | None = None,
         prompting: PromptConfig | None = None,
     ) -> list[SampleSet]:
-        """Draw samples of several objects; `on_step` may raise to cancel.
-
-        Parameters, results and errors are those of `sample_objects_steps`; without `settings`,
-        those of the model card are used.
-        """
+        """Draw samples as `sample_objects_steps` does; `settings` and `on_step` as in `sample`."""
         used = settings or self.usual()
         return finish(self.sample_objects_steps(image, prompts, used, prompting), on_step)
 
@@ -283,10 +255,6 @@ class Segmenter:
 
         Parameters
         ----------
-        image
-            The image; read one tile at a time.
-        tiling
-            Overlap and scale.
         sink
             Called with the row and column of a finished part and its maps. The parts do not
             overlap and together cover the scaled image.
@@ -318,10 +286,7 @@ class Segmenter:
     def summary_steps(
         self, samples: SampleSet, settings: SamplingConfig | None = None
     ) -> Generator[Progress, None, Summary]:
-        """Summarise as `summarise` does, yielding a `Progress` after each sample.
-
-        Closing the generator cancels the work within one sample.
-        """
+        """Summarise as `summarise` does, yielding after each sample; may be closed to cancel."""
         return self._sampler.summary_steps(samples, settings)
 
     def reconstruct_mask(self, mask: Mask) -> Mask:

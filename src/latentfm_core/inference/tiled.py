@@ -34,12 +34,8 @@ class TiledJob:
 
     Attributes
     ----------
-    path
-        From noise to latents.
     batch, channels
         Samples at once; shape of the probabilities per pixel, () with one class, else (K,).
-    threshold, calibration
-        Used in the summary.
     memory
         Bytes for the samples being drawn.
     """

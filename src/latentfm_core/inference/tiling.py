@@ -22,8 +22,6 @@ class TileAxis:
 
     Attributes
     ----------
-    length
-        Pixels of the image.
     tile
         Side of a tile, a multiple of `ALIGNMENT`.
     overlap

@@ -48,8 +48,6 @@ class TrainingDistance:
         ----------
         rgb
             ``(H, W, 3)`` float32 in [0, 1].
-        seen
-            Existing frame of the image.
         """
         known = self._known()
         if not known:

@@ -24,8 +24,6 @@ class CsvTable:
     ----------
     columns
         Its columns; other metrics are left out.
-    rows
-        Rows to start from.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], rows: list[dict[str, Any]]) -> None:

@@ -55,7 +55,7 @@ class MlflowLogger:
         *,
         resumed: bool = False,
     ) -> None:
-        # MLflow would report its use to its makers.
+        # MLflow would send usage data to its developers.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         mlflow = library("mlflow", *_NEEDED)
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)

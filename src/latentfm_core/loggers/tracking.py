@@ -20,8 +20,6 @@ class Tracking:
 
     Attributes
     ----------
-    tensorboard
-        Write TensorBoard events.
     wandb
         ``"offline"`` writes a W&B run to disk, ``"online"`` uploads it; None does neither.
     mlflow

@@ -11,11 +11,9 @@ from latentfm_core.config import default_first
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.files.regular import is_locked
 from latentfm_core.model_io.card import CARD
+from latentfm_core.once import first_time
 
 logger = logging.getLogger(__name__)
-
-_SAID: set[str] = set()
-"""Names of bundled models that are also folders here, for which a warning was logged."""
 
 
 def _bundled_folder() -> Path:
@@ -47,8 +45,7 @@ def resolve_model(source: str | Path) -> Path:
     """
     names = bundled_models()
     if source in names:
-        if (Path(source) / CARD).is_file() and source not in _SAID:
-            _SAID.add(str(source))
+        if (Path(source) / CARD).is_file() and first_time("bundled model", source):
             logger.warning(
                 "warning: %s means the bundled model. For the model folder of this name, write %s.",
                 source,

@@ -43,8 +43,6 @@ class ResidualBlock(nn.Module):
 
     Parameters
     ----------
-    channels_in, channels
-        Channels before and after the block.
     embedding
         Length of the embedding that scales and shifts the second normalisation; 0 for none.
     dropout

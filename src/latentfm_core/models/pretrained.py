@@ -27,8 +27,6 @@ class PretrainedPyramid(nn.Module):
         Channels of the maps at strides 4, 8, 16 and 32.
     finest
         Stride of the finest map (4 or 8).
-    dropout
-        Channel dropout in the top-down path.
 
     Attributes
     ----------

@@ -21,8 +21,6 @@ class PromptEncoder(nn.Module):
     ----------
     channels
         Channels of the image features, finest first.
-    finest
-        Stride of the finest features.
     """
 
     def __init__(self, channels: Sequence[int], finest: int, width: int = 96) -> None:

@@ -43,8 +43,6 @@ class VelocityNetwork(nn.Module):
 
     Parameters
     ----------
-    latent
-        Channels of the mask latent.
     widths
         Channels per level; level i has the latent's resolution divided by ``2**i``.
     blocks

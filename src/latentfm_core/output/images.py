@@ -22,15 +22,15 @@ LENGTHS = {
     "inch": "in",
 }
 """Units of length, and their spellings in OME-XML and in common use."""
-_PER_CENTIMETER = {
-    "nanometer": 1e7,
-    "micrometer": 1e4,
-    "millimeter": 10.0,
-    "centimeter": 1.0,
-    "meter": 1e-2,
-    "inch": 1 / 2.54,
+MILLIMETERS = {
+    "nanometer": 1e-6,
+    "micrometer": 1e-3,
+    "millimeter": 1.0,
+    "centimeter": 10.0,
+    "meter": 1000.0,
+    "inch": 25.4,
 }
-_LARGEST_RATIONAL = 2**32 - 1
+LARGEST_RATIONAL = 2**32 - 1
 _BIGTIFF_BYTES = 2**31
 
 FAST = 1
@@ -73,7 +73,7 @@ def write_tiff(
     metadata: dict[str, Any] = {"axes": axes}
     if channels is not None:
         metadata = {"axes": f"C{axes}", "Channel": {"Name": list(channels)}}
-    options: dict[str, Any] = {}
+    per_cm: tuple[float, ...] = ()
     is_ome = axes.endswith("YX")
     if not is_ome and channels is not None:
         metadata = {"axes": f"C{axes}"}
@@ -84,28 +84,36 @@ def write_tiff(
         metadata |= {"PhysicalSizeY": row, "PhysicalSizeYUnit": unit}
         if depth is not None:
             metadata |= {"PhysicalSizeZ": depth, "PhysicalSizeZUnit": unit}
-        per_cm = [_PER_CENTIMETER[source.unit] / size for size in (column, row)]
-        if all(1 / _LARGEST_RATIONAL < density < _LARGEST_RATIONAL for density in per_cm):
-            options = {"resolution": tuple(per_cm), "resolutionunit": "CENTIMETER"}
+        per_unit = 1 / (MILLIMETERS[source.unit] / 10)
+        per_cm = (per_unit / column, per_unit / row)
+    save_tiff(path, values, metadata, per_cm, is_ome)
+
+
+def save_tiff(
+    path: Path,
+    values: NDArray[Any],
+    metadata: dict[str, Any],
+    per_cm: tuple[float, ...],
+    is_ome: bool = True,
+) -> None:
+    """Write a TIFF; `per_cm` are the pixels per centimetre along X and Y, if they are known."""
+    options: dict[str, Any] = {}
+    if per_cm and all(1 / LARGEST_RATIONAL < density < LARGEST_RATIONAL for density in per_cm):
+        options |= {"resolution": per_cm, "resolutionunit": "CENTIMETER"}
+    if values.dtype.kind != "f":
+        # Masks shrink a hundredfold in no time; noisy floats hardly shrink, and take longer
+        # than the network.
+        options |= {"compression": "zlib", "compressionargs": {"level": FAST}}
     tifffile.imwrite(
         path,
         values,
         ome=is_ome,
         bigtiff=values.nbytes > _BIGTIFF_BYTES,
         photometric="minisblack",
-        **_compression(values),
         software="napari-latentfm",
         metadata=metadata,
         **options,
     )
-
-
-def _compression(values: NDArray[Any]) -> dict[str, Any]:
-    # Masks shrink a hundredfold in no time; noisy floats hardly shrink, and take longer
-    # than the network.
-    if values.dtype.kind == "f":
-        return {}
-    return {"compression": "zlib", "compressionargs": {"level": FAST}}
 
 
 def write_png(path: Path, values: NDArray[np.uint8]) -> None:

@@ -40,10 +40,6 @@ class ResultPlan:
 
     Attributes
     ----------
-    name
-        Prefix of every file name.
-    kinds, formats
-        Maps, and their file formats.
     n_samples
         N; the samples are one stack as TIFF, and N files in a folder as PNG.
     channel
@@ -209,8 +205,6 @@ def is_finished(
         As `Segmenter.resolved` returns them.
     plane
         Letters of the axes of the planes, if it is a result of a stack.
-    prompt
-        The prompt as from `Prompt.to_json`.
     start
         Plane from which its object was followed through a stack.
 

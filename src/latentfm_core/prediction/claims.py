@@ -50,13 +50,7 @@ PlanT = TypeVar("PlanT", bound=Plan)
 
 @dataclass(frozen=True)
 class Claims:
-    """The claims on the results in a folder.
-
-    Attributes
-    ----------
-    folder
-        Folder of the results; the claims are in a hidden folder inside it.
-    """
+    """The claims on the results in a folder."""
 
     folder: Path
 

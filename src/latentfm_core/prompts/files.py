@@ -49,10 +49,7 @@ class PromptFile:
     def of(self, image: Path) -> list[Prompt]:
         """Return the prompts of an image, one for each object; may be empty.
 
-        Raises
-        ------
-        DatasetError
-            As `used`.
+        Raises `DatasetError` as `used` does.
         """
         if not self.names:
             return self.read("")

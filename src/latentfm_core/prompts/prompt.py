@@ -27,8 +27,6 @@ class Prompt:
 
     Attributes
     ----------
-    box
-        Box around the object.
     positive, negative
         Points in the object and outside it.
     strokes

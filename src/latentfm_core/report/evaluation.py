@@ -38,13 +38,6 @@ def write_report(
 ) -> None:
     """Write ``report.html`` into the folder of an evaluation.
 
-    Parameters
-    ----------
-    gallery
-        Pictures of every image of `evaluation`, in order.
-    metadata
-        Facts that are also in the summary.
-
     Raises
     ------
     OutputError
@@ -84,7 +77,7 @@ def evaluation_page(evaluation: Evaluation, gallery: Gallery, metadata: dict[str
 
 
 def _lines(gallery: Gallery) -> dict[str, list[tuple[str, str]]]:
-    """Return colour and dashes of the outline of each class, by whose outline it is.
+    """Return, for each source of outlines, the colour and dashes of each class.
 
     The colour shows the source and the dashes the class; if the classes have their own colours,
     the other way round.
@@ -99,7 +92,7 @@ def _lines(gallery: Gallery) -> dict[str, list[tuple[str, str]]]:
 
 
 def _case_legend(gallery: Gallery) -> list[tuple[str, str, str]]:
-    """Return name, colour and dashes of the lines of `_lines`."""
+    """Return name, colour and dashes of each line of the legend."""
     lines = _lines(gallery)
     if gallery.colours:
         sources = [(source, GREY, dash) for source, (_, dash) in _SOURCES.items()]

@@ -107,7 +107,7 @@ class TrainingReport:
             "training.html.j2",
             title=f"Training of {self._folder.resolve().parent.name}",
             caution=f"{CAUTION} Made {now()}.",
-            stages={TITLES.get(name, name): _standing(own) for name, own in stages.items()},
+            stages={TITLES.get(name, name): _table_row(own) for name, own in stages.items()},
             charts=charts,
             advice=advice(flow),
             classes=[(name, colour, "") for name, colour in self._classes.items()],
@@ -148,7 +148,7 @@ class TrainingReport:
         return title, chart.svg(), entries
 
 
-def _standing(rows: Sequence[Row]) -> tuple[str, ...]:
+def _table_row(rows: Sequence[Row]) -> tuple[str, ...]:
     """Return the numbers of a stage's row in the table."""
     last = rows[-1]
     seconds = [number(row, "seconds") for row in rows]

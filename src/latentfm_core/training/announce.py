@@ -25,23 +25,23 @@ from latentfm_core.datasets.object_set import ObjectSet
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.plausibility import (
     copy_findings,
+    log_findings,
     mask_findings,
-    say_findings,
     size_findings,
     stored_findings,
 )
 from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.datasets.summary import (
     duration,
+    log_summary,
     mask_rows,
     megabytes,
-    say_summary,
     size_text,
     stored_rows,
 )
 from latentfm_core.inference.device import autocast, describe
 from latentfm_core.training.batches import steps_per_epoch
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.global_batch import GlobalBatch
 from latentfm_core.training.plan import plan_findings
 from latentfm_core.training.run_data import DataSet, RunData
 from latentfm_core.training.run_state import RunState
@@ -65,8 +65,8 @@ def announce(run: RunState) -> None:
     Raises
     ------
     DatasetError
-        If nothing can be learned from the masks: every one is empty, or full. Also if a value or
-        colour of some masks only may be a class.
+        If nothing can be learned from the masks, because all are empty or full, or if a value or
+        colour that only some masks have may be a class.
     """
     train, val = run.data.train, run.data.val
     classes, side = run.config.model.classes, run.config.data.size
@@ -74,7 +74,7 @@ def announce(run: RunState) -> None:
     held_out = [] if val is None else _facts(val, len(classes))
     sizes, where = _sizes(run.data)
     stored = _stored(run.data)
-    say_summary(
+    log_summary(
         {
             "device": describe(run.device, run.dtype),
             "images": _parts(run.data),
@@ -96,7 +96,7 @@ def announce(run: RunState) -> None:
         findings += mask_findings(held_out, classes, threshold, where=part, stops=False)
         findings += size_findings(sizes)
         findings += copy_findings(sorted(_copies(run.data)))
-    say_findings(findings)
+    log_findings(findings)
 
 
 def _facts(data: DataSet, classes: int) -> list[MaskFacts]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from latentfm_core.models.onehot import harden
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.global_batch import GlobalBatch
 
 TURNS = 8
 """Flips and quarter turns of a square, the identity among them."""

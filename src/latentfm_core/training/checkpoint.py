@@ -43,8 +43,6 @@ class Position:
     ----------
     stage
         Name of the current stage, or ``"done"``.
-    step
-        Optimiser steps finished in that stage.
     seconds, stage_seconds
         Training time of the run and of the stage so far, across interruptions.
     best_score

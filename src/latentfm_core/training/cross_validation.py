@@ -252,7 +252,7 @@ def with_fold(config: Config, fold: int | None) -> Config:
 
 
 def shared_out(config: Config) -> Config:
-    """Return the settings with the time budget of one of the folds, all alike."""
+    """Return the settings with an equal share of the time budget for one fold."""
     minutes, folds = config.training.minutes, config.data.folds
     if minutes is None or folds is None or config.data.fold is not None:
         return config

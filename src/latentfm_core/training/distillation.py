@@ -57,11 +57,6 @@ def distilled_card(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
 
     The flow is unchanged, so its metrics and calibration stay valid.
 
-    Parameters
-    ----------
-    folder
-        Where `remember_parent` kept the card.
-
     Raises
     ------
     ModelFolderError

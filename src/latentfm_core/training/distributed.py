@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from latentfm_core.errors import ConfigError, ResourceError
 from latentfm_core.inference.device import resolve_device
 from latentfm_core.torchrun import Launch, read_launch
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.global_batch import GlobalBatch
 from latentfm_core.training.stages import Batch, Losses, Stage
 
 if TYPE_CHECKING:

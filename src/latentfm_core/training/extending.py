@@ -95,7 +95,7 @@ def warn_of_calibration(card: ModelCard | None) -> None:
     """Warn if the model that will be replaced is calibrated."""
     if card is not None and card.calibration is not None:
         logger.warning(
-            "The calibration of the model is for its present weights and will be dropped. Run "
+            "The calibration of the model is for its current weights and will be dropped. Run "
             "latentfm-calibrate again after the extension."
         )
 

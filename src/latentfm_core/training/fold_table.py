@@ -59,7 +59,7 @@ class CrossValidated:
         return [card.metrics[figure] for card in self.cards.values()]
 
     def rows(self, digits: int = 6) -> list[list[str]]:
-        """Return the table as text: heads, a row for each fold, mean and standard deviation."""
+        """Return the table as text: header, a row for each fold, mean and standard deviation."""
         table = [["fold", "train", "val", *self.figures]]
         for fold, card in sorted(self.cards.items()):
             values = [f"{card.metrics[name]:.{digits}f}" for name in self.figures]

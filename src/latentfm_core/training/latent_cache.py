@@ -11,7 +11,7 @@ from torch import Tensor
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.augment import TURNS, turned
 from latentfm_core.training.batch_source import Index, Kept, Source
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.global_batch import GlobalBatch
 
 
 class LatentCache:
@@ -26,8 +26,6 @@ class LatentCache:
     ----------
     model
         Its VAEs must be frozen.
-    augmentation
-        Value for `latentfm_core.training.augment.augment`.
     """
 
     KEEP_BYTES = 4 * 2**30

@@ -55,8 +55,6 @@ class StageLoop:
 
     Parameters
     ----------
-    position
-        Updated after every step.
     team
         The processes that share each batch, and the device of this one.
 

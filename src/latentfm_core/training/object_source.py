@@ -256,7 +256,7 @@ def _warp_masks(masks: Tensor, theta: NDArray[Any], size: int) -> NDArray[np.boo
 
 
 def _averaged(values: Tensor, theta: NDArray[Any], size: int) -> Tensor:
-    """Halve ``(1, C, H, W)`` while the field has many pixels for one of the canvas."""
+    """Halve ``(1, C, H, W)`` while many pixels of the field map to one of the canvas."""
     height, width = values.shape[-2:]
     pixels = math.sqrt(abs(float(np.linalg.det(theta[:, :2]))) * height * width) / size
     while pixels >= 1.5 and min(values.shape[-2:]) >= 4:

@@ -17,7 +17,7 @@ from latentfm_core.inference.device import autocast
 from latentfm_core.training.distributed import Team
 from latentfm_core.training.divergence import DivergenceWatch
 from latentfm_core.training.ema import EMA
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.global_batch import GlobalBatch
 from latentfm_core.training.stage_input import StageInput
 from latentfm_core.training.stage_progress import StageProgress
 from latentfm_core.training.stages import Batch, Stage, freeze_except

@@ -20,8 +20,6 @@ class RunOptions:
     ----------
     out
         Model folder to create; logs and checkpoints go to its subfolder ``training``.
-    resume
-        Continue from the checkpoint in `out`.
     tracking
         Loggers besides ``log.csv`` and the report.
     should_stop

@@ -12,7 +12,7 @@ from latentfm_core.training.time_budget import is_trained
 
 
 def plan_findings(config: Config, images: int, *, validated: bool) -> list[Finding]:
-    """Return the chosen settings that are out of proportion to the run. Defaults are not named."""
+    """Return the chosen settings that are out of proportion to the run, except defaults."""
     texts = []
     if config.data.cache is not None and config.model.prompts:
         texts.append(

@@ -28,7 +28,7 @@ def simulate_prompts(
     prompted: Sequence[bool] | NDArray[np.bool_],
     sources: Iterable[np.random.Generator],
 ) -> tuple[Float32, NDArray[np.bool_]]:
-    """Return the prompts ``(B, 4, S, S)`` of a batch, and ``(B,)`` which are corrected afterwards.
+    """Return the prompts ``(B, 4, S, S)`` of a batch, and ``(B,)`` bool, which to correct later.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def _jittered_box(channel: NDArray[np.float32], shown: Bool, rng: np.random.Gene
 
 
 def _points(maps: Float32, shown: Bool, rng: np.random.Generator) -> None:
-    """Draw the first point near the middle, as people click, and others anywhere."""
+    """Draw the first point near the middle, where people click, and others anywhere."""
     first = centre_of_largest(shown, rng if rng.random() < 0.7 else None)
     if first is not None:
         draw_point(maps[POSITIVE], (first[0] + 0.5, first[1] + 0.5))

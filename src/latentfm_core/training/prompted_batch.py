@@ -12,7 +12,7 @@ from torch import Tensor
 from latentfm_core.flow.solvers import integrate
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.augment import change_photograph
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.global_batch import GlobalBatch
 from latentfm_core.training.modality import change_modality
 from latentfm_core.training.object_source import ObjectSource
 from latentfm_core.training.painting import paint_some
@@ -51,15 +51,7 @@ def prompted_batch(
 def with_corrections(
     model: LatentFM, features: Sequence[Tensor], batch: dict[str, Tensor], global_batch: GlobalBatch
 ) -> Tensor:
-    """Return the prompts of a batch with corrections of samples from the current model.
-
-    Parameters
-    ----------
-    features
-        `LatentFM.image_features` of the batch.
-    batch
-        From `prompted_batch`.
-    """
+    """Return the prompts of a batch with corrections of samples from the current model."""
     prompts = batch["prompts"]
     side = prompts.shape[-1] // model.config.downsample
     noise = global_batch.normal(model.latent_channels, side, side)

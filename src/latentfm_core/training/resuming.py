@@ -66,7 +66,7 @@ def resumed_config(out: Path, trust_paths: bool = False, *, named: bool = False)
 
 
 def resumed_options(options: RunOptions, checkpoint: CheckpointHeader) -> RunOptions:
-    """Return the options of a resumed run, with the card and the initial model of its start.
+    """Return the options of a resumed run, with the card and initial model it started with.
 
     A card that is given now replaces the first one.
 
@@ -88,7 +88,7 @@ def resumed_options(options: RunOptions, checkpoint: CheckpointHeader) -> RunOpt
 
 
 def begun_with(options: RunOptions, begun: Path | None) -> RunOptions:
-    """Return the options of a cross-validation, with the card and initial model of its start.
+    """Return the options of a cross-validation, with the card and initial model it started with.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def extends(checkpoint: CheckpointHeader, config: Config) -> bool:
 
 
 def changed_settings(stored: Config, config: Config, stages: Sequence[str]) -> list[str]:
-    """Return the dotted names of the settings of these stages, and the budget, that differ."""
+    """Return the dotted names of differing settings of these stages and of the budget."""
     pairs = [(name, getattr(stored.training, name)) for name in stages]
     changed = [
         f"training.{name}.{key}"
@@ -188,13 +188,13 @@ def changed_settings(stored: Config, config: Config, stages: Sequence[str]) -> l
 
 
 def shared_settings(stored: Config, config: Config) -> list[str]:
-    """Return the dotted names of the settings of all stages that differ."""
+    """Return the dotted names of differing settings of all stages."""
     before, now = stored.training, config.training
     return [f"training.{n}" for n in _SHARED if getattr(before, n) != getattr(now, n)]
 
 
 def data_settings(stored: Config, config: Config) -> list[str]:
-    """Return the dotted names of the settings of the data that differ, without its folders."""
+    """Return the dotted names of differing settings of the data, except its folders."""
     pairs = [(n, getattr(stored.data, n), getattr(config.data, n)) for n in _MEANING]
     before, now = stored.data.reading, config.data.reading
     pairs.append(("reading.channel", before.channel, now.channel))

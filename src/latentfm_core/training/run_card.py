@@ -34,18 +34,12 @@ def card_fields(
     split: Split,
     device: str,
 ) -> dict[str, Any]:
-    """Return the fields of a run's card but for ``weights``.
+    """Return the fields of a run's card except ``weights``.
 
     Parameters
     ----------
     written
         Hand-written fields: title, data, licence, ...
-    config
-        Settings without paths.
-    name
-        Name of the model's folder.
-    position
-        Time, epochs and metrics.
     """
     data = written.get("data", {})
     counts = {f"n_{part}": len(getattr(split, part)) for part in ("train", "val", "test")}
@@ -119,7 +113,7 @@ def _explained(location: tuple[int | str, ...], message: str, kind: str) -> str:
 
 
 def _joined(commands: Sequence[str]) -> str:
-    """Return the commands, one a line; of too many the first and the last ones."""
+    """Return the commands, one per line; if there are too many, the first and last ones."""
     lines = [printable(command)[:MAX_COMMANDS] for command in commands]
     first = lines[:1]
     rest: list[str] = []

@@ -65,7 +65,7 @@ def _check_place(option: str, place: Path, data: DataConfig) -> None:
             )
         if what == "masks" and folder is not None and place.is_relative_to(folder.resolve()):
             raise OutputError(
-                f"{option} is inside the folder of the masks, {folder}, and would be taken for "
+                f"{option} is inside the folder of the masks, {folder}, and would be mistaken for "
                 f"the masks of a rater. Choose another {option}."
             )
 
@@ -142,7 +142,7 @@ class RunFolder:
         self._lock.release()
 
     def _clear(self) -> None:
-        """Move the files of an earlier run aside, so that they are not mistaken for this one's."""
+        """Move the files of an earlier run aside; they could be mistaken for those of this run."""
         folder = self._out / TRAINING
         if any((folder / name).exists() for name in _WORTH_KEEPING):
             names = (self._out / f"{EARLIER}-{number}" for number in itertools.count(1))

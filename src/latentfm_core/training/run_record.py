@@ -79,8 +79,6 @@ class RunRecord:
     ----------
     commands
         The commands that the run was started and resumed with, in their order.
-    signature
-        See `latentfm_core.files.own_runs`.
     init
         Model that the run started from, empty without one; None if an older version wrote this.
     encoder

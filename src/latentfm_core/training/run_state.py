@@ -20,13 +20,7 @@ from latentfm_core.training.run_record import RunRecord
 
 @dataclass
 class RunState:
-    """State of a training run.
-
-    Attributes
-    ----------
-    checkpoint
-        What the run resumes from; None once it is restored.
-    """
+    """State of a training run."""
 
     config: Config
     options: RunOptions

@@ -11,7 +11,7 @@ from latentfm_core.config import Config, DistillConfig, FlowConfig, StageConfig
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.batch_source import Source
 from latentfm_core.training.batches import generator_for, seed_for
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.global_batch import GlobalBatch
 from latentfm_core.training.object_source import ObjectSource
 
 STAGES = ("image_vae", "mask_vae", "flow", "distill")

@@ -17,7 +17,7 @@ from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.vae import VAE, PyramidVAE
 from latentfm_core.models.velocity import VelocityNetwork
 from latentfm_core.training.augment import augment, augment_images, augment_masks
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.global_batch import GlobalBatch
 from latentfm_core.training.latent_cache import LatentCache
 from latentfm_core.training.losses import (
     foreground_share,

@@ -24,11 +24,6 @@ __all__ = ["RunOptions", "Trainer"]
 class Trainer:
     """Trains image VAE, mask VAE, flow and optionally the few-step network, in order.
 
-    Attributes
-    ----------
-    state
-        State of the run: settings, images, networks, and progress.
-
     Raises
     ------
     DatasetError

@@ -105,8 +105,6 @@ def mean_figures(
     ----------
     names, figures
         Names of all figures, and the function that returns those of an image.
-    should_stop
-        Called before every image.
     """
     scores = np.full((count, len(names)), np.nan)
     stopped = False

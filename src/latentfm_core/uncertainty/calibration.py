@@ -32,8 +32,6 @@ class MonotoneMap(Settings):
     ----------
     x
         Knots, strictly increasing.
-    y
-        Values at the knots.
     """
 
     x: Knots

@@ -56,8 +56,6 @@ class UncertainRegion:
         Expected number of wrong pixels here if the mean mask is taken: the sum of
         ``min(p, 1 - p)``, or of ``1 - max_k p_k`` with several classes (the Bayes error of
         the samples' own probabilities).
-    confidence
-        Mean confidence.
     place
         Along the outline of the mean mask, or away from it.
     """

@@ -138,8 +138,6 @@ def summarise_maps(maps: Iterable[Float32], count: int, threshold: float) -> Sum
         For each sample ``(H, W)``, or ``(K, H, W)`` with several classes; they are overwritten.
     count
         Their number N, at least 1.
-    threshold
-        Of the mean mask.
     """
     return finish(_map_steps(maps, count, threshold))
 
@@ -186,8 +184,6 @@ def calibrated(raw: Summary, q: Float32, calibration: Calibration) -> Summary:
 
     Parameters
     ----------
-    raw
-        From `summarise_maps`.
     q
         Mean probability in the `neighbourhood` of each pixel, of the shape of the mean.
     """

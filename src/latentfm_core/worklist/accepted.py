@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from latentfm_core.annotation.coco import CocoFile
 from latentfm_core.annotation.export import export_annotation, sidecar_path, write_labels_file
-from latentfm_core.annotation.formats import MILLIMETERS, PALETTE, SYMBOLS, Space
+from latentfm_core.annotation.formats import PALETTE, SYMBOLS, Space
 from latentfm_core.annotation.labelled import LabelledImage
 from latentfm_core.annotation.labelme import write_labelme
 from latentfm_core.annotation.provenance import AnnotationSidecar
@@ -20,6 +20,7 @@ from latentfm_core.errors import ImageError, OutputError, ResourceError
 from latentfm_core.images.read import read_image
 from latentfm_core.measures.objects import PixelSize
 from latentfm_core.names import comparable, shown
+from latentfm_core.output.images import MILLIMETERS
 from latentfm_core.output.paths import output_names
 from latentfm_core.worklist.classes import FILE_NAME as CLASSES
 from latentfm_core.worklist.classes import read_classes

@@ -28,10 +28,6 @@ class Item(Settings):
 
     Attributes
     ----------
-    state
-        Progress of the work on it.
-    seconds
-        Time spent on it.
     uncertainty
         1 - expected Dice (`latentfm_core.worklist.order.uncertainty_of`); None if not measured.
     measured_with

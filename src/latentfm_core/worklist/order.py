@@ -69,8 +69,6 @@ class Tally:
 
     Attributes
     ----------
-    total, done, flagged
-        Numbers of images.
     seconds_left
         Mean time of the images that are done times those neither done nor flagged; None if no
         time is known.

@@ -68,7 +68,7 @@ class WorkList:
         self.output = folder / FOLDER_NAME if output is None else output
         if self.output.resolve() == folder.resolve():
             raise OutputError(
-                "The annotations would be mixed with the images and taken for images. Choose "
+                "The annotations would be among the images and be mistaken for them. Choose "
                 "another output folder."
             )
         self._refuse_links(self.output / UNFINISHED, *((self.output,) if output is None else ()))

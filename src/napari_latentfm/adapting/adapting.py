@@ -187,7 +187,7 @@ class Adapting(QObject):
         return source if adapted is None else adapted
 
     def _for_chosen(self, source: str | Path) -> str | Path:
-        """Return the model for the image that is chosen in the head."""
+        """Return the model for the image that is chosen in the header."""
         opened = self._queue.open_image.layer
         if opened is None or self._sampling.form.image.value is not opened:
             return source

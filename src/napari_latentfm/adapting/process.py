@@ -16,15 +16,7 @@ PATIENCE = 60.0
 
 
 class AdaptationProcess:
-    """One process; its signals are emitted in the GUI thread.
-
-    Attributes
-    ----------
-    received
-        Emitted with each `Event`.
-    ended
-        Emitted once, at the end.
-    """
+    """One process; its signals are emitted in the GUI thread."""
 
     received = Signal(object)
     ended = Signal()

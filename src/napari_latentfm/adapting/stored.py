@@ -24,8 +24,6 @@ class StoredAdaptation:
     ----------
     source
         The chosen model, with its folder made absolute.
-    parent_sha256
-        Digest of its weights.
     problem
         Why it cannot be adapted, or "".
     begun

@@ -62,8 +62,6 @@ def take_mean_mask(session: ReviewSession, none: str) -> str:
 
     Parameters
     ----------
-    session
-        The result under review.
     none
         Name of the action that accepts an image without any mark.
 

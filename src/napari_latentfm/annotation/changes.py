@@ -1,4 +1,4 @@
-"""Changes of an annotation: what writing labels into a plane changes, and how it is painted."""
+"""Changes to an annotation: the pixels that writing labels changes, and how they are painted."""
 
 from __future__ import annotations
 

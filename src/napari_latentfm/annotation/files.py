@@ -50,8 +50,6 @@ class AnnotationFiles:
         ``"failed"`` and the message of the error.
     opened
         Emitted with the provenance of an annotation that was opened.
-    ask_save, ask_open
-        Ask the user for a file.
     work
         The queue in which files are written and read.
     """

@@ -23,13 +23,7 @@ BANNER = "LatentFM: unsaved annotation"
 
 
 class Keeper:
-    """The autosaver and the recovery of one viewer, which end with its last panel.
-
-    Attributes
-    ----------
-    autosaver, recovery
-        Shared by all panels.
-    """
+    """The autosaver and the recovery of one viewer, which end with its last panel."""
 
     def __init__(self, session: ReviewSession) -> None:
         self.autosaver = Autosaver(session)

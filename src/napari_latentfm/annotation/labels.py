@@ -37,7 +37,7 @@ class AnnotationLabels(QWidget):
 
     Attributes
     ----------
-    said
+    reported
         Emitted with why a label cannot be named.
     about, list
         Edits of the annotation, and its labels.
@@ -45,7 +45,7 @@ class AnnotationLabels(QWidget):
         Called with a label and its name; returns another one, or None if cancelled.
     """
 
-    said = Signal(str)
+    reported = Signal(str)
 
     def __init__(self, session: ReviewSession, autosaver: Autosaver) -> None:
         super().__init__()
@@ -86,11 +86,11 @@ class AnnotationLabels(QWidget):
         """
         layer = self._autosaver.layer
         if layer is None:
-            self.said.emit(EMPTY)
+            self.reported.emit(EMPTY)
             return
         number = int(layer.selected_label) if label is None else label
         if number < 1:
-            self.said.emit(
+            self.reported.emit(
                 "Label 0 is the background. Choose label 1 or higher in the layer controls."
             )
             return

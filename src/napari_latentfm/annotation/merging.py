@@ -34,8 +34,6 @@ def combined(
         ``(H, W)``, labels of the annotation.
     values
         ``(H, W)``, proposed labels, 0 is background.
-    how
-        See `How`.
     classes
         The labels concerned; others are not erased.
 

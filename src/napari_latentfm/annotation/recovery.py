@@ -75,8 +75,6 @@ class Recovery:
         Emitted with the provenance of an annotation that was recovered.
     ask
         Answers an offer at once; None leaves it open until `answer` is called.
-    offer
-        The open offer, or None.
     """
 
     offered = Signal(object)

@@ -72,7 +72,7 @@ class AnnotationSection(QWidget):
         self.bar.show_offer(self.recovery.offer)
         self.bar.chosen.connect(self.recovery.answer)
         listen(self, session.changed, self._on_changed)
-        self.labels.said.connect(self._say)
+        self.labels.reported.connect(self._say)
         # The window is closed: finish an export.
         work = self.files.work
         self.destroyed.connect(lambda: work.close())

@@ -1,7 +1,7 @@
-"""The record of an annotation follows Ctrl+Z: a proposal whose labels are undone was not taken.
+"""Keep the record of an annotation in step with Ctrl+Z: an undone proposal was not taken.
 
-napari's undo history is private, and its events do not tell an undo from other changes. Therefore
-the labels where a proposal changed them are compared, by a checksum, with those before and after.
+napari's undo history is private, and its events do not distinguish undo from other changes. The
+labels that a proposal changed are therefore compared, by checksum, with those before and after it.
 """
 
 from __future__ import annotations

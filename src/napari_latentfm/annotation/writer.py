@@ -26,8 +26,6 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
     Parameters
     ----------
-    path
-        The suffix determines the format.
     data
         Labels; a lazy array is loaded.
     meta

@@ -68,8 +68,6 @@ def write_objects(session: ReviewSession, masks: Mapping[int, NDArray[Any]]) -> 
     ----------
     session
         The session; an object of the plane must be under review.
-    masks
-        ``(H, W)`` bool by label, as proposed.
 
     Raises
     ------
@@ -223,8 +221,6 @@ def write_pixels(
 
     Parameters
     ----------
-    layer, plane
-        The annotation and the plane.
     rows, columns, values
         ``(P,)``: the pixels and their new labels. Without pixels there is no undo step.
     """

@@ -45,8 +45,6 @@ class ChildProcess:
 
     Parameters
     ----------
-    command
-        What to run, see `worker_command`.
     patience
         Seconds within which a process whose input has ended must end; then it is killed.
     low_priority

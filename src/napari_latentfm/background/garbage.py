@@ -1,4 +1,4 @@
-"""Garbage is collected in the GUI thread while the plugin's threads run.
+"""Collect garbage in the GUI thread only, while threads of the plugin run.
 
 Python collects garbage in whichever thread allocates. Qt objects of closed windows and removed
 layers are part of it, and a timer that is destroyed in another thread than its own still fires:

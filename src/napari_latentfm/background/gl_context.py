@@ -1,4 +1,4 @@
-"""OpenGL commands outside painting run in the context of the canvas.
+"""Run OpenGL commands outside painting in the context of the canvas.
 
 When layers are removed, napari 0.9 lets vispy delete their textures, buffers and programs at once,
 in whichever OpenGL context is current. Outside `paintGL` that is often the context in which Qt
@@ -27,8 +27,6 @@ class CanvasContext(QObject):
 
     Parameters
     ----------
-    viewer
-        The viewer whose layers are meant.
     window
         The main window with the canvas; owns this object.
     """

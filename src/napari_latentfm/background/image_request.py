@@ -55,8 +55,6 @@ class ImageRequest:
     ----------
     read
         Returns the image; called in the worker thread, since it may load a lazy array.
-    model
-        Name of a bundled model, or a model folder.
     samples
         Earlier samples of this model, to be summarised with these settings; then the image is
         not read and nothing is sampled.

@@ -158,13 +158,7 @@ class Run(Generic[R]):
 
 
 class SamplingJob:
-    """Runs requests one at a time in a worker thread.
-
-    Attributes
-    ----------
-    load
-        Loads a model; may be replaced.
-    """
+    """Runs requests one at a time in a worker thread."""
 
     def __init__(self, load: Load = load_segmenter) -> None:
         self.load = load

@@ -1,4 +1,4 @@
-"""Objects of imported modules are left out of garbage collections.
+"""Exclude objects of imported modules from garbage collections.
 
 napari collects garbage in the GUI thread whenever layers are removed. Once PyTorch is imported, a
 collection looks through half a million objects for 0.3 s. Nearly all of them are functions and
@@ -27,7 +27,7 @@ PAUSE = 600.0
 
 
 class LastingObjects(QObject):
-    """Leaves present objects out of garbage collections (`gc.freeze`) once a result is shown.
+    """Excludes existing objects from garbage collections (`gc.freeze`) once a result is shown.
 
     Objects in reference cycles are not released while they are left out. Of those, layers may
     be large: the ones that were present are released after their removal as `LARGE` and `PAUSE`
@@ -37,8 +37,6 @@ class LastingObjects(QObject):
 
     Parameters
     ----------
-    viewer
-        The viewer whose layers are watched.
     shown
         A signal that comes after PyTorch was imported.
     owner

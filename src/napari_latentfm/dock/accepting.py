@@ -24,7 +24,7 @@ from napari_latentfm.layers.planes import index_slices
 if TYPE_CHECKING:
     from napari_latentfm.annotation.autosave import Autosaver
     from napari_latentfm.dock.chosen_image import ChosenImage
-    from napari_latentfm.dock.foot import Foot
+    from napari_latentfm.dock.footer import Footer
     from napari_latentfm.results.session import Reviewed, ReviewSession
     from napari_latentfm.worklist.panel import QueuePanel
 
@@ -63,10 +63,10 @@ class Accepting:
         chosen: ChosenImage,
         queue: QueuePanel,
         autosaver: Autosaver,
-        foot: Foot,
+        footer: Footer,
     ) -> None:
         self._session, self._chosen, self._queue = session, chosen, queue
-        self._autosaver, self._foot = autosaver, foot
+        self._autosaver, self._footer = autosaver, footer
         self._pressed = -math.inf
         self._question = ""
 
@@ -96,8 +96,8 @@ class Accepting:
         """
         if self._asks():
             return
-        if self._foot.notice.text == self._question:
-            self._foot.clear()  # of the other button
+        if self._footer.notice.text == self._question:
+            self._footer.clear()  # of the other button
         if self.in_list:
             self._queue.accept()
         else:
@@ -120,7 +120,7 @@ class Accepting:
         try:
             erase(self._session)
         except LatentFMError as error:
-            self._foot.say(f"{self._chosen.name}: {error}")
+            self._footer.say(f"{self._chosen.name}: {error}")
             return
         if self.in_list:
             self._queue.accept_empty()
@@ -138,11 +138,11 @@ class Accepting:
 
     def _ask(self, question: str) -> bool:
         """Ask to press again; return False if that was the press."""
-        asked = self._foot.notice.text == question
-        self._foot.clear()
+        asked = self._footer.notice.text == question
+        self._footer.clear()
         if not asked:
             self._question = question
-            self._foot.warn(question)
+            self._footer.warn(question)
         return not asked
 
     def _marked(self, proposed: int) -> str:
@@ -166,7 +166,7 @@ class Accepting:
         except LatentFMError as error:
             text = str(error)
         name = self._chosen.name
-        self._foot.say(f"{name}: {text}" if name else NO_IMAGE)
+        self._footer.say(f"{name}: {text}" if name else NO_IMAGE)
 
     def _accept(self, reviewed: Reviewed) -> str:
         if not self.is_touched(reviewed):

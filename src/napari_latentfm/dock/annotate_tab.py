@@ -1,4 +1,4 @@
-"""The tab *Annotate*: the head, and below it a scrolling column of folded sections."""
+"""The tab *Annotate*: the header, and below it a scrolling column of folded sections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from napari_latentfm import preferences
 from napari_latentfm.background.signals import pause_timer
-from napari_latentfm.dock.head import ADVANCED, Head
+from napari_latentfm.dock.header import ADVANCED, Header
 from napari_latentfm.ui.area import scroll_down
 from napari_latentfm.ui.collapsible import Collapsible
 from napari_latentfm.ui.column import Column
@@ -39,7 +39,7 @@ class AnnotateTab(QWidget):
 
     Parameters
     ----------
-    head
+    header
         Stays above the scrolling column; its status and *Advanced* are in the column.
     point, review
         The parts that the sections show. The legend of the review stays below the column.
@@ -52,7 +52,7 @@ class AnnotateTab(QWidget):
         The folded sections by title, *Advanced* included.
     """
 
-    def __init__(self, head: Head, point: PromptSection, review: ReviewSections) -> None:
+    def __init__(self, header: Header, point: PromptSection, review: ReviewSections) -> None:
         super().__init__()
         self.parts: dict[str, tuple[Any, ...]] = {
             "Point": (point, review.strokes),
@@ -61,8 +61,8 @@ class AnnotateTab(QWidget):
             "Uncertain regions": (review.regions,),
             "Annotation": (review.annotation,),
         }
-        review.strokes.leave_out_brushes()
-        self.sections = self._make_sections(head)
+        review.strokes.brushes.offer_several_only()  # the section Point has the others
+        self.sections = self._make_sections(header)
         self.area = QScrollArea()
         self._place: Collapsible | None = None
         self._unfolded: Collapsible | None = None
@@ -70,7 +70,7 @@ class AnnotateTab(QWidget):
         self._settled = pause_timer(self, SETTLE_MS, self._stop_returning)
         # The place of a section is known once Qt has laid it out.
         self._laid_out = pause_timer(self, 0, self._return)
-        self._lay_out(head, review.hypotheses.view.legend)
+        self._lay_out(header, review.hypotheses.view.legend)
         bar = self.area.verticalScrollBar()
         bar.rangeChanged.connect(lambda _low, _high: self._laid_out.start())
         # By the user, not by a section that has grown.
@@ -125,7 +125,7 @@ class AnnotateTab(QWidget):
         if self._returning:
             bar.setValue(0 if self._place is None else self._place.y())
         elif unfolded is not None:
-            # As little as shows all of it, or its beginning if it is higher than the area.
+            # No further than needed to show all of it, or its top if it is higher than the area.
             below = unfolded.y() + unfolded.height() - self.area.viewport().height()
             bar.setValue(min(unfolded.y(), max(bar.value(), below)))
 
@@ -137,7 +137,7 @@ class AnnotateTab(QWidget):
     def _stop_returning(self, _value: object = None) -> None:
         self._noted = self._returning = False
 
-    def _make_sections(self, head: Head) -> dict[str, Collapsible]:
+    def _make_sections(self, header: Header) -> dict[str, Collapsible]:
         chosen = preferences.get(SECTION).get("opened")
         opened = chosen if isinstance(chosen, list) else [COMPARE]
         sections = {}
@@ -145,16 +145,16 @@ class AnnotateTab(QWidget):
             sections[title] = Collapsible(title, TIPS[title], title in opened)
             for part in parts:
                 sections[title].add(part)
-        head.advanced.set_opened(ADVANCED in opened)
-        sections[ADVANCED] = head.advanced
+        header.advanced.set_opened(ADVANCED in opened)
+        sections[ADVANCED] = header.advanced
         return sections
 
-    def _lay_out(self, head: Head, legend: QWidget) -> None:
+    def _lay_out(self, header: Header, legend: QWidget) -> None:
         middle = Column()
         column = QVBoxLayout(middle)
         column.setContentsMargins(4, 0, 4, 0)
         column.setSpacing(2)
-        column.addWidget(head.status)
+        column.addWidget(header.status)
         for title in (ADVANCED, *self.parts):
             column.addWidget(self.sections[title])
         column.addStretch(1)
@@ -162,8 +162,8 @@ class AnnotateTab(QWidget):
         page = QVBoxLayout(self)
         page.setContentsMargins(0, 0, 0, 0)
         page.setSpacing(0)
-        page.addWidget(head)
-        # In a low window, with a warning in the foot, the head keeps its height.
+        page.addWidget(header)
+        # In a low window, with a warning in the footer, the header keeps its height.
         self.area.setMinimumHeight(1)
         page.addWidget(self.area, 1)
         legend.setObjectName("LatentFM small")

@@ -1,4 +1,4 @@
-"""Channels of a stack by name, in the head of the dock."""
+"""Channels of a stack by name, in the header of the dock."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The entries of napari's menus, all of which open the one dock of a viewer.
 
-napari puts what an entry makes into a dock of its own, under a name that differs between its
-menus and `Window.add_plugin_dock_widget`; two entries would be two docks. An entry is therefore
-a small widget that opens the one dock at its place, and takes itself out of the window.
+napari puts the widget of an entry into its own dock, whose name differs between its menus and
+`Window.add_plugin_dock_widget`; two entries would make two docks. An entry is therefore a small
+widget that opens the one dock at a certain place and then removes itself from the window.
 """
 
 from __future__ import annotations
@@ -73,8 +73,7 @@ def _dock(panel: QWidget) -> QDockWidget | None:
 class _Entry(QWidget):
     """Opens the dock.
 
-    What a script asks of it beyond a widget is asked of the part that the entry opened as a dock
-    of its own, in earlier versions.
+    Scripts for earlier versions, in which an entry was a panel, find the attributes of that panel.
     """
 
     place: ClassVar[Place] = "as it was"
@@ -100,8 +99,8 @@ class _Entry(QWidget):
             QTimer.singleShot(0, self._leave)
 
     def _leave(self) -> None:
-        # The window may be closed by now, which removes napari's attribute for it, or the entry
-        # may have been taken out by other code.
+        # The window may be closed by now, which removes napari's attribute for it, or other code
+        # may have removed the entry.
         with contextlib.suppress(AttributeError, LookupError, RuntimeError):
             self._viewer.window.remove_dock_widget(self)
 

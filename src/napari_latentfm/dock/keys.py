@@ -1,4 +1,4 @@
-"""The keys of the dock: one table that binds them and that the sheet of keys is made of."""
+"""The keys of the dock, in one table for binding them and for the sheet that lists them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,6 @@ class KeyGroup:
 
     Attributes
     ----------
-    title
-        Heading in the sheet.
     actions
         Functions without arguments by napari key strings. The first line of its docstring is
         its description in the sheet. A text in place of a function is the description.

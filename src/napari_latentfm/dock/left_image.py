@@ -1,4 +1,4 @@
-"""The image of the list that was left: what became of it, and objects that were not taken."""
+"""Report on an image after another one is opened: its state, and objects that were not taken."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DONE_EMPTY = "{name} is done (empty), {done} of {count}. Page Up returns to it."
 
 
 class LeftImage(QObject):
-    """Says what became of an image once the next one is there, and keeps marks of untaken objects.
+    """Reports the state of an image after the next one is open; keeps marks of untaken objects.
 
     The marks are kept here until the window is closed, and by `KeptMarks` after that.
     """
@@ -78,4 +78,4 @@ class LeftImage(QObject):
     def _on_settled(self, _ending: str) -> None:
         note, self._note = self._note, ""
         if note:
-            self._panel.foot.say(note)
+            self._panel.footer.say(note)

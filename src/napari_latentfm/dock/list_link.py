@@ -1,4 +1,4 @@
-"""Connects the work list with the head, the foot and the tabs of the dock."""
+"""Connects the work list with the header, the footer and the tabs of the dock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ListLink(QObject):
-    """Shows in head and foot what the work list does, and goes to *Annotate* for a new image.
+    """Shows in header and footer what the work list does, and goes to *Annotate* for a new image.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class ListLink(QObject):
         self._to_annotate = False
         self._learns_from: Path | None = None
         queue = self._queue
-        panel.foot.noted.connect(queue.states.note)
+        panel.footer.noted.connect(queue.states.note)
         # After the form's own slots, which look the name up.
         queue.form.model.currentTextChanged.connect(self._name_empty)
         queue.form.model_folder.textChanged.connect(self._name_empty)
@@ -49,11 +49,11 @@ class ListLink(QObject):
         self._to_annotate = True
 
     def show_item(self) -> None:
-        """Show the state of the chosen image in the foot."""
+        """Show the state of the chosen image in the footer."""
         queue = self._queue
         name = queue.current if self._accepting.in_list else None
         item = None if name is None or queue.work is None else queue.work.item(name)
-        self._panel.foot.show_item(name, item)
+        self._panel.footer.show_item(name, item)
 
     def _on_shown(self, _name: str) -> None:
         self._follow_folder()
@@ -83,21 +83,21 @@ class ListLink(QObject):
 
     def _on_settled(self, ending: str) -> None:
         self._panel.session.work.note(self._cancel, False)
-        self._panel.head.settle(ending)
+        self._panel.header.settle(ending)
 
     def _on_progress(self, kind: str, update: Update) -> None:
         if kind == "open":
             self._panel.session.work.note(self._cancel, True)
-            self._panel.head.follow(update)
+            self._panel.header.follow(update)
 
     def _cancel(self) -> None:
         self._queue.sampler.stop("open")
 
     def _on_status(self, text: str) -> None:
-        # The head describes the samples, too, after an answer to a prompt only a moment later.
+        # The header describes the samples, too, after an answer to a prompt only a moment later.
         for described in (self._queue.described, str(self._form.status.value)):
             text = text.replace(described, "")
-        self._panel.foot.say(text.strip())
+        self._panel.footer.say(text.strip())
 
     def _name_empty(self, _value: Any = None) -> None:
-        self._panel.foot.show_empty_name(self._accepting.empty_name)
+        self._panel.footer.show_empty_name(self._accepting.empty_name)

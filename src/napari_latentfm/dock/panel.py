@@ -30,9 +30,9 @@ from napari_latentfm.dock.annotate_tab import COMPARE, SECTION, AnnotateTab, rem
 from napari_latentfm.dock.chosen_image import ChosenImage
 from napari_latentfm.dock.dock_keys import DockKeys
 from napari_latentfm.dock.folder_drop import FolderDrop
-from napari_latentfm.dock.foot import Foot
-from napari_latentfm.dock.foot_reports import FootReports
-from napari_latentfm.dock.head import Head
+from napari_latentfm.dock.footer import Footer
+from napari_latentfm.dock.footer_reports import FooterReports
+from napari_latentfm.dock.header import Header
 from napari_latentfm.dock.left_image import LeftImage
 from napari_latentfm.dock.list_link import ListLink
 from napari_latentfm.dock.recovery_link import RecoveryLink
@@ -71,10 +71,6 @@ class LatentFMPanel(QWidget):
         The parts, which also work in docks of their own.
     chosen
         The image that everything in the dock acts on.
-    accepting
-        The actions of the foot.
-    adapting
-        Adapts the model to accepted images.
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -86,20 +82,20 @@ class LatentFMPanel(QWidget):
         self.review = ReviewSections(self.session, self)
         self.queue = QueuePanel(napari_viewer)
         self.learning = LearningPanel(napari_viewer)
-        self.head, self.foot = Head(self.sampling, napari_viewer), Foot()
-        self.annotate = AnnotateTab(self.head, self.point, self.review)
+        self.header, self.footer = Header(self.sampling, napari_viewer), Footer()
+        self.annotate = AnnotateTab(self.header, self.point, self.review)
         self.sections = self.annotate.sections
         self.tabs = QTabWidget()
         self._lay_out()
         self._shared = SharedModel(self.sampling.form, self.queue.form, self.learning.form)
         saver = self.review.annotation.autosaver
-        self.accepting = Accepting(self.session, self.chosen, self.queue, saver, self.foot)
+        self.accepting = Accepting(self.session, self.chosen, self.queue, saver, self.footer)
         self._list = ListLink(self, self.accepting)
         self.adapting = Adapting(self.queue, self.sampling)
         self._drop = FolderDrop(self)
         self._keys = DockKeys(napari_viewer, self)
         self._connect()
-        self._reports = FootReports(self, self._keys.tool)
+        self._reports = FooterReports(self, self._keys.tool)
         self._left = LeftImage(self)
         self._lasting = LastingObjects(napari_viewer, self.session.changed, self)
         self._recovery = RecoveryLink(self, self._left.marks)
@@ -142,13 +138,13 @@ class LatentFMPanel(QWidget):
     def next_image(self) -> None:
         """Keep the annotation and open the next image of the folder."""
         self.annotate.note_place()
-        self.foot.commit()
+        self.footer.commit()
         self.queue.next()
 
     def previous_image(self) -> None:
-        """Keep the annotation and open the image before in the folder."""
+        """Keep the annotation and open the previous image of the folder."""
         self.annotate.note_place()
-        self.foot.commit()
+        self.footer.commit()
         self.queue.previous()
 
     def switch_focus(self) -> None:
@@ -185,7 +181,7 @@ class LatentFMPanel(QWidget):
     def release(self) -> None:
         """Cancel what runs, keep the annotation, and give the keys back."""
         self._keys.release()
-        self.foot.commit()
+        self.footer.commit()
         sections = chain(*self.annotate.parts.values())
         for part in (self.sampling, self.queue, self.adapting, self.learning, *sections):
             part.release()
@@ -217,28 +213,28 @@ class LatentFMPanel(QWidget):
         """Return whether the chosen image can be accepted now; say why not."""
         if self.accepting.is_repeated():
             return False
-        self.foot.commit()
+        self.footer.commit()
         self.chosen.settle()
         if self.session.renewing:
-            self.foot.say(f"{self.chosen.name}: {RUNNING}")
+            self.footer.say(f"{self.chosen.name}: {RUNNING}")
         return not self.session.renewing
 
     def _is_clear(self) -> bool:
-        """Return whether what would be accepted is what is on screen; say so otherwise."""
+        """Return whether the screen shows what would be accepted; report it if not."""
         if problem := self.point.unanswered():
             self.annotate.uncover("Point")
         elif (reviewed := self.session.current) is not None:
             touched = self.accepting.is_touched(reviewed)
             problem = newer_by_strokes(self.session) or self.review.hypotheses.unclear(touched)
         if problem:
-            self.foot.say(f"{self.chosen.name}: {problem}")
+            self.footer.say(f"{self.chosen.name}: {problem}")
         return not problem
 
     def _lay_out(self) -> None:
         self.setObjectName("LatentFM")
         self.setStyleSheet(STYLE)
         self.setMinimumWidth(WIDTH)
-        # The panel's form is in the head; the panel itself has nothing to show.
+        # The panel's form is in the header; the panel itself has nothing to show.
         self.sampling.setParent(self)
         self.sampling.hide()
         for page, title, tip in (
@@ -257,39 +253,39 @@ class LatentFMPanel(QWidget):
         layout.setSpacing(0)
         layout.addWidget(self.tabs, 1)
         if preferences.get(SECTION).get("welcome") is not False:
-            # Below the tabs: nothing above it and no button of the foot moves when it closes.
+            # Below the tabs: nothing above it and no button of the footer moves when it closes.
             welcome = Welcome()
             welcome.dismissed.connect(lambda: remember(welcome=False))
             # Accepting an image completes the three steps.
             self.queue.completed.connect(lambda: welcome.dismiss())
             layout.addWidget(welcome)
-        layout.addWidget(self.foot)
+        layout.addWidget(self.footer)
         for line in (*self.annotate.findChildren(QLineEdit), *self.queue.findChildren(QLineEdit)):
             line.setAcceptDrops(False)  # a folder that is dropped there is opened, too
-        self.foot.note.setAcceptDrops(False)
+        self.footer.note.setAcceptDrops(False)
         for table in self.findChildren(QAbstractItemView):
             table.setTabKeyNavigation(False)  # Tab goes on to the next control
 
     def _connect(self) -> None:
-        foot = self.foot
+        footer = self.footer
         for button, slot in (
-            (foot.accept, self.accept),
-            (foot.accept_empty, self.accept_empty),
-            (foot.flag, self._flag),
-            (foot.export, self.review.annotation.export),
+            (footer.accept, self.accept),
+            (footer.accept_empty, self.accept_empty),
+            (footer.flag, self._flag),
+            (footer.export, self.review.annotation.export),
         ):
             on_click(button, slot)
         listen(self, self.chosen.changed, self._on_chosen)
 
     def _flag(self) -> None:
-        self.foot.commit()
+        self.footer.commit()
         self.queue.states.flag()
         self._list.show_item()
 
     def _on_chosen(self) -> None:
-        """Show nothing of another image any more."""
-        self.foot.clear()
-        self.foot.show_kept("")
+        """Clear everything about another image."""
+        self.footer.clear()
+        self.footer.show_kept("")
         self._list.show_item()
 
 

@@ -49,8 +49,6 @@ class LearningPanel(DockPanel):
         ``"failed"``; the panel is idle then.
     overrides
         ``section.key=value`` settings that differ from the recipe, for use from Python.
-    last_error
-        Message of the error that ended the last run, or None.
     """
 
     kept = Signal(Path)
@@ -242,7 +240,7 @@ class LearningPanel(DockPanel):
             self.form.status.setText("Ready.")
 
     def _on_images(self) -> None:
-        """Offer no run of other images: what is resumed continues with those that it knows."""
+        """Do not offer to resume with other images: a resumed run continues with its own."""
         form, run = self.form, None if self.running else self._stopped_run()
         chosen = form.images.path()
         if run is not None and not self._is_of_images(run) and chosen and chosen.is_dir():

@@ -30,17 +30,11 @@ class CurvePlot(QWidget):
 
     Parameters
     ----------
-    title
-        Text above the curve.
     bounds
         Lowest and highest value of the axis; None to follow the values.
 
     Attributes
     ----------
-    points
-        Values so far as (step, value).
-    level
-        Value of the dashed line, or None.
     final
         The final value, which is shown beside the title instead of the last point; None during
         a run.

@@ -82,10 +82,7 @@ def find_annotation(session: ReviewSession) -> tuple[Labels, Plane]:
 def find_target(session: ReviewSession) -> Target:
     """Return the selected label of the annotation on the plane on screen.
 
-    Raises
-    ------
-    ImageError
-        As `find_annotation`, and if the background is selected.
+    Raises `ImageError` as `find_annotation` does, and if the background is selected.
     """
     layer, plane = find_annotation(session)
     if layer.selected_label == 0:

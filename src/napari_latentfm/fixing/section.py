@@ -146,7 +146,7 @@ class FixSection(QWidget):
         row, column = (at[axis] for axis in plane.axes)
         self.editor.do(Operation(tool, at=(row, column)))
         if tool == "keep":
-            # Only one piece is left, so that the tool has no further use.
+            # Only one piece is left, and the tool has no further use.
             self.tools.deactivate()
 
     def _on_tool(self) -> None:

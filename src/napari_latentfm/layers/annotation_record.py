@@ -104,8 +104,6 @@ class Record:
         different id and does not count as the annotation.
     protected
         Labels that no proposal may overwrite.
-    strokes
-        Edits by hand.
     seconds
         Time spent editing; a pause of more than `PAUSE` does not count.
     proposals

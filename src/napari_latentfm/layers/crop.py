@@ -51,8 +51,6 @@ class PlaneCrop:
 
     Attributes
     ----------
-    plane
-        The plane.
     level
         0 is the finest, and the only one of an image without a pyramid.
     start, shape

@@ -31,13 +31,9 @@ class Plane:
 
     Attributes
     ----------
-    shape
-        ``(H, W)`` in pixels.
     index
         One entry per axis of the layer: None for the two axes of the plane, the position
         in pixels for every other axis.
-    layer_shape
-        Length of every axis of the layer.
     """
 
     shape: tuple[int, int]

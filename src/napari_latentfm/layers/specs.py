@@ -62,14 +62,10 @@ class LayerSpec:
 
     Attributes
     ----------
-    role
-        The kind of result.
     kind
         napari's name of the layer type.
     data
         Labels: uint8, 1 inside or the number of the class. Images: float32 in [0, 1].
-    name
-        Name of a new layer.
     space
         Transform, units and axis labels; written at every run.
     look
@@ -106,10 +102,6 @@ def result_layers(
 
     Parameters
     ----------
-    source
-        The segmented layer; each result gets its transform, units and axis labels.
-    plane
-        The segmented plane, or all planes along some axes.
     samples, summary
         Samples, and their summary; its arrays are ``(H, W)`` for a plane, and ``(P, H, W)`` for
         P planes.

@@ -166,8 +166,6 @@ def hide_others(viewer: ViewerModel, source: Image, but: Collection[Layer] = ())
 
     Parameters
     ----------
-    viewer, source
-        The viewer and the image.
     but
         Layers that are left as they are. Painted layers of the user stay visible, too, and an
         image that was hidden here before and that the user has shown again.

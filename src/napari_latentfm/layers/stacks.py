@@ -134,8 +134,6 @@ def all_planes(
 
     Parameters
     ----------
-    along
-        Axes of the layer.
     axes
         The two axes of a plane; None for those on screen.
 

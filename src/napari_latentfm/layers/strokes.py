@@ -56,8 +56,6 @@ def strokes_of(
 
     Parameters
     ----------
-    viewer, image
-        The viewer and the image.
     shape
         Shape of the layer, others do not count; None for that of the image as it is now.
     """
@@ -95,10 +93,6 @@ def add_strokes(
 
     Parameters
     ----------
-    viewer, image, plane
-        The viewer, the image and any of its planes.
-    classes
-        Number of classes of the strokes.
     own
         The model's own colours of its classes; empty if it has none.
     """

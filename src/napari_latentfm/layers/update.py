@@ -114,8 +114,6 @@ def place_part(
     ----------
     viewer, ask
         As for `place_steps`; only edits in this plane count.
-    specs
-        The results of the plane.
     planes, number
         The stack, and which of its planes this is.
     """

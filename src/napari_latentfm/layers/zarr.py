@@ -37,8 +37,6 @@ class StoredMap:
         Lazy arrays ``(H, W)``, of samples and classes ``(N, H, W)``, finest first.
     pixel, origin, unit
         Size of a pixel ``(row, column)``, and position of the centre of the first one.
-    look
-        Colours, opacity and visibility.
     """
 
     role: Role

@@ -58,13 +58,7 @@ class ModelNotice(QFrame):
 
 
 class PromptForm(QWidget):
-    """Tools, list of objects, and status.
-
-    Attributes
-    ----------
-    tools
-        Buttons of the tools by name, see `TOOLS`.
-    """
+    """Tools, list of objects, and status."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -24,13 +24,6 @@ class LayerKeys(QObject):
 
     napari's Labels, Points and Shapes layers take B and P for themselves. On the user's own
     layers they keep their meaning, and so they do while the annotation is painted by hand.
-
-    Parameters
-    ----------
-    viewer
-        The viewer whose keys take precedence.
-    keys
-        napari key strings.
     """
 
     def __init__(self, viewer: ViewerModel, keys: tuple[str, ...], parent: QObject) -> None:

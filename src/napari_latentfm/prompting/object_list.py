@@ -23,8 +23,6 @@ class Row:
 
     Attributes
     ----------
-    number, name, area
-        Label, class and size.
     state
         "taken" into the annotation, "proposed", or "" without an answer.
     visible

@@ -1,4 +1,4 @@
-"""Outlines of objects that are not current, and results that belong to no object any more."""
+"""Outlines of objects that are not current, and results of objects that are no longer current."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Outlines:
         """
         layer = self.layer(image)
         if layer is not None and tuple(layer.data.shape) != plane.layer_shape:
-            # The image has got other pixels.
+            # The pixels of the image have changed.
             self._viewer.layers.remove(layer)
             layer = None
         if layer is None:

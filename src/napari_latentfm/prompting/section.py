@@ -15,7 +15,6 @@ from latentfm_core.annotation.marks import StoredMarks
 from napari_latentfm.annotation.mean_mask import removed_mean_mask
 from napari_latentfm.background.signals import NextTurn, listen, pause_timer
 from napari_latentfm.layers.stacking import remove_own
-from napari_latentfm.layers.strokes import strokes_of
 from napari_latentfm.prompting.answers import READY, Answers
 from napari_latentfm.prompting.context import PromptContext
 from napari_latentfm.prompting.drawing import Drawing
@@ -24,6 +23,7 @@ from napari_latentfm.prompting.form import PromptForm
 from napari_latentfm.prompting.layer_keys import LayerKeys
 from napari_latentfm.prompting.mark_layers import MarkLayers
 from napari_latentfm.prompting.mark_records import from_record
+from napari_latentfm.prompting.object_review import ObjectReview
 from napari_latentfm.prompting.objects import ObjectBook, PromptObject
 from napari_latentfm.prompting.prompt_model import PromptModel
 from napari_latentfm.prompting.selection import ObjectSelection
@@ -32,9 +32,8 @@ from napari_latentfm.prompting.stacks import FollowedStacks
 from napari_latentfm.prompting.stroke_marks import StrokeMarks
 from napari_latentfm.prompting.taking import Taking
 from napari_latentfm.prompting.tools import PromptTools
-from napari_latentfm.results.session import Reviewed, ReviewSession
+from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.sampling.panel import SamplingPanel
-from napari_latentfm.sampling.plane import Place
 from napari_latentfm.ui.common import on_click
 
 SETTLE_MS = 120
@@ -74,7 +73,7 @@ class PromptSection(QWidget):
         self._look = NextTurn(self, lambda: self._drawing.read_marks())
         self._written = pause_timer(self, STARTED_MS, lambda: self._drawing.write_marks())
         self._stroked = pause_timer(self, STROKE_MS, self._read_strokes)
-        self._settle = pause_timer(self, SETTLE_MS, self._sync)
+        self._settle = pause_timer(self, SETTLE_MS, lambda: self._review.show_current())
         self._refresh = pause_timer(self, SETTLE_MS, lambda: self._shown.renew())
         self._book = ObjectBook()
         # napari emits its event while it is still changing the layer.
@@ -95,6 +94,7 @@ class PromptSection(QWidget):
         self._drawing = Drawing(*parts, self._answers, self._written.start)
         self._taking = Taking(self._context, self._answers, self._selection, self._shown)
         self._following = Following(self._context, self._answers)
+        self._review = ObjectReview(*parts, self._answers, self._stacks, self._following)
         self.form.add_below_objects(self._following.button, self._following.take_button)
         self._keys = LayerKeys(self._viewer, LAYER_KEYS, self)
         layout = QVBoxLayout(self)
@@ -102,7 +102,7 @@ class PromptSection(QWidget):
         layout.addWidget(self.form)
         self._connect()
         self.form.say(READY)
-        self._sync()
+        self._review.show_current()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
         """Return napari key strings and what they do."""
@@ -172,47 +172,10 @@ class PromptSection(QWidget):
     def _read_strokes(self) -> None:
         self._drawing.read_strokes(self.tools.is_painting)
 
-    def _sync(self) -> None:
-        """Show the current object of the plane on screen."""
-        if self._panel.form.image.value is None:
-            self._shown.clear()
-            self._following.renew()
-            return
-        place, one = self._context.current()
-        if place is None:
-            return
-        self._selection.adopt(place)
-        reviewed = self._session.current
-        if self._context.reviews_object_of(place.layer) and reviewed is not None:
-            self._selection.stale.follow(self._session)
-            if not self._runner.busy and not _is_of(reviewed, place, one):
-                if one is not None and one.samples is not None:
-                    self._answers.show(place, one)
-                elif reviewed.plane.index != place.plane.index:
-                    whole = self._stacks.without_object(place)
-                    if whole is None:
-                        self._session.show(None)
-                    else:
-                        self._session.follow(whole)
-        elif reviewed is None and one is not None and not self._runner.busy:
-            self._answers.show(place, one)
-        self._shown.renew()
-        self._following.renew()
-
     def _on_reviewed(self) -> None:
-        reviewed = self._session.current
-        if reviewed is None:
-            return
-        self._stacks.note()
-        self._selection.stale.follow(self._session)
-        if reviewed.label is not None:
-            self._answers.keep(reviewed)
-            if (strokes := strokes_of(self._viewer, reviewed.layer)) is not None:
-                self._strokes.follow(strokes)
+        if self._review.keep():
             # Another plane may be on screen by now.
             self._settle.start()
-        self._shown.renew()
-        self._following.renew()
 
     def _on_redraw_asked(self) -> None:
         place, one = self._context.current()
@@ -295,9 +258,3 @@ class PromptSection(QWidget):
         listen(self, self._viewer.layers.events.removed, self._on_removed)
         marks = self._marks
         self.destroyed.connect(lambda: marks.release())
-
-
-def _is_of(reviewed: Reviewed, place: Place, one: PromptObject | None) -> bool:
-    """Return whether a result is that of the object on screen; any object, if that is None."""
-    is_here = reviewed.plane.index == place.plane.index
-    return is_here and (one is None or reviewed.label == one.number)

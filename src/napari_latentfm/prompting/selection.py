@@ -25,7 +25,7 @@ class ObjectSelection:
     Attributes
     ----------
     stale
-        Results of objects that are not current any more.
+        Results of objects that are no longer current.
     """
 
     def __init__(self, context: PromptContext, shown: ShownObjects, strokes: StrokeMarks) -> None:

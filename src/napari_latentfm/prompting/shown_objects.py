@@ -118,8 +118,6 @@ def row_of(plane: Plane, layer: Image, one: PromptObject, taken: set[int]) -> Ro
 
     Parameters
     ----------
-    plane, layer
-        The plane and its image, for the pixel size.
     taken
         Labels in the annotation of the plane.
     """

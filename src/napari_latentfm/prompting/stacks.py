@@ -1,4 +1,4 @@
-"""Objects that were followed through a stack, and how all their planes are reviewed again."""
+"""Objects that were followed through a stack, and the review of all their planes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,6 @@ class FollowedStacks:
 
     Only the last review of an image is kept, whose maps are in the layers. Other objects are
     summarised again from the samples of their planes.
-
-    Parameters
-    ----------
-    session, book
-        Of the section.
     """
 
     def __init__(self, session: ReviewSession, book: ObjectBook) -> None:
@@ -97,7 +92,7 @@ class FollowedStacks:
 
 
 def fitting(samples: SampleSet | None, start: SampleSet | None) -> SampleSet | None:
-    """Return samples of an object if they belong to the same sheets as others of it."""
+    """Return samples if model and settings are those of other samples of the object."""
     if samples is None or start is None or samples.record.model_hash != start.record.model_hash:
         return None
     same = all(samples.settings.get(name) == start.settings.get(name) for name in DRAWN)

@@ -1,4 +1,4 @@
-"""The Point section where the sampling panel may not be open yet."""
+"""The Point section in a panel that may open before the sampling panel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The work list at its first import path; new code uses `napari_latentfm.worklist.panel`."""
+"""Import path of the first version; new code uses `napari_latentfm.worklist.panel`."""
 
 from napari_latentfm.worklist.panel import QueuePanel
 

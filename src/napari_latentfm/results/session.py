@@ -27,14 +27,10 @@ class Reviewed:
 
     Attributes
     ----------
-    layer
-        The segmented image layer.
     plane
         Its plane; all arrays of the result's summary have its ``(H, W)``.
     model
         Name of a bundled model, or a model folder.
-    result
-        Samples, summary and device.
     label
         Label of a prompted object, with which its masks are written; None for those of the
         model's classes.

@@ -39,8 +39,6 @@ def show_result_steps(
 
     Parameters
     ----------
-    ask
-        Decides about result layers that the user has edited.
     roles
         The layers to write; None for all.
 

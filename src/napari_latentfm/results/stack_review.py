@@ -32,11 +32,6 @@ class StackRun(Result):
 
     `samples` are those of its first plane, with the seconds of all, and `summary` has an axis
     for the planes before ``(H, W)``.
-
-    Attributes
-    ----------
-    stack
-        Samples and maps of each plane.
     """
 
     stack: StackResult
@@ -69,8 +64,6 @@ class StackReview:
     ----------
     viewer
         Whose slider chooses the plane.
-    layer, planes, model, run
-        The stack that was segmented, the model, and the result.
     label
         Label of the object that was followed through the planes; None for the model's classes.
 

@@ -38,8 +38,6 @@ def go_to(
         The viewer, and the plane of an image layer.
     boxes
         ``(top, left, bottom, right)`` each, in pixels of the plane.
-    number
-        Index of the box to show.
     """
     top, left, bottom, right = boxes[number]
     factor = to_viewer_units(layer, viewer.dims)

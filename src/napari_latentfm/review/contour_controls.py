@@ -21,11 +21,6 @@ class ContourControls(QWidget):
     ----------
     kept
         An earlier `state`.
-
-    Attributes
-    ----------
-    changed
-        Emitted when the user has chosen something else.
     """
 
     changed = Signal()

@@ -6,15 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from psygnal import Signal
-from qtpy.QtWidgets import (
-    QComboBox,
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from latentfm_core.uncertainty.hypotheses import Hypothesis, Order, ordered
 from napari_latentfm import preferences
@@ -25,11 +17,12 @@ from napari_latentfm.background.signals import listen
 from napari_latentfm.background.thread_task import LatestTask
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.review.contour_controls import ContourControls
+from napari_latentfm.review.hypothesis_buttons import HypothesisButtons
 from napari_latentfm.review.look_controls import LookControls
 from napari_latentfm.review.overlays import Overlays
 from napari_latentfm.review.thumbnail_strip import ThumbnailStrip, tile
 from napari_latentfm.review.thumbnails import HypothesisResult, search
-from napari_latentfm.ui.common import narrow, push_button, row_of, wrapped_text
+from napari_latentfm.ui.common import narrow, row_of, wrapped_text
 
 NOTHING = "No samples yet. Run the model to see the plausible outlines."
 HIDDEN = "All overlays are hidden. Press 0 to see what would be accepted."
@@ -52,10 +45,6 @@ class HypothesesSection(QWidget):
 
     Attributes
     ----------
-    hypotheses
-        The hypotheses in the order of the pictures.
-    chosen
-        The hypothesis that is previewed on the image, or None.
     reported
         Emitted with how an action has ended; the section may be folded.
     """
@@ -205,12 +194,7 @@ class HypothesesSection(QWidget):
 
     def _mark(self) -> None:
         self.strip.mark(self._index())
-        for button in self.take_buttons:
-            button.setEnabled(self.chosen is not None)
-        previous, following, hide = self.walk_buttons
-        previous.setEnabled(bool(self.hypotheses))
-        following.setEnabled(bool(self.hypotheses))
-        hide.setEnabled(self.chosen is not None)
+        self.buttons.enable(bool(self.hypotheses), self.chosen is not None)
 
     def _draw_contours(self) -> None:
         result = self._result
@@ -236,7 +220,7 @@ class HypothesesSection(QWidget):
         self.view.look.hide_proposals(False)
 
     def unclear(self, touched: bool) -> str:
-        """Return what to do if what would be accepted is not what is on screen, or "".
+        """Return what to do if the screen does not show what would be accepted, or "".
 
         `touched` is whether the annotation would be accepted, not the mean mask.
         """
@@ -274,6 +258,7 @@ class HypothesesSection(QWidget):
         self.contours.changed.connect(self._on_contours)
         self.status = wrapped_text("")
         self.view = LookControls(self._session)
+        self.buttons = HypothesisButtons(self.key_actions())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -281,41 +266,8 @@ class HypothesesSection(QWidget):
         order.setStretch(1, 1)
         layout.addLayout(order)
         layout.addWidget(self.strip)
-        layout.addLayout(self._walk_row())
-        layout.addLayout(self._take_grid())
+        layout.addWidget(self.buttons)
         layout.addWidget(self.contours)
         layout.addWidget(self.view)
         layout.addWidget(self.status)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
-
-    def _walk_row(self) -> QHBoxLayout:
-        self.walk_buttons = [
-            push_button(text, tooltip, walk)
-            for text, tooltip, walk in (
-                ("Previous (Shift+H)", "Show the previous hypothesis on the image.", self.previous),
-                ("Next (H)", "Show the next hypothesis on the image.", self.next),
-                ("Hide (Q)", "Remove the hypothesis from the image.", self.end_preview),
-            )
-        ]
-        return row_of(*self.walk_buttons)
-
-    def _take_grid(self) -> QGridLayout:
-        self.take_buttons = [
-            push_button("Take whole (W)", "Make this hypothesis the annotation.", self.take_whole),
-            push_button(
-                "In region (Shift+W)",
-                "Make this hypothesis the annotation inside the drawn region only.",
-                self.take_in_region,
-            ),
-            push_button("Union (U)", "Add this hypothesis to the annotation.", self.unite),
-            push_button(
-                "Intersect (Shift+U)",
-                "Keep only the part of the annotation that is also in this hypothesis.",
-                self.intersect,
-            ),
-        ]
-        grid = QGridLayout()
-        grid.setSpacing(3)
-        for number, button in enumerate(self.take_buttons):
-            grid.addWidget(button, number // 2, number % 2)
-        return grid

@@ -25,11 +25,6 @@ class OverlayLook:
 
     Only layers that were hidden here are shown again; those of another image when it comes under
     review again.
-
-    Attributes
-    ----------
-    changed
-        Emitted when something was hidden or shown.
     """
 
     changed = Signal()

@@ -35,8 +35,6 @@ class RegionsSection(QWidget):
 
     Attributes
     ----------
-    regions
-        The regions in the order of the table.
     resolved
         Ranks of the regions that the annotator has checked.
     here

@@ -29,8 +29,6 @@ class StrokeWatch(QObject):
     ----------
     paused
         Emitted in a pause after pixels of the plane have changed.
-    enabled
-        Whether strokes are noticed.
     """
 
     paused = Signal()

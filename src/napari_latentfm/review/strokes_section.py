@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from psygnal import Signal
-from qtpy.QtWidgets import QCheckBox, QGridLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QProgressBar, QVBoxLayout, QWidget
 
 from latentfm_core.annotation.provenance import CorrectionInfo
 from latentfm_core.config import SamplingConfig
@@ -24,6 +24,7 @@ from napari_latentfm.layers.strokes import take_brush
 from napari_latentfm.notices import show_error
 from napari_latentfm.results.session import Reviewed, ReviewSession
 from napari_latentfm.review.redraw_target import READY, RedrawTarget, describe
+from napari_latentfm.review.stroke_brushes import StrokeBrushes
 from napari_latentfm.review.stroke_layer import painted_strokes, repaint, stroke_layer
 from napari_latentfm.review.stroke_watch import StrokeWatch
 from napari_latentfm.sampling.status import foreground
@@ -43,8 +44,6 @@ class StrokesSection(QWidget):
     finished
         Emitted in the GUI thread after every redraw, with ``"done"``, ``"cancelled"`` or
         ``"failed"``.
-    ask_about_edits
-        Decides about result layers that were edited by hand.
     """
 
     finished = Signal(str)
@@ -54,9 +53,7 @@ class StrokesSection(QWidget):
         self._session = session
         self._job = job_of(session.viewer)
         self._runs: list[TargetRun[Result]] = []
-        self._again = self._below_tools = False
-        self._names: tuple[str, ...] = ()
-        self.class_buttons: list[QPushButton] = []
+        self._again = False
         self.ask_about_edits: AskAboutEdits = partial(ask_about_edits, parent=self)
         self.watch = StrokeWatch(self)
         self.watch.paused.connect(self._on_pause)
@@ -84,20 +81,14 @@ class StrokesSection(QWidget):
             self._set_running(False)
         self.watch.follow(None)
 
-    def leave_out_brushes(self) -> None:
-        """Show only brushes that the tools of the section *Point* do not have: several classes."""
-        self._below_tools = True
-        self.not_button.hide()
-        self._show_class_buttons()
-
     @property
     def running(self) -> bool:
         """Whether samples are being drawn."""
         return bool(self._runs)
 
-    def paint_foreground(self, label: int = FOREGROUND) -> None:
-        """Activate the brush for certain foreground of a class."""
-        self._paint(label)
+    def paint_foreground(self) -> None:
+        """Activate the brush for certain foreground."""
+        self._paint(FOREGROUND)
 
     def paint_background(self) -> None:
         """Activate the brush for certain background."""
@@ -169,7 +160,7 @@ class StrokesSection(QWidget):
             return
         self._follow(reviewed)
         take_brush(self._session.viewer, layer, label)
-        self._say(READY.format(foreground(self._names)))
+        self._say(READY.format(foreground(self.brushes.names)))
 
     def _on_inserted(self, _event: Any = None) -> None:
         """Follow the strokes of a layer that another tool added."""
@@ -196,7 +187,8 @@ class StrokesSection(QWidget):
     def _on_changed(self) -> None:
         reviewed = self._session.current
         self.setEnabled(reviewed is not None)
-        self._offer_classes(reviewed)
+        samples = None if reviewed is None else reviewed.result.samples
+        self.brushes.offer(("foreground",) if samples is None else samples.classes)
         if reviewed is None:
             self.cancel()
             self.watch.follow(None)
@@ -242,39 +234,9 @@ class StrokesSection(QWidget):
     def _say(self, text: str) -> None:
         self.status.setText(text[:1].upper() + text[1:])
 
-    def _offer_classes(self, reviewed: Reviewed | None) -> None:
-        names = ("foreground",) if reviewed is None else reviewed.result.samples.classes
-        if names == self._names:
-            return
-        self._names = names
-        name = foreground(names)
-        self.not_button.setToolTip(f"Mark pixels that are certainly not {name}.")
-        for button in self.class_buttons:
-            button.deleteLater()
-        self.class_buttons = [self._class_button(number, name) for number, name in enumerate(names)]
-        self._show_class_buttons()
-
-    def _show_class_buttons(self) -> None:
-        for button in self.class_buttons if self._below_tools else ():
-            button.setVisible(len(self._names) > 1)
-
-    def _class_button(self, number: int, name: str) -> QPushButton:
-        key = " (G)" if number == 0 else ""
-        button = push_button(
-            f"Certain {name}{key}",
-            f"Mark pixels that are certainly {name}.",
-            lambda: self.paint_foreground(FOREGROUND + number),
-        )
-        self._brushes.addWidget(button, number // 2, number % 2)
-        return button
-
     def _lay_out(self) -> None:
-        self._brushes = QGridLayout()
-        self.not_button = push_button(
-            "Certain background (Shift+G)",
-            "Mark pixels that are certainly not foreground.",
-            self.paint_background,
-        )
+        self.brushes = StrokeBrushes()
+        self.brushes.chosen.connect(self._paint)
         self.follow = QCheckBox("Draw samples after each stroke")
         self.follow.setChecked(bool(preferences.get(SECTION).get("follow", True)))
         self.follow.setToolTip("Otherwise press the button below after painting.")
@@ -295,8 +257,7 @@ class StrokesSection(QWidget):
         self.status = wrapped_text("")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(self._brushes)
-        layout.addWidget(self.not_button)
+        layout.addWidget(self.brushes)
         layout.addWidget(self.follow)
         layout.addWidget(self.redraw_button)
         layout.addWidget(self.clear_button)

@@ -31,12 +31,8 @@ def tile(hypothesis: Hypothesis, picture: Picture, by: Order, count: int, area: 
 
     Parameters
     ----------
-    hypothesis, picture
-        The hypothesis and its thumbnail.
     by
         The order of the strip; the third line shows the figure that it sorts by.
-    count
-        Number of samples.
     area
         Area of the hypothesis with its unit; by default in pixels.
     """

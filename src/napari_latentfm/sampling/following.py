@@ -51,10 +51,6 @@ class FollowTarget(ReviewTarget[FollowRun]):
 
     Attributes
     ----------
-    model
-        Name of a bundled model, or a model folder.
-    label
-        Label of the object.
     start
         Number of the plane from which it is followed.
     known

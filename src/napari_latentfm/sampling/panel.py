@@ -51,15 +51,11 @@ class SamplingPanel(DockPanel):
 
     Attributes
     ----------
-    started
-        Emitted when a run has started.
     finished
         Emitted in the GUI thread after every run, with ``"done"``, ``"cancelled"`` or
         ``"failed"``; the panel is idle then.
     ask_about_edits
         Decides about edited result layers; by default it asks the user.
-    last_error
-        Message of the error that ended the last run, or None.
     """
 
     started = Signal()
@@ -122,8 +118,6 @@ class SamplingPanel(DockPanel):
 
         Parameters
         ----------
-        prompts
-            The objects to segment, by label.
         place
             Their plane, and the label of the object whose result is shown; the result holds the
             others, see `ObjectsRun`.
@@ -228,7 +222,7 @@ class SamplingPanel(DockPanel):
             self.cancel()
 
     def _on_closed(self, layer: Image) -> None:
-        """End a run of an image that is being closed, of which nothing more is to be said."""
+        """End a run of an image that is being closed, without showing how it ended."""
         if any(layer is run.target.layer for run in self._runs):
             self.release()
 

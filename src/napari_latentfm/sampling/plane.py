@@ -60,8 +60,6 @@ class PlaneTarget(ReviewTarget[Result]):
 
     Attributes
     ----------
-    model
-        Name of a bundled model, or a model folder.
     label
         Label with which the object is written into the annotation; None for that of its class.
     prompt
@@ -120,11 +118,6 @@ class ObjectsTarget(PlaneTarget):
     """Several objects of one plane, sampled in shared batches.
 
     One of them is shown; see `ObjectsRun` for the results of the others.
-
-    Attributes
-    ----------
-    prompts
-        The objects to segment, by label.
     """
 
     prompts: Mapping[int, Prompt] = field(default_factory=dict)

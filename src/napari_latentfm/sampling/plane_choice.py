@@ -77,10 +77,7 @@ class PlaneChoice:
     def stack(self, layer: Image, dims: Dims) -> PlaneStack | None:
         """Return the chosen planes, or None if only the plane on screen is chosen.
 
-        Raises
-        ------
-        ImageError
-            As `displayed_plane`.
+        Raises `ImageError` as `displayed_plane` does.
         """
         self.offer(layer, dims)
         if self.planes.value == CURRENT:
@@ -91,10 +88,7 @@ class PlaneChoice:
     def on_screen(self, layer: Image, dims: Dims) -> Plane:
         """Return the plane at the position of the sliders, even if all planes are chosen.
 
-        Raises
-        ------
-        ImageError
-            As `displayed_plane`.
+        Raises `ImageError` as `displayed_plane` does.
         """
         return displayed_plane(layer, dims, self._pair() if layer is self._layer else None)
 

@@ -39,8 +39,6 @@ class StackTarget(ReviewTarget[StackRun]):
 
     Attributes
     ----------
-    model
-        Name of a bundled model, or a model folder.
     drawn
         Earlier samples of the planes, None for those without any, to be summarised with other
         settings, each with its own threshold; then nothing is sampled.

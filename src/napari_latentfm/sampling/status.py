@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from latentfm_core.types import is_out_of_domain
+from latentfm_core.uncertainty.domain_advice import unlike_advice
 from latentfm_core.uncertainty.figures import MaskFigures
-from latentfm_core.uncertainty.unlike import unlike_advice
 from napari_latentfm.background.image_request import Result
 from napari_latentfm.layers.pixels import plane_spacing
 from napari_latentfm.layers.planes import Plane

@@ -20,8 +20,6 @@ class StatusLine:
     ----------
     form
         Its status line, and the chosen image.
-    session
-        Holds what is under review.
     is_running
         Returns whether a run is in progress.
     """

@@ -35,8 +35,6 @@ class RunEnd:
     ----------
     ending, text
         Kind of ending, and what to tell the user.
-    error
-        The error of a failed run.
     device
         The device that drew the result, "" if it is not known.
     warning
@@ -60,8 +58,6 @@ class TargetRun(Generic[R]):
 
     Attributes
     ----------
-    progressed
-        Emitted in the GUI thread with an `Update`.
     ended
         Emitted in the GUI thread exactly once with a `RunEnd`, unless the run was abandoned.
     """

@@ -50,10 +50,6 @@ class TiledTarget:
 
     Attributes
     ----------
-    model
-        Name of a bundled model, or a model folder.
-    tiling
-        Scale and overlap.
     folder
         Folder for results; each gets its own name in it.
     """

@@ -44,15 +44,7 @@ class CropRun(Result):
 
 @dataclass(frozen=True)
 class ViewportTarget(ReviewTarget[CropRun]):
-    """The current view of an image layer, which becomes a separate layer.
-
-    Attributes
-    ----------
-    layer, crop
-        The image layer, and the part of it that is visible.
-    model
-        Name of a bundled model, or a model folder.
-    """
+    """The current view of an image layer, which becomes a separate layer."""
 
     layer: Image
     crop: PlaneCrop

@@ -35,13 +35,6 @@ def model_choices() -> list[tuple[str, str]]:
 def model_source(choice: str, folder: str) -> str | Path:
     """Return the model of a choice: the name of a bundled model, or a folder.
 
-    Parameters
-    ----------
-    choice
-        A name of `model_choices`.
-    folder
-        The text in the folder control.
-
     Raises
     ------
     ModelFolderError

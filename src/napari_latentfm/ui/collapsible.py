@@ -12,18 +12,6 @@ class Collapsible(QWidget):
 
     superqt's QCollapsible gives its content the height of its size hint, which is wrong for
     wrapped text; here the layout sets the height.
-
-    Parameters
-    ----------
-    title, tooltip
-        Text and tooltip of the button.
-    opened
-        Whether it is expanded initially.
-
-    Attributes
-    ----------
-    toggled
-        Emitted when the section was collapsed or expanded.
     """
 
     toggled = QtSignal(bool)

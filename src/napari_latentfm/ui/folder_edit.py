@@ -20,8 +20,6 @@ class FolderEdit(QWidget):
 
     Attributes
     ----------
-    changed
-        Emitted when the text changes.
     chosen
         Emitted when a folder was chosen in the dialog, or Enter was pressed in the line.
     """

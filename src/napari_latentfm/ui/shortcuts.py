@@ -33,11 +33,6 @@ class KeyBindings:
     panel
         Handles them while the focus is in it: its tables and combo boxes would use letters and
         arrows for their own search. Text fields still receive what is typed.
-
-    Attributes
-    ----------
-    taken
-        Keys that were already bound.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer, panel: QWidget) -> None:

@@ -1,4 +1,4 @@
-"""The review panel at its first import path; new code uses `napari_latentfm.review.panel`."""
+"""Import path of the first version; new code uses `napari_latentfm.review.panel`."""
 
 from napari_latentfm.review.panel import ReviewPanel
 

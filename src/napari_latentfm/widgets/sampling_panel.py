@@ -1,4 +1,4 @@
-"""Sampling panel at its first import path; new code uses `napari_latentfm.sampling.panel`."""
+"""Import path of the first version; new code uses `napari_latentfm.sampling.panel`."""
 
 from napari_latentfm.sampling.panel import SamplingPanel
 

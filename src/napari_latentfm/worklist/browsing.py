@@ -25,7 +25,7 @@ class Browsing:
 
     Attributes
     ----------
-    said
+    reported
         Emitted with a text for the user.
     failed
         Emitted with the `LatentFMError` of a folder that cannot be opened, or of an annotation
@@ -36,7 +36,7 @@ class Browsing:
         Whether all images were done when the folder was opened.
     """
 
-    said = Signal(str)
+    reported = Signal(str)
     failed = Signal(object)
     opened = Signal(object)
 
@@ -56,7 +56,7 @@ class Browsing:
         """Open the chosen folder as a work list, and its first image."""
         folder, output = self._form.folder.text().strip(), self._form.output.text().strip()
         if not folder:
-            self.said.emit("Choose a folder of images first.")
+            self.reported.emit("Choose a folder of images first.")
             return
         if self._navigator.moving:
             return
@@ -107,7 +107,7 @@ class Browsing:
         if isinstance(ready_or_reason, Snapshot):
             self._navigator.complete(ready_or_reason)
         else:
-            self.said.emit(f"{name}: {ready_or_reason}")
+            self.reported.emit(f"{name}: {ready_or_reason}")
 
     def _moved(self, folder: Path, output: Path | None) -> WorkList | None:
         """Return the work list with its new output folder, if only that is different."""
@@ -145,8 +145,8 @@ class Browsing:
         if name is not None:
             self.open(name)
         elif self._direction < 0:
-            self.said.emit("This is the first image.")
+            self.reported.emit("This is the first image.")
         elif self._form.neighbour(work, None, 1) is None:
-            self.said.emit(f"{ALL_DONE} {self._open_image.name} is still open.")
+            self.reported.emit(f"{ALL_DONE} {self._open_image.name} is still open.")
         else:
-            self.said.emit("This is the last image.")
+            self.reported.emit("This is the last image.")

@@ -40,8 +40,6 @@ class Exporting:
         Asks whether existing files may be replaced.
     finished
         Emitted with ``"done"``, ``"failed"`` or ``"cancelled"``.
-    failed
-        Emitted with the `LatentFMError` before that.
     """
 
     finished = Signal(str)

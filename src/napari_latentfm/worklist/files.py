@@ -68,10 +68,7 @@ def save(snapshot: Snapshot, path: Path) -> None:
 def save_in(work: WorkList, snapshot: Snapshot, path: Path) -> None:
     """Save an annotation in the output folder of a work list, see `save`.
 
-    Raises
-    ------
-    LatentFMError
-        As `save`, and if that folder has disappeared.
+    Raises `LatentFMError` as `save` does, and if that folder has disappeared.
     """
     work.check_there()
     save(snapshot, path)

@@ -46,8 +46,6 @@ class QueueForm(QWidget):
     ----------
     stand_in
         Returns the model to use in place of the chosen one for an image, or for any with None.
-    reading
-        Controls for how files are read.
     open_asked
         Emitted when the folder is to be opened, and the model is known.
     """

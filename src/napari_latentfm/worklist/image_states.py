@@ -15,8 +15,6 @@ class ImageStates:
 
     Attributes
     ----------
-    changed
-        Emitted after a change.
     failed
         Emitted with the `LatentFMError` of a change that could not be saved.
     """

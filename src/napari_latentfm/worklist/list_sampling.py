@@ -9,10 +9,10 @@ from latentfm_core.types import ImageInput
 from latentfm_core.worklist.order import uncertainty_of
 from napari_latentfm.worklist.form import QueueForm
 from napari_latentfm.worklist.image_states import ImageStates
-from napari_latentfm.worklist.keeping import missing_folder
 from napari_latentfm.worklist.measuring import Measuring
 from napari_latentfm.worklist.navigator import Navigator
 from napari_latentfm.worklist.prefetch import Drawn, Prefetcher, Task
+from napari_latentfm.worklist.saving import missing_folder
 
 
 class ListSampling:
@@ -49,7 +49,7 @@ class ListSampling:
         self.sampler.ended.connect(self._on_ended)
 
     def task(self, name: str) -> Task:
-        """Return the sampling of an image with the present model and settings.
+        """Return the sampling of an image with the current model and settings.
 
         Raises
         ------

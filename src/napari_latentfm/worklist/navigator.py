@@ -13,9 +13,9 @@ from latentfm_core.errors import LatentFMError
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.background.task_queue import TaskQueue
 from napari_latentfm.worklist.files import Opened, Snapshot, load, remove, save_in
-from napari_latentfm.worklist.keeping import count_time, going_on, keep, note_unfinished
 from napari_latentfm.worklist.open_image import OpenImage
 from napari_latentfm.worklist.prefetch import Drawn
+from napari_latentfm.worklist.saving import count_time, going_on, keep, note_unfinished
 
 
 class Navigator:

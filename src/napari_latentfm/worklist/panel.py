@@ -27,12 +27,12 @@ from napari_latentfm.worklist.files import Opened
 from napari_latentfm.worklist.form import QueueForm
 from napari_latentfm.worklist.form_memory import FormMemory
 from napari_latentfm.worklist.image_states import ImageStates
-from napari_latentfm.worklist.keeping import ready_as_empty, ready_to_accept
 from napari_latentfm.worklist.list_sampling import ListSampling
 from napari_latentfm.worklist.navigator import Navigator
 from napari_latentfm.worklist.open_image import OpenImage
 from napari_latentfm.worklist.prefetch import Task
 from napari_latentfm.worklist.sample_display import SampleDisplay
+from napari_latentfm.worklist.saving import ready_as_empty, ready_to_accept
 from napari_latentfm.worklist.unsaved import UnsavedSearch
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ class QueuePanel(DockPanel):
         self._navigator.completed.connect(self._on_completed)
         self._navigator.warned.connect(self._say_later)
         self.browsing.opened.connect(self._on_opened)
-        self.browsing.said.connect(self._say)
+        self.browsing.reported.connect(self._say)
         self.states.changed.connect(self._refresh)
         self._display.shown.connect(self._on_shown)
         self.sampling.cancelled.connect(self._on_cancelled)

@@ -92,10 +92,6 @@ class Prefetcher:
     ended
         Emitted in the GUI thread with task, kind, `Drawn` or None, error or None; both are None
         if it was cancelled.
-    progressed
-        Emitted with kind and update.
-    started
-        Emitted when drawing has begun.
     """
 
     ended = Signal(object, str, object, object)

@@ -38,7 +38,7 @@ class ReadingControls(Collapsible):
         self.channel.setSpecialValueText("none")
         self.channel.setToolTip(
             "The channel to segment in files of several channels that are not red, green and "
-            "blue. With none, such files are refused, with the names of their channels."
+            "blue. With none, such files are refused, and a message names their channels."
         )
         self._take_limit()
         self.add_row("Largest image", self.megapixels)

@@ -25,8 +25,6 @@ class SampleDisplay:
     ----------
     shown
         Emitted with the `Task` whose samples are shown.
-    failed
-        Emitted with a `LatentFMError`.
     """
 
     shown = Signal(object)

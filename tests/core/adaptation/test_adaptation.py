@@ -1,4 +1,4 @@
-"""A small promptable model adapts to images that it has never seen: bright discs on dark ground."""
+"""Adaptation of a small promptable model to images of an unseen kind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ from latentfm_core.adaptation.record import (
     LearnedImage,
     keep_as_model,
 )
-from latentfm_core.adaptation.scoring import mean_mask
 from latentfm_core.adaptation.session import AcceptedImage, AdaptationSession
 from latentfm_core.adaptation.views import View, ViewStore, draw_views, training_image
 from latentfm_core.annotation.export import write_labels_file
@@ -76,14 +75,14 @@ def dice_without_prompt(segmenter: Segmenter, numbers: range) -> float:
     found = []
     for number in numbers:
         item = unseen(number)
-        mask = mean_mask(segmenter, item.image, settings=FEW)
-        found.append(dice(mask, np.asarray(item.labels > 0)))
+        mask = segmenter.summarise(segmenter.sample(item.image, FEW)).mean_mask
+        found.append(dice(np.asarray(mask > 0), np.asarray(item.labels > 0)))
     return float(np.mean(found))
 
 
 @pytest.fixture(scope="module")
 def adapted(promptable_model_folder: Path) -> AdaptationSession:
-    """A session that has learned from six images."""
+    """A session after learning from six images."""
     session = AdaptationSession(promptable_model_folder, QUICK)
     for number in range(6):
         exhaust(session.accept(unseen(number)))
@@ -359,7 +358,7 @@ class Listed:
             self._changed.notify_all()
 
     def wait(self, wanted: Callable[[Event], bool]) -> Event:
-        """Return the first event that is wanted."""
+        """Return the first event of a wanted type."""
         with self._changed:
             self._changed.wait_for(lambda: any(map(wanted, self.events)), PATIENCE)
             return next(filter(wanted, self.events))

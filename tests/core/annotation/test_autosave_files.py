@@ -1,4 +1,4 @@
-"""Annotations that are kept while they are made: nothing is lost by a kill."""
+"""Autosaved annotations survive a killed process."""
 
 from __future__ import annotations
 

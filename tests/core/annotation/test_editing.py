@@ -1,4 +1,4 @@
-"""Edits of one label: what changes, and what never does."""
+"""Edits of one label leave all other labels unchanged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def scene() -> np.ndarray:
 
 
 def after(labels: np.ndarray, operation: Operation, label: int = 1) -> np.ndarray:
-    """Return the plane after an operation, which leaves the one before as it was."""
+    """Return the plane after an operation, and check that its input is unchanged."""
     before = labels.copy()
     found = edit(labels, label, operation)
     np.testing.assert_array_equal(labels, before)

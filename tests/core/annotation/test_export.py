@@ -1,4 +1,4 @@
-"""Annotations that are exported come back."""
+"""Exported annotations are read back unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of the five commands: what has one name means one thing, and says so."""
+"""Options of the commands: the same name has the same meaning and help text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of ``latentfm-predict`` are one line, and no partial results are left."""
+"""Errors of ``latentfm-predict`` take one line and leave no partial results."""
 
 from __future__ import annotations
 

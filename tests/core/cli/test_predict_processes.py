@@ -23,7 +23,7 @@ OPTIONS = ["--samples", "3", "--steps", "2", "--seed", "7", "--precision", "fp32
 
 
 def launched(rank: int, size: int = 2) -> dict[str, str]:
-    """Return what torchrun tells a process on one machine."""
+    """Return the environment variables that torchrun sets for a process on one machine."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     return dict(zip(names, map(str, (rank, size, rank, size)), strict=True))
 
@@ -45,7 +45,7 @@ def words(folder: Path, tmp_path: Path, tiny_model_folder: Path) -> list[str]:
 
 @pytest.fixture
 def first_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make this process the first of two; the other one never comes, or has been killed."""
+    """Make this process the first of two, without the second one."""
     for name, value in launched(0).items():
         monkeypatch.setenv(name, value)
 

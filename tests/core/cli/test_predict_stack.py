@@ -1,4 +1,4 @@
-"""``latentfm-predict --stack`` and ``--follow`` on real files, and the stacks that they read."""
+"""``latentfm-predict --stack`` and ``--follow`` on real files."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_stack_files_are_read_plane_by_plane(
 
 
 def test_pages_of_other_programs(tmp_path: Path) -> None:
-    """Pages that were written one by one, and a compression that only Pillow knows."""
+    """Pages written one by one, and a compression that only Pillow reads."""
     array = values((3, 20, 30))
     pages = tmp_path / "pages.tif"
     with tifffile.TiffWriter(pages) as writer:

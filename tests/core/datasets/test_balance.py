@@ -20,7 +20,7 @@ from tests.helpers.training_runs import words
 
 
 def canvases(labels: list[tuple[int, ...]]) -> CanvasSet:
-    """Return images whose masks hold these labels, a pixel each."""
+    """Return images whose masks contain one pixel of each label."""
     masks = np.zeros((len(labels), 1, 32, 32), np.uint8)
     for row, values in enumerate(labels):
         masks[row, 0, 0, : len(values)] = values

@@ -1,4 +1,4 @@
-"""Decoded images that are kept between runs."""
+"""The cache of decoded images."""
 
 from __future__ import annotations
 

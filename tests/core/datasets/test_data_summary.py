@@ -19,7 +19,7 @@ from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.train import main as train
 from latentfm_core.config import ReadingConfig
-from latentfm_core.datasets.pair_reading import read_pair
+from latentfm_core.datasets.pair_reading import read_binary
 from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.datasets.plausibility import copy_findings
 from latentfm_core.datasets.summary import size_text
@@ -300,9 +300,9 @@ def test_a_channel_of_masks_leaves_colour_images_alone(
     assert scores["--mask-channel"] > 0.9, "colours, as in training"
     assert scores["--mask-channel"] != scores["--channel"], "their second channel"
     pair = find_pairs(images, masks)[0]
-    image, drawn = read_pair(pair, limits=ReadingConfig(mask_channel=2, channel=1))
-    assert image.pixels.ndim == 2
-    assert drawn.any()
+    read = read_binary(pair, limits=ReadingConfig(mask_channel=2, channel=1))
+    assert read.image.pixels.ndim == 2
+    assert read.masks.any()
 
 
 def test_a_model_trained_on_one_channel_asks_for_it(
@@ -369,9 +369,9 @@ def test_masks_that_mark_their_foreground_differently(
     stops = bool(said) and not usual
     assert trained(tmp_path, data, "--dry-run") == (2 if stops else 0)
     output = capsys.readouterr().err
-    assert ("do not mark their foreground alike" in output) == bool(said)
+    assert ("do not mark their foreground in the same way" in output) == bool(said)
     assert re.search(said, output)
-    assert ("All of it is read as foreground" in output) == (bool(said) and usual)
+    assert ("All of these values are read as foreground" in output) == (bool(said) and usual)
     if stops:
         advised = re.findall(r"--mask-threshold ([\d.]*\d)", output)[0]
         assert trained(tmp_path, data, "--dry-run", "--mask-threshold", advised) == 0
@@ -442,7 +442,7 @@ def test_masks_of_the_plugin_fit_photographs_with_an_orientation(
     capsys: pytest.CaptureFixture[str],
     how: str | None,
 ) -> None:
-    """Their provenance says so: napari shows photographs as stored, the work list as read."""
+    """Their provenance records the orientation."""
     data = blobs(tmp_path, count=4)
     image, mask = (sorted(folder.iterdir())[0] for folder in data)
     exif = Image.Exif()

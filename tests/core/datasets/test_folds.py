@@ -1,4 +1,4 @@
-"""Folds of a cross-validation: whole groups, every image once, the test part in none."""
+"""Folds of a cross-validation: whole groups, each image once, and no test images."""
 
 from __future__ import annotations
 

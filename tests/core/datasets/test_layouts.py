@@ -1,4 +1,4 @@
-"""Folders that others prepared, nnU-Net's and the ISIC challenge's, through the commands."""
+"""Data folders in the layouts of nnU-Net and the ISIC challenge."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from latentfm_core.cli.train import main as train_main
 from latentfm_core.config import DataConfig
 from latentfm_core.datasets.in_memory import load_canvases
 from latentfm_core.datasets.layouts import read_layout, training_pairs
-from latentfm_core.datasets.pair_reading import read_labelled, read_pair
+from latentfm_core.datasets.pair_reading import read_binary, read_labelled
 from latentfm_core.errors import DatasetError
 from latentfm_core.model_io.folder import read_card
 from tests.helpers.commands import Printed
@@ -66,7 +66,7 @@ def nnunet(blob_folders: Folders, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def isic(blob_folders: Folders, tmp_path: Path) -> Path:
-    """The folders of the challenge of 2018, as they come out of its archives."""
+    """The folders of the 2018 challenge, as extracted from its archives."""
     folder = tmp_path / "isic"
     for index in range(COUNT):
         image, mask = blob(blob_folders, index)
@@ -194,7 +194,7 @@ def test_challenges_of_other_years(blob_folders, tmp_path):
         save(tmp_path / year / masks / "ISIC_0000000_Segmentation.png", mask * np.uint8(255))
         (tmp_path / year / "ISIC-2017_Test_v2_Part3_GroundTruth").mkdir()
         (pair,) = read_layout(tmp_path / year).pairs("test")
-        np.testing.assert_array_equal(read_pair(pair)[1][0], mask)
+        np.testing.assert_array_equal(read_binary(pair).masks[0], mask)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_colours_belong_to_the_classes_that_the_folder_names(
 
 
 def test_images_of_one_case_and_channel_are_refused(nnunet, tmp_path, refused):
-    """On file systems that tell upper and lower case apart one of them was left out."""
+    """On case-sensitive file systems one of them was left out."""
     first = sorted((nnunet / "imagesTr").iterdir())[0]
     shutil.copy(first, first.with_suffix(".PNG"))
     if len(list(first.parent.glob(f"{first.stem}*"))) < 2:

@@ -1,4 +1,4 @@
-"""Pairs, splits and the loading of a whole data set."""
+"""Pairing, splitting and loading of a data set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from latentfm_core.config import DataConfig
 from latentfm_core.datasets.in_memory import load_canvases
-from latentfm_core.datasets.pair_reading import read_pair
+from latentfm_core.datasets.pair_reading import read_binary
 from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.splits import (
     Split,
@@ -413,4 +413,4 @@ def test_sizes_that_differ_are_named(tmp_path):
     image = write(tmp_path / "a.png", (24, 36, 3))
     mask = write_mask(tmp_path / "m.png", (36, 24))
     with pytest.raises(ImageError, match=r"m\.png.*36 x 24.*a\.png.*24 x 36"):
-        read_pair(Pair("a", image, (mask,)))
+        read_binary(Pair("a", image, (mask,)))

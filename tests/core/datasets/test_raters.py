@@ -1,4 +1,4 @@
-"""Several masks per image: found, drawn from, compared with, and reproduced by the samples."""
+"""Several masks per image in reading, training and evaluation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.helpers.pages import Page
 
 
 def write_raters(folder: Path, count: int = 24) -> Folders:
-    """Write discs that the first rater outlines, and the second one sees only half as wide."""
+    """Write discs; the second rater draws them half as wide as the first."""
     rng = np.random.default_rng(0)
     images, masks = folder / "images", folder / "masks"
     images.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Reading in threads: in order, and nobody waits for it after Ctrl+C."""
+"""Threaded reading keeps the order and does not delay Ctrl+C."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``latentfm-evaluate``: its figures against ones worked out here from the definitions."""
+"""Figures of ``latentfm-evaluate`` against values computed from their definitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dice and Jaccard are those of the ISIC challenge's own scoring package."""
+"""Dice and Jaccard agree with the scoring package of the ISIC challenge."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOLERANCE = 1e-6
 
 
 def challenge(folder: Path, blobs: Folders) -> Folders:
-    """Lay images and outlines out as the challenge does; the last image has no lesion at all."""
+    """Write images and masks in the layout of the challenge; the last image has no lesion."""
     images = folder / "ISIC2018_Task1-2_Test_Input"
     truth = folder / "ISIC2018_Task1_Test_GroundTruth"
     images.mkdir(parents=True)

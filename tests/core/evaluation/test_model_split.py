@@ -1,4 +1,4 @@
-"""The parts that a model was trained with, where evaluation and calibration name no split."""
+"""Evaluation and calibration use the split of the training by default."""
 
 from __future__ import annotations
 

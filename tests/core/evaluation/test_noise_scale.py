@@ -1,4 +1,4 @@
-"""The spread of the samples, widened as far as a model's errors ask for."""
+"""The noise scale is fitted to the errors of a model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def image(blob_folders: Folders) -> ImageInput:
 
 @pytest.fixture(scope="module")
 def disputed(blob_folders: Folders) -> list[Case]:
-    """Cases of two raters, one of whom never finds anything."""
+    """Cases of two raters, one of whom draws only empty masks."""
     cases = []
     for index in range(0, 24, 2):
         name = f"blob_{index:03d}.png"
@@ -40,7 +40,7 @@ def disputed(blob_folders: Folders) -> list[Case]:
 
 @pytest.fixture(scope="module")
 def widened(segmenter: Segmenter) -> Segmenter:
-    """The small model with a calibration that changes nothing but the noise."""
+    """The small model with a calibration of the noise scale alone."""
     same = MonotoneMap(x=(0.0, 1.0), y=(0.0, 1.0))
     numbers = {"n_images": 1, "n_samples": 4, "steps": 2, "solver": "euler"}
     calibration = Calibration(sigma=0, confidence=same, noise_scale=1.5, **numbers)

@@ -1,4 +1,4 @@
-"""Exported models give what the model itself gives, in the programs that they are made for."""
+"""Exported models give the results of the original in the programs they are made for."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ EXTRA = "pip install 'napari-latentfm[export]'"
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_network() -> Iterator[None]:
-    """Nothing here may ask the network; bioimageio.spec could, for links and lists of models."""
+    """Refuse network access, which bioimageio.spec uses for links and lists of models."""
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("asked the network")
@@ -62,7 +62,7 @@ def blob(folders: Folders, index: int = 30) -> ImageInput:
 
 @contextmanager
 def closing_files() -> Iterator[None]:
-    """Collect the files that bioimageio.spec leaves open: here, and not in another test."""
+    """Collect files that bioimageio.spec leaves open here, before other tests run."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         yield
@@ -79,7 +79,7 @@ def problems(package: Path) -> str:
 
 
 def as_input(image: ImageInput) -> Float32:
-    """Return an image that has the canvas's size as the graphs take it."""
+    """Return an image of the canvas size as input of the graphs."""
     scaled: Float32 = image.pixels.transpose(2, 0, 1)[None].astype(np.float32) / 255
     return scaled
 
@@ -89,7 +89,7 @@ def session(path: Path) -> Any:
 
 
 def run_recipe(folder: Path, image: Float32, solver: str, steps: int) -> Float32:
-    """Draw samples by nothing but the exported files and ``sampling.json``."""
+    """Draw samples with only the exported files and ``sampling.json``."""
     few = read_recipe(folder)["few_steps"]
     ending = "_few_steps" if few and solver == "euler" and steps <= few["most_steps"] else ""
     maps = session(folder / f"condition{ending}.onnx").run(None, {"image": image})
@@ -221,7 +221,7 @@ def test_a_promptable_model_is_exported_with_its_prompts(
 
 
 def variant(tiny: Path, folder: Path, **model: Any) -> Path:
-    """Write a model of other sizes: the tiny one's weights where they fit, else random ones."""
+    """Write a model of other sizes, with random weights where those of the tiny one do not fit."""
     card = read_card(tiny)
     config = card.config.model_copy(update={"model": card.config.model.model_copy(update=model)})
     if model.get("distilled_steps"):
@@ -244,7 +244,7 @@ def variant(tiny: Path, folder: Path, **model: Any) -> Path:
 
 @pytest.fixture(params=["one class", "calibrated", "several classes", "few steps"])
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, SamplingConfig]:
-    """Return each kind of model that is summed up in another way, and how to sample it."""
+    """Return a model for each kind of summary, and how to sample it."""
     tiny = request.getfixturevalue("tiny_model_folder")
     settings = SamplingConfig(n_samples=3, steps=2, solver="midpoint")
     if request.param == "calibrated":

@@ -1,4 +1,4 @@
-"""Learning from a few corrected images: what improves, what stays, what is refused."""
+"""Fine-tuning on a few corrected images: gain, preserved settings and refused input."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skimage.io import imread, imsave
 
 from latentfm_core.cli.train import main
 from latentfm_core.config import DataConfig, with_overrides
-from latentfm_core.datasets.pair_reading import read_pair
+from latentfm_core.datasets.pair_reading import read_binary
 from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.errors import CheckpointError, ConfigError, DatasetError, OutputError
 from latentfm_core.evaluation.evaluate import Case, evaluate
@@ -42,7 +42,7 @@ QUICK = (
 
 
 def write_shifted(folder: Path, count: int, n_masks: int, seed: int = 5) -> Folders:
-    """Write blobs as a negative: bright on dark, which the tiny model has never seen."""
+    """Write bright blobs on a dark background, which the tiny model has not seen."""
     images, masks = write_blobs(folder, count, seed)
     for path in images.iterdir():
         imsave(path, 255 - imread(path), check_contrast=False)
@@ -66,7 +66,7 @@ def shifted(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 def dice_on_others(model: Path, folder: Path) -> float:
     images, masks = write_shifted(folder, 10, 10, seed=77)
     segmenter = Segmenter.load(model, "cpu")
-    cases = (Case(*read_pair(pair)) for pair in find_pairs(images, masks))
+    cases = (Case(p.image, p.masks) for p in map(read_binary, find_pairs(images, masks)))
     settings = segmenter.card.config.sampling.model_copy(update={"n_samples": 2, "steps": 2})
     return evaluate(segmenter, cases, settings).mean("dice")
 
@@ -212,7 +212,7 @@ def test_no_model_is_overwritten(tiny_model_folder: Path, shifted: Folders, tmp_
 
 def test_errors_say_what_to_do(tiny_model_folder: Path, shifted: Folders, tmp_path: Path) -> None:
     card = read_card(tiny_model_folder)
-    with pytest.raises(ConfigError, match="No training data named"):
+    with pytest.raises(ConfigError, match="No training data given"):
         finetune_config(card, DataConfig())
     empty = tmp_path / "empty"
     empty.mkdir()

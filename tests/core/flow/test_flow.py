@@ -10,7 +10,13 @@ import torch
 from latentfm_core.config import SolverName
 from latentfm_core.flow.noise import seeded_noise
 from latentfm_core.flow.objective import flow_matching_loss
-from latentfm_core.flow.path import endpoint, linear_path, sample_times
+from latentfm_core.flow.path import (
+    endpoint,
+    linear_path,
+    mean_velocity,
+    sample_times,
+    steps_of_short_runs,
+)
 from latentfm_core.flow.solvers import integrate, nfe
 
 
@@ -95,3 +101,26 @@ def test_the_loss_is_the_mean_squared_error_of_the_velocity() -> None:
     torch.testing.assert_close(flow.loss, (z_1 - z_0).square().mean())
     weight = t[:, None, None, None]
     torch.testing.assert_close(seen[0], (1 - weight) * z_0 + weight * z_1)
+
+
+def test_one_step_of_the_mean_velocity_lands_where_the_flow_does() -> None:
+    """dz/dt = -z from z(0.2) = 1; each state has its own step."""
+    t, h = torch.tensor([0.2, 0.5], dtype=torch.float64), torch.tensor([0.8, 0.25]).double()
+    z = torch.ones(2, 1, 1, 1, dtype=torch.float64)
+    mean = mean_velocity(lambda _, state: -state, z, t, h, 64)
+    landed = (z + h.reshape(-1, 1, 1, 1) * mean).flatten()
+    torch.testing.assert_close(landed, torch.exp(-h), atol=1e-4, rtol=0)
+
+
+def test_the_mean_velocity_of_a_constant_flow_is_that_flow() -> None:
+    z, velocity = torch.randn(2, 3, 2, 4, 4)
+    mean = mean_velocity(lambda _t, _z: velocity, z, torch.zeros(3), torch.ones(3), 3)
+    torch.testing.assert_close(mean, velocity)
+
+
+def test_short_runs_have_equal_steps_within_the_unit_interval() -> None:
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.rand(2, 1000, generator=generator)
+    t, h = steps_of_short_runs(first, second, 2)
+    assert {*zip(t.tolist(), h.tolist(), strict=True)} == {(0.0, 1.0), (0.0, 0.5), (0.5, 0.5)}
+    assert float((h == 1).float().mean()) == pytest.approx(0.5, abs=0.05)

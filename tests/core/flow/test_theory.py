@@ -1,4 +1,4 @@
-"""The claim of the method: samples follow the distribution of plausible masks."""
+"""Samples follow the distribution of plausible masks."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_samples_reproduce_the_known_distribution_of_masks(segmenter: Segmenter)
 def test_one_distilled_step_keeps_the_distribution(
     segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The network for few steps does at once what the flow does in twenty steps."""
+    """One step of the few-step network is compared with twenty steps of the flow."""
     settings = SamplingConfig(n_samples=256, steps=1, seed=1, batch_size=64)
     decided, of_a = _shares(segmenter, settings)
     assert decided > 0.85

@@ -1,4 +1,4 @@
-"""Files and arrays that are no images, and folders of files."""
+"""Files and arrays that are not images, and folders of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images onto the network's square canvas and back."""
+"""Conversion between images and the network's square canvas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rule that turns any pixels into RGB."""
+"""Conversion of pixels of any type to RGB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks from files."""
+"""Masks read from files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file says what its pixels mean, never an order or a number of channels."""
+"""The meaning of pixels is read from metadata, never guessed from their order."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def indexed(path: Path, indices: Any, table: list[tuple[int, int, int]], **optio
 
 
 def agrees(path: Path) -> bool:
-    """Tell whether a mask is read as drawn; a refusal is right as well, wrong pixels are not."""
+    """Return whether a mask is read correctly or refused."""
     try:
         return bool((read_mask(path) == DRAWN).all())
     except ImageError as error:
@@ -130,7 +130,7 @@ def test_transparent_grey_levels_are_refused_unless_black(
 
 
 def test_transparent_levels_of_few_bits(tmp_path: Path) -> None:
-    """Pillow spreads four bits over 0 to 255, but not the level in the chunk tRNS."""
+    """Pillow scales four bits to 0 to 255, but not the level in the chunk tRNS."""
     rows = b"".join(b"\0" + (b"\xf0" * 4 if row > 3 else b"\0" * 4) for row in range(8))
     for level, right in ((15, False), (1, True)):
         transparent = b"tRNS", struct.pack(">H", level)

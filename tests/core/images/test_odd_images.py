@@ -1,4 +1,4 @@
-"""Every odd image of the table through Python and the command: the right result, or a message."""
+"""Each unusual image gives the correct result or a message, in Python and in the command."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def segment(segmenter: Segmenter, image: ImageInput) -> Summary:
 
 @pytest.fixture(scope="module")
 def wanted(segmenter: Segmenter) -> dict[int, np.ndarray]:
-    """Mean masks of the pictures of the table."""
+    """Return the mean masks of the pictures of the table."""
     pictures = {id(odd.same_as): odd.same_as for odd in (*ARRAYS, *FILES)}
     return {
         key: segment(segmenter, ImageInput(pixels)).mean_mask
@@ -56,7 +56,7 @@ def wanted(segmenter: Segmenter) -> dict[int, np.ndarray]:
 
 
 def check_levels(odd: Odd, image: ImageInput) -> None:
-    """Compare what the network sees with what it would see of the picture itself."""
+    """Compare the network's input with that of the plain picture."""
     assert odd.same_as is not None
     seen, picture = to_rgb(image), to_rgb(ImageInput(odd.same_as))
     assert seen.shape == picture.shape
@@ -89,7 +89,7 @@ def test_arrays(odd: Odd, segmenter: Segmenter, wanted: dict[int, np.ndarray]) -
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All files of the table; those that are read lie in ``good``, the others in ``bad``."""
+    """All files of the table: readable ones in ``good``, the others in ``bad``."""
     root = tmp_path_factory.mktemp("odd")
     for kind in ("good", "bad"):
         (root / kind).mkdir()

@@ -1,4 +1,4 @@
-"""Images from files: formats, channels, orientation, pixel size."""
+"""Images from files: formats, channels, orientation and pixel size."""
 
 from __future__ import annotations
 

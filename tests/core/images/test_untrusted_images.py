@@ -1,4 +1,4 @@
-"""Images and annotations from strangers: refused by what their headers say."""
+"""Untrusted images and annotations are refused by the sizes in their headers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def jpeg(path: Path) -> Path:
 
 
 def tiff(path: Path, **tags: int) -> Path:
-    """Write a small TIFF, then claim other numbers in its tags."""
+    """Write a small TIFF, then change numbers in its tags."""
     pixels = np.random.default_rng(0).integers(0, 9, (64, 64), np.uint8)
     tiled = {"tile": (32, 32)} if "TileWidth" in tags else {"rowsperstrip": 64}
     tifffile.imwrite(path, pixels, compression="zlib", metadata=None, **tiled)
@@ -81,7 +81,7 @@ def test_a_bomb_is_refused_by_its_header(tmp_path: Path, name: str) -> None:
 
 
 def test_a_tile_size_that_is_text_is_refused(tmp_path: Path) -> None:
-    """The product of a text and a number is a longer text, of gigabytes here."""
+    """In Python, a text times a number is a repeated text, here of gigabytes."""
     path = tmp_path / "text.tif"
     tifffile.imwrite(path, np.zeros((64, 64), np.uint8), tile=(32, 32), metadata=None)
     with tifffile.TiffFile(path, mode="r+") as file:
@@ -94,7 +94,7 @@ def test_a_tile_size_that_is_text_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compression", ["zlib", "lzma"])
 def test_a_strip_that_decompresses_without_end_is_refused(tmp_path: Path, compression: str) -> None:
-    """The header promises 64 x 64 pixels, and the compressed strip holds 200 megabytes."""
+    """The header declares 64 x 64 pixels, and the strip decompresses to 200 megabytes."""
     path = tmp_path / "strip.tif"
     tifffile.imwrite(
         path,
@@ -156,7 +156,7 @@ def test_the_limit_can_be_raised(tmp_path: Path, suffix: str) -> None:
 
 
 def test_more_than_pillow_would_open_is_read_when_the_limit_allows_it(tmp_path: Path) -> None:
-    """Pillow has a limit of its own for the whole process, which nobody could raise."""
+    """Pillow's own limit for the whole process must not apply."""
     usual = Image.MAX_IMAGE_PIXELS
     path = tmp_path / "a.png"
     Image.fromarray(np.eye(300, dtype=np.uint8)).save(path)
@@ -180,7 +180,7 @@ def test_the_command_raises_the_limit(
 
 
 def test_no_image_starts_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow would hand a PostScript file, whatever its name, to Ghostscript."""
+    """Pillow would run Ghostscript for a PostScript file of any name."""
     path = tmp_path / "a.png"
     path.write_bytes(
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
@@ -228,7 +228,7 @@ def test_nifti_that_begins_gigabytes_later_is_refused(tmp_path: Path) -> None:
 
 
 def test_sizes_beyond_the_file_allocate_nothing(tmp_path: Path) -> None:
-    """Python itself would reserve all that a damaged header makes a decoder ask for."""
+    """A decoder would allocate whatever a damaged header declares."""
     path = tmp_path / "a"
     path.write_bytes(b"content")
     with BoundedReader(path) as stream:

@@ -1,4 +1,4 @@
-"""TIFF stacks from strangers: refused by what their headers say, and limited plane by plane."""
+"""Untrusted TIFF stacks are refused by their headers, and limited plane by plane."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def stack_of(path: Path, *shape: int, **options: object) -> Path:
 
 
 def test_a_stack_may_be_larger_than_its_planes_may(tmp_path: Path) -> None:
-    """Planes are read one by one; another direction loads the whole, which then has to fit."""
+    """Planes are read one by one; along another axis the whole stack is loaded, and must fit."""
     path = stack_of(tmp_path / "scan.tif", 5, 64, 64, metadata={"axes": "ZYX"})
     limits = ReadingConfig(max_megabytes=0.01)
     with TiffStack(path, limits=limits) as stack:

@@ -1,4 +1,4 @@
-"""Zarr chunks from strangers: refused by what they would decode to."""
+"""Untrusted Zarr chunks are refused by their decoded size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One seed, one model, one machine: what is the same bit for bit, and how close the rest is.
+"""Reproducibility of samples for one seed: bit-equal cases, and bounds on other differences.
 
 The bounds are those of docs/reliability.md, "Determinism".
 """

@@ -1,4 +1,4 @@
-"""A folder of models as one model: whose samples they are, and that all kinds of run know it."""
+"""A folder of models as an ensemble, in every kind of run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def image(blob_folders: Folders) -> ImageInput:
 
 @pytest.fixture
 def copies(promptable_model_folder: Path, tmp_path: Path) -> Path:
-    """An ensemble of three equal models, which must give what one of them gives."""
+    """An ensemble of three equal models, whose results must equal those of one."""
     for name in "abc":
         copy_model(promptable_model_folder, tmp_path / "copies" / name)
     return tmp_path / "copies"

@@ -1,4 +1,4 @@
-"""One object through the planes of a stack, with a model that is really trained."""
+"""An object followed through the planes of a stack by a trained model."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_without_settings_the_fitted_numbers_for_boxes_count(promptable: Segment
 def test_all_planes_are_calibrated_or_none(
     promptable: Segmenter, fitted: tuple[PromptGroup, ...], calibrated: bool
 ) -> None:
-    """The plane of a point has another calibration than those found from it with boxes."""
+    """The plane of the point is calibrated differently from the planes with boxes."""
     ignorant = MonotoneMap(x=(0, 1), y=(0.25, 0.25))
     calibration = Calibration(
         sigma=1, confidence=ignorant, n_images=20, n_samples=2, steps=2, solver="euler"

@@ -1,4 +1,4 @@
-"""Probabilities stay finite and in [0, 1], and an overflow of the network is reported."""
+"""Probabilities stay in [0, 1], and an overflow of the network is reported."""
 
 from __future__ import annotations
 

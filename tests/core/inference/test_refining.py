@@ -1,4 +1,4 @@
-"""Without a prompt, each sample is drawn again in the extent that it found."""
+"""The second pass of samples that are drawn without a prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sampling through the one door: seeds, batches, solvers, progress, cancel."""
+"""`Segmenter`: seeds, batches, solvers, progress and cancelling."""
 
 from __future__ import annotations
 

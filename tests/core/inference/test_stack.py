@@ -1,4 +1,4 @@
-"""Stacks through the core: each plane as if it were alone, and one sample through all planes."""
+"""Stacks: planes match single images, and samples are coherent through all planes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of any size: tiles without seams."""
+"""Images of any size in tiles without seams."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_noise_of_one_block_is_that_of_a_run_without_tiles() -> None:
 def test_an_image_of_the_canvas_size_is_the_same_with_tiles_as_without(
     segmenter: Segmenter, channels: int
 ) -> None:
-    """The trained network, on a canvas on which its latents are 32 x 32, as the bundled ones."""
+    """The trained network, on a canvas with latents of 32 x 32, like the bundled models."""
     side = 32 * segmenter.card.config.model.downsample
     data = segmenter.card.config.data.model_copy(update={"size": side})
     config = segmenter.card.config.model_copy(update={"data": data})
@@ -75,7 +75,7 @@ def test_the_weights_of_all_tiles_sum_to_one(length: int, overlap: float) -> Non
 
 
 def _hard(tile: int, ramp: int) -> Float32:
-    """A window that passes from tile to tile at once, in the middle of their overlap."""
+    """Return a window that changes abruptly from tile to tile, in the middle of their overlap."""
     shape = np.full(tile, 1e-9)
     shape[ramp // 2 : tile - ramp // 2] = 1
     return shape
@@ -86,7 +86,7 @@ def _own_noise(seeds: Any, channels: int, top: int, left: int, side: Any) -> Any
 
 
 def _seam(difference: Float32) -> float:
-    """Return how many times larger jumps are where tiles of 64 meet than elsewhere.
+    """Return the ratio of jumps at borders of tiles of 64 pixels to jumps elsewhere.
 
     That is every 32 pixels from the 48th on. It compares with the whole image,
     since the decoder has a grid of its own.

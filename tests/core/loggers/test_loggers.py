@@ -1,4 +1,4 @@
-"""Loggers of a training, with the real libraries: what they hold, and that nothing is sent."""
+"""Loggers of a training, with the real libraries and without network access."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_wandb_is_offline_and_holds_curves_and_pictures(images: Folders, tmp_pat
 
 
 def read_wandb(path: Path) -> tuple[list[dict[str, Any]], str]:
-    """Return the history of an offline run, and all that its file says of run and settings."""
+    """Return the history of an offline run, and the run and settings in its file."""
     from wandb.proto import wandb_internal_pb2
 
     history: list[dict[str, Any]] = []

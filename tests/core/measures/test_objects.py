@@ -1,4 +1,4 @@
-"""Sizes of shapes whose area, diameter and perimeter are known from a formula."""
+"""Measurements of shapes of known area, diameter and perimeter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Polygons of masks, filled in again by the decoder of pycocotools."""
+"""Polygons of masks, decoded again by pycocotools."""
 
 from __future__ import annotations
 

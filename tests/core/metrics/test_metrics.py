@@ -1,4 +1,4 @@
-"""Metrics against values worked out by hand or by slow reference implementations."""
+"""Metrics against values computed by hand or by slow reference implementations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model folders: what is written is what is read, and nothing else is accepted."""
+"""Model folders are read as they were written; damaged ones are refused."""
 
 from __future__ import annotations
 

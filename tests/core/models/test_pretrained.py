@@ -1,4 +1,4 @@
-"""The pretrained encoder computes what the published network does; its gradients are right."""
+"""The pretrained encoder matches the published network, with correct gradients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from latentfm_core.training import imagenet
 
 
 def published(source: dict[str, Tensor], image: Tensor) -> list[Tensor]:
-    """Return stem and first block of the published network, by batch normalisation in eval mode."""
+    """Return stem and first block of the published network, with batch statistics in eval mode."""
 
     def norm(x: Tensor, name: str) -> Tensor:
         parts = ("running_mean", "running_var", "weight", "bias")

@@ -1,4 +1,4 @@
-"""Results as files: pixel sizes, names, and writes that happen wholly or not at all."""
+"""Result files: pixel sizes, names, and atomic writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of any size: bounded reading, results that appear whole or not, the command."""
+"""Images of any size: bounded reading, atomic results, and the command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts in latentfm-predict, -evaluate and -calibrate, and in training from several sets."""
+"""Prompts in the commands, and in training from several data sets."""
 
 from __future__ import annotations
 

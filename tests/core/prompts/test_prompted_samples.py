@@ -1,4 +1,4 @@
-"""A prompt chooses the object: boxes, points, strokes, rough masks, and several objects at once."""
+"""Samples for boxes, points, strokes, rough masks and several objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports: they agree with the files, and each is one file."""
+"""Reports agree with the files of an evaluation, and are self-contained."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def page(out: Path) -> Page:
 
 
 def outlines(case: Element, colour: str) -> list[np.ndarray]:
-    """Return the masks that the paths of a colour enclose."""
+    """Return the masks enclosed by the paths of a colour."""
     masks = []
     for path in case.all("path", stroke=colour):
         mask = np.zeros((SIZE, SIZE), bool)

@@ -1,4 +1,4 @@
-"""Input of a training step: cached images, cached latents, and batches shared by processes."""
+"""Input of training steps: cached images, cached latents and shared batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from latentfm_core.training.batch_source import Feeder, Source
 from latentfm_core.training.batches import generator_for
 from latentfm_core.training.checkpoint import Position
 from latentfm_core.training.distributed import LossesOf, Team
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.global_batch import GlobalBatch
 from latentfm_core.training.latent_cache import LatentCache
 from latentfm_core.training.loop import Hooks, StageLoop
 from latentfm_core.training.stages import STAGES, Stage, make_stage
@@ -110,7 +110,7 @@ def test_kept_latents_give_the_same_losses(
 def test_latents_are_encoded_once_for_each_turn(
     canvases: CanvasSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The paper's setting needs neither images nor masks any more when it has their latents."""
+    """With the settings of the paper, cached latents replace images and masks."""
     config = _config("frozen", "none")
     flow = config.training.flow.model_copy(update={"endpoint_weight": 0.0})
     training = config.training.model_copy(update={"flow": flow})
@@ -176,7 +176,7 @@ def test_bf16_is_for_the_network_and_leaves_the_augmentation_exact(
 
 
 def _gradients(stage: Stage, canvases: CanvasSet, parts: list[slice]) -> tuple[float, Tensor]:
-    """Return the loss and the gradient of a batch that processes hold in `parts`."""
+    """Return loss and gradient of a batch that is divided among processes in `parts`."""
     model, share = stage.model, torch.zeros(())
     for rows in parts:  # what the processes would tell each other first
         batch = stage.prepare(_source(canvases, rows), _whole(rows))

@@ -1,4 +1,4 @@
-"""Cross-validation by ``latentfm-train --folds``: real small runs, stopped and continued."""
+"""``latentfm-train --folds`` in small real runs, stopped and resumed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 
 @pytest.fixture(scope="module")
 def validated(images: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cross-validation of three folds, in one go."""
+    """An uninterrupted cross-validation of three folds."""
     out = tmp_path_factory.mktemp("runs") / "folds"
     assert main(words(images, out, "--folds", 3, "--quiet")) == 0
     return out

@@ -1,4 +1,4 @@
-"""A network for few steps, added to a finished model."""
+"""A few-step network, added to a finished model."""
 
 from __future__ import annotations
 

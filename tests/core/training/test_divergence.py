@@ -1,4 +1,4 @@
-"""A stage that diverges says so, with advice that helps."""
+"""A diverging stage is reported with advice that helps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A finished run that trains for longer: its card, its log, and what is refused."""
+"""Extension of a finished run: card, log, and refused settings."""
 
 from __future__ import annotations
 

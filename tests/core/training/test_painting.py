@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from latentfm_core.training.batches import generator_for
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.global_batch import GlobalBatch
 from latentfm_core.training.painting import CONTRAST, PAINTED, paint_some
 
 COUNT, SIDE = 200, 32
 
 
 def batch() -> tuple[Tensor, Tensor]:
-    """Return images of one impossible value, and masks of a square; every fifth is empty."""
+    """Return images of one value outside [0, 1], and masks of a square; every fifth is empty."""
     masks = torch.zeros(COUNT, 1, SIDE, SIDE)
     masks[:, :, 8:24, 8:24] = 1
     masks[::5] = 0

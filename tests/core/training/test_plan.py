@@ -1,4 +1,4 @@
-"""Settings that cannot take effect in a run are named before it starts, and the advice works."""
+"""Warnings about settings without effect in a run."""
 
 from __future__ import annotations
 

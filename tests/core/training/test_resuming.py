@@ -1,4 +1,4 @@
-"""A resumed run: kept state, refused changes, and its card."""
+"""A resumed run: kept state, refused changes, and card."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_settings_of_stages_that_are_over_cannot_be_changed(
 
 
 def as_if_from(folder: Path, **data: object) -> None:
-    """Change what the checkpoint says of its data, as somebody else might."""
+    """Change the description of the data in the checkpoint, as for another user."""
     file = folder / "training" / "checkpoint.safetensors"
     with safe_open(file, "pt") as stream:
         header = stream.metadata()

@@ -1,4 +1,4 @@
-"""When a stage ends: by patience, by the run's time budget; and when checkpoints are written."""
+"""Ends of stages by patience and time budget, and times of checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks before the first image is read, of everything that the end of a training needs."""
+"""Checks at the start of a training, before the first image is read."""
 
 from __future__ import annotations
 

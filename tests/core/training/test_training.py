@@ -1,4 +1,4 @@
-"""Training runs as a user starts, stops and resumes them."""
+"""Training as a user starts, stops and resumes it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _short_config(images: Path, masks: Path, augmentation: str = "strong") -> Co
 def whole(
     request: pytest.FixtureRequest, blob_folders: Folders, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Config, Path]:
-    """The settings and the model of a run that nothing interrupted, by its augmentation."""
+    """Settings and model of an uninterrupted run, by its augmentation."""
     config, out = _short_config(*blob_folders, request.param), tmp_path_factory.mktemp("whole")
     assert Trainer(config, RunOptions(out)).run() is not None
     return config, out
@@ -209,7 +209,7 @@ def test_the_paper_model_trains_only_the_velocity_network_in_the_flow_stage() ->
 
 
 def test_a_paper_like_model_trains_end_to_end(blob_folders: Folders, tmp_path: Path) -> None:
-    """The frozen condition, f = 4 and no average of weights, as the paper has it."""
+    """Frozen condition encoder, f = 4 and no averaged weights, as in the paper."""
     images, masks = blob_folders
     values = preset("paper").to_json()
     values["data"] |= {"size": 64, "images": str(images), "masks": str(masks)}

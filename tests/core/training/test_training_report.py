@@ -1,4 +1,4 @@
-"""The report of a training: it follows the log, continues after errors, and never stops a run."""
+"""The report of a training agrees with the log, and its errors never stop a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 
 
 def curves(page: Page, title: str) -> set[str]:
-    """Return what the dots of a chart tell."""
+    """Return the tooltips of the dots of a chart."""
     charts = {each.one("h3").text: each for each in page.section("Curves").all("figure")}
     chart = charts[title]
     return {dot.text for dot in chart.all("circle") if dot.text}
@@ -131,7 +131,7 @@ def test_few_of_many_pictures_are_shown(most: int) -> None:
 
 
 def judged(dice: list[float], loss: list[float]) -> str:
-    """Return what the page says about a flow with these figures, one epoch each."""
+    """Return the advice on the page for a flow with these metrics per epoch."""
     rows: list[dict[str, Any]] = [
         {"stage": "flow", "epoch": n, "step": n, "loss": one, "val_dice": other}
         for n, (one, other) in enumerate(zip(loss, dice, strict=True), start=1)

@@ -1,4 +1,4 @@
-"""Calibration: fitted on validation data, and what it makes of the maps."""
+"""Fitting and application of calibrations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.helpers.fixtures import Folders, tiny_settings
 
 @pytest.fixture(scope="module")
 def odd_cases(blob_folders: Folders) -> list[Case]:
-    """Cases of two raters who draw as the model never learnt to: one wide, one narrow.
+    """Cases of two raters who draw differently from the training data: one wide, one narrow.
 
     What the samples agree on is then often wrong.
     """
@@ -56,7 +56,7 @@ def fitted(segmenter: Segmenter, odd_cases: list[Case]) -> Calibration:
 def test_calibrated_confidence_is_how_often_the_mask_is_right(
     segmenter: Segmenter, fitted: Calibration, odd_cases: list[Case]
 ) -> None:
-    """On images that the fit has not seen, where the raw confidence is badly off."""
+    """On images outside the fit, for which the raw confidence is far off."""
     mine = with_calibration(segmenter, fitted)
     raw = evaluate(mine, odd_cases[1::2], RAW)
     calibrated = evaluate(mine, odd_cases[1::2], SETTINGS)
@@ -149,7 +149,7 @@ def test_half_of_the_refined_samples_are_enough(promptable: Segmenter) -> None:
 
 
 def test_a_threshold_that_only_one_video_likes_is_not_taken() -> None:
-    """Of 40 frames, 24 of one video gain by another threshold, and the others lose a little."""
+    """Of 40 frames, 24 of one video gain with another threshold, and the others lose slightly."""
     low, middle = THRESHOLDS.index(0.1), THRESHOLDS.index(0.5)
     videos = ["a"] * 24 + ["b"] * 10 + ["c"] * 6
     dice_of = np.full((40, len(THRESHOLDS)), 0.5)
@@ -194,7 +194,7 @@ def test_one_image_is_held_at_a_time(segmenter: Segmenter, odd_cases: list[Case]
 
 
 def test_several_classes(odd_cases: list[Case]) -> None:
-    """A model that knows nothing is right as often as its calibrated confidence says."""
+    """The calibrated confidence of a random model is close to its accuracy."""
     config = config_from_mapping({**tiny_settings(), "model": {"classes": ["disc", "square"]}})
     torch.manual_seed(0)
     segmenter = Segmenter(LatentFM(config.model), draft_card(config), "cpu", "fp32")

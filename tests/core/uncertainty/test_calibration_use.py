@@ -1,4 +1,4 @@
-"""Calibration: carried by the model folder, and used by every command."""
+"""The calibration in a model folder is used by every command."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_damaged_calibration_is_refused(
 
 @pytest.fixture
 def marked(calibrated_model_folder: Path, tmp_path: Path) -> Path:
-    """A model whose calibration nobody can mistake: confidence at most 0.9, threshold 0.3."""
+    """A model with an easily recognised calibration: confidence at most 0.9, threshold 0.3."""
     folder = copy_model(calibrated_model_folder, tmp_path / "marked")
     card = read_card(folder)
     assert card.calibration is not None

@@ -1,4 +1,4 @@
-"""Images unlike the training images are recognised, and nothing else of a model changes."""
+"""Recognition of images unlike the training images."""
 
 from __future__ import annotations
 

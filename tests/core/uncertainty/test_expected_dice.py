@@ -1,4 +1,4 @@
-"""Expected Dice of the mean mask: estimated from samples, calibrated, and shown everywhere."""
+"""Expected Dice of the mean mask: estimation, calibration and display."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.helpers.plugin_fixtures import run
 
 @pytest.fixture(scope="module")
 def cases(blob_folders: Folders) -> list[Case]:
-    """Images more or less covered by noise, of which raters saw less than the model does."""
+    """Images with different amounts of noise, and raters who draw less than the model."""
     rng, found = np.random.default_rng(0), []
     for index in range(24):
         name = f"blob_{index:03d}.png"
@@ -82,7 +82,7 @@ def test_classes_count_alike() -> None:
 
 
 def test_the_map_is_found_again() -> None:
-    """Images whose Dice follows a known map, with noise around it."""
+    """Images whose Dice follows a known map plus noise."""
     rng = np.random.default_rng(0)
     truth = QualityMap(intercept=-1.0, slope=1.3)
     agreement = rng.uniform(0.5, 0.99, 300)

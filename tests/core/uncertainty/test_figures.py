@@ -1,4 +1,4 @@
-"""The figures beside a mean mask, from the mask on screen."""
+"""Figures of the mean mask on screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Groups of alike samples and agreement contours."""
+"""Groups of similar samples, and agreement contours."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def mean_of(samples: np.ndarray) -> np.ndarray:
 
 @pytest.fixture
 def two_looks() -> np.ndarray:
-    """Six large discs at the left, three small ones at the right, shuffled, and one empty."""
+    """Six large discs at the left, three small ones at the right and an empty mask, shuffled."""
     rng = np.random.default_rng(3)
     left = [disc(32, 24 + rng.uniform(-1, 1), 16 + rng.uniform(-1, 1)) for _ in range(6)]
     right = [disc(30, 62 + rng.uniform(-1, 1), 9 + rng.uniform(-0.5, 0.5)) for _ in range(3)]
@@ -114,7 +114,7 @@ def test_unlike_samples_are_hypotheses_in_their_order(columns: tuple[int, ...]) 
 
 
 def test_single_pixels_are_distinguished_on_a_large_image() -> None:
-    """The grid is coarse there; small foreground must not fall through it."""
+    """The grid is coarse there; small foreground must still count."""
     samples = np.zeros((4, 900, 900), bool)
     samples[:2, 3, 5] = samples[2:, 871, 7] = True
     samples[:, 880, 890] = True

@@ -26,7 +26,7 @@ def summary_of(masks: np.ndarray, calibrated: bool = False) -> Summary:
 
 
 def planted() -> np.ndarray:
-    """Ten samples: a sure disc, uncertainty at its right side, and a faint spot far from it."""
+    """Ten samples: a certain disc, uncertainty at its right side, and a faint spot far from it."""
     masks = np.stack([disc(64, 60, 30)] * 10)
     masks[:5] |= disc(64, 92, 10)
     masks[:2] |= disc(20, 140, 5)

@@ -1,4 +1,4 @@
-"""From samples on the canvas to the annotator's maps."""
+"""Maps of the annotator, computed from samples on the canvas."""
 
 from __future__ import annotations
 

@@ -247,7 +247,7 @@ def test_the_provenance_of_an_export_is_never_replaced(
 
 
 def test_a_file_with_the_name_of_a_provenance_is_kept(work: WorkList, tmp_path: Path) -> None:
-    """Labels without a provenance of their own have none beside them afterwards."""
+    """Labels without provenance do not get a provenance file."""
     for name in accepted(work):
         sidecar_path(work.annotation(name)).unlink(missing_ok=True)
     mine = sidecar_path(tmp_path / "out" / "a.tif")

@@ -1,4 +1,4 @@
-"""The state of a work list, its order, and what is left of it."""
+"""State, order and files of a work list."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_states_and_annotations_are_found_under_both_forms_of_a_name(folder: Pat
 
 
 def test_folders_that_cannot_be(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="mixed with the images"):
+    with pytest.raises(OutputError, match="among the images"):
         WorkList(folder, folder)
     with pytest.raises(DatasetError, match="not a folder"):
         WorkList(tmp_path / "none")

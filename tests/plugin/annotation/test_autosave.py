@@ -30,7 +30,7 @@ __all__ = ["open_window"]
 
 
 def left_behind(window: Window) -> None:
-    """Annotate, as in a window that was killed without a word."""
+    """Annotate in a window that is then killed."""
     write_labels(window.session, disc(*LARGE))
     window.stroke()
     window.wait(lambda: bool(window.states))

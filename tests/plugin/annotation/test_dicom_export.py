@@ -21,7 +21,7 @@ __all__ = ["open_window"]
 
 
 def export(window: Window, path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Export by the button, with what the dialog of the system answers."""
+    """Export by the button, with a given answer of the file dialog."""
 
     def answer(*arguments: object) -> tuple[str, str]:
         (wanted,) = [each for each in str(arguments[3]).split(";;") if "DICOM" in each]

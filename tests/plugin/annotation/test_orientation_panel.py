@@ -25,7 +25,7 @@ CORNER = (30, 40, 20)
 
 
 def photograph(path: Path, orientation: int) -> None:
-    """Write a picture with a mark in one corner that is to be turned to be seen as it was."""
+    """Write a picture with a mark in one corner and an EXIF orientation."""
     seen = disc_image(SHAPE if orientation < 5 else SHAPE[::-1], 13)
     seen[:10, :10] = 255
     stored = np.ascontiguousarray(unorient(seen, orientation))

@@ -41,7 +41,7 @@ def under_review(viewer: ViewerModel) -> ReviewSession:
 
 
 def delete(widget: QWidget) -> None:
-    """Let Qt delete a widget, while Python still has it."""
+    """Delete a widget in Qt while Python still refers to it."""
     widget.deleteLater()
     QCoreApplication.sendPostedEvents(widget, QEvent.Type.DeferredDelete)
 

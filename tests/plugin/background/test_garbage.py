@@ -21,7 +21,7 @@ COUNT = 200_000
 
 @pytest.fixture(autouse=True)
 def _no_other_threads(qapp: Any) -> None:
-    """Forget threads of other tests, which may wait for a gate that never opens."""
+    """Ignore threads of other tests, which may wait for ever."""
     gui_collector().resume()
     gc.enable()
 

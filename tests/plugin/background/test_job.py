@@ -45,7 +45,7 @@ def request_for(blob_image: np.ndarray) -> Callable[..., ImageRequest]:
 
 @pytest.fixture
 def slow_run(request_for: Any) -> SlowRun:
-    """A run whose every step waits to be allowed, and its job."""
+    """A run whose steps wait until the test allows them, and its job."""
     slow = GatedSegmenter()
     job = SamplingJob(slow.load)
     return slow, job, job.start(request_for())

@@ -19,7 +19,7 @@ from napari_latentfm.background.lasting import LastingObjects
 
 
 class Shown:
-    """Tells that a result is shown."""
+    """Reports that a result is shown."""
 
     changed = Signal()
 
@@ -31,7 +31,7 @@ def viewer() -> ViewerModel:
 
 @pytest.fixture
 def owner(qtbot: Any, viewer: ViewerModel) -> Iterator[QWidget]:
-    """The owner of what leaves objects out; its deletion includes all of them again."""
+    """The owner of the excluded objects; its deletion includes all of them again."""
     gc.unfreeze()
     widget = QWidget()
     shown = Shown()

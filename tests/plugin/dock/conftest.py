@@ -46,7 +46,7 @@ class Bench:
         self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
     def press(self, where: Any, key: Qt.Key = Qt.Key.Key_Return) -> None:
-        """Press a key where the keyboard is, as a user does."""
+        """Press a key in the widget with the focus."""
         self.panel.window().activateWindow()
         where.setFocus()
         self.qtbot.waitUntil(where.hasFocus, timeout=PATIENCE)
@@ -70,13 +70,13 @@ class Bench:
         return WorkList(self.folder).annotation(name)
 
     def item(self, name: str) -> Any:
-        """Return what the file says, not what the window has in mind."""
+        """Return the state of an image as stored in the file."""
         return WorkList(self.folder).item(name)
 
 
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every press counts: tests are faster than hands."""
+    """Accept every key press: tests press faster than a person."""
     monkeypatch.setattr(accepting, "TOGETHER", 0.0)
 
 

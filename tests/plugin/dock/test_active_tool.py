@@ -1,4 +1,4 @@
-"""The foot names the active tool, and Escape ends it."""
+"""The footer names the active tool, and Escape ends it."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def test_a_tool_is_named_while_its_section_is_folded(
     sampled: tuple[Any, LatentFMPanel], qtbot: Any, key: Any, modifier: Any, name: str
 ) -> None:
     viewer, panel = sampled
-    canvas, foot = viewer.window._qt_viewer.canvas.native, panel.foot
-    assert foot.tool.isHidden()
+    canvas, footer = viewer.window._qt_viewer.canvas.native, panel.footer
+    assert footer.tool.isHidden()
     focus(qtbot, panel, canvas)
     qtbot.keyClick(canvas, key, modifier)
-    assert foot.tool.isVisible()
-    assert foot.tool.text().startswith(f"{name} is active")
-    assert "Esc" in foot.tool.text()
+    assert footer.tool.isVisible()
+    assert footer.tool.text().startswith(f"{name} is active")
+    assert "Esc" in footer.tool.text()
     qtbot.keyClick(canvas, Qt.Key.Key_Escape)
-    assert foot.tool.isHidden()
+    assert footer.tool.isHidden()
     assert viewer.layers.selection.active.mode == "pan_zoom"
     assert not any(button.isChecked() for button in panel.point.form.tools.values())
 
@@ -61,23 +61,23 @@ def test_another_sign_of_the_same_tool_is_named(
     sampled: tuple[Any, LatentFMPanel], qtbot: Any
 ) -> None:
     viewer, panel = sampled
-    canvas, foot = viewer.window._qt_viewer.canvas.native, panel.foot
+    canvas, footer = viewer.window._qt_viewer.canvas.native, panel.footer
     focus(qtbot, panel, canvas)
     for key in (Qt.Key.Key_P, Qt.Key.Key_G):
         qtbot.keyClick(canvas, key)
-        assert " + is active" in foot.tool.text()
+        assert " + is active" in footer.tool.text()
         qtbot.keyClick(canvas, key, SHIFT)
-        assert " - is active" in foot.tool.text()
+        assert " - is active" in footer.tool.text()
 
 
 def test_escape_ends_a_tool_from_the_dock(sampled: tuple[Any, LatentFMPanel], qtbot: Any) -> None:
     viewer, panel = sampled
     panel.point.tools.paint()
-    assert panel.foot.tool.isVisible()
+    assert panel.footer.tool.isVisible()
     widget = panel.review.hypotheses.view.plain_button
     focus(qtbot, panel, widget)
     qtbot.keyClick(widget, Qt.Key.Key_Escape)
-    assert panel.foot.tool.isHidden()
+    assert panel.footer.tool.isHidden()
     assert viewer.layers.selection.active.mode == "pan_zoom"
 
 
@@ -85,7 +85,7 @@ def test_a_tool_that_napari_ends_is_no_longer_named(sampled: tuple[Any, LatentFM
     viewer, panel = sampled
     panel.point.tools.paint()
     viewer.layers.selection.active.mode = "pan_zoom"
-    assert panel.foot.tool.isHidden()
+    assert panel.footer.tool.isHidden()
     panel.point.tools.paint()
     viewer.window.remove_dock_widget(panel)
     assert not viewer.layers.selection.active.keymap
@@ -96,7 +96,7 @@ def test_a_tool_for_pieces_is_named(sampled: tuple[Any, LatentFMPanel], qtbot: A
     canvas = viewer.window._qt_viewer.canvas.native
     focus(qtbot, panel, canvas)
     qtbot.keyClick(canvas, Qt.Key.Key_K, SHIFT)
-    qtbot.waitUntil(panel.foot.tool.isVisible, timeout=PATIENCE)
-    assert "piece" in panel.foot.tool.text()
+    qtbot.waitUntil(panel.footer.tool.isVisible, timeout=PATIENCE)
+    assert "piece" in panel.footer.tool.text()
     qtbot.keyClick(canvas, Qt.Key.Key_Escape)
-    assert panel.foot.tool.isHidden()
+    assert panel.footer.tool.isHidden()

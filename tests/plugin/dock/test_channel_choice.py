@@ -24,7 +24,7 @@ def write(path: Path, pixels: np.ndarray, axes: str) -> Path:
 
 
 def names(panel: LatentFMPanel) -> list[str]:
-    box = panel.head.channel.box
+    box = panel.header.channel.box
     return [box.itemText(place) for place in range(box.count())]
 
 
@@ -33,7 +33,7 @@ def test_a_channel_is_chosen_by_name_and_run(opened: Open, tmp_path: Path, qtbot
     disc = disc_image()[..., 0]
     path = write(tmp_path / "cells.ome.tif", np.stack([np.roll(disc, 9, 1), disc]), "CYX")
     viewer.open(str(path), plugin="napari")
-    channel = panel.head.channel
+    channel = panel.header.channel
     qtbot.waitUntil(channel.isVisible, timeout=PATIENCE)
     assert names(panel) == NAMES
     assert not channel.box.itemIcon(1).isNull()
@@ -60,11 +60,11 @@ def test_planes_of_a_stack_are_offered_without_its_channels(
     disc = disc_image()[..., 0]
     path = write(tmp_path / "cells.ome.tif", np.stack([[disc, disc]] * 3), "ZCYX")
     viewer.open(str(path), plugin="napari")
-    qtbot.waitUntil(panel.head.channel.isVisible, timeout=PATIENCE)
+    qtbot.waitUntil(panel.header.channel.isVisible, timeout=PATIENCE)
     choice = panel.sampling.form.plane_choice
     assert choice.planes.choices == ("current", "0")
     assert choice.axes.choices == ("on screen", "2,3", "0,3", "0,2")
-    qtbot.keyClick(panel.head.channel.box, Qt.Key.Key_Down)
+    qtbot.keyClick(panel.header.channel.box, Qt.Key.Key_Down)
     choice.planes.value = "0"
     assert run(qtbot, panel.sampling) == "done"
     stack = panel.session.stack

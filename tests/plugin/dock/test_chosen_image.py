@@ -32,13 +32,13 @@ class Bench:
 
     @property
     def in_front(self) -> str:
-        """The uppermost image that hides what lies below."""
+        """Return the name of the uppermost visible photograph."""
         shown = [x for x in self.viewer.layers if isinstance(x, Image) and x.visible and x.rgb]
         return str(shown[-1].name) if shown else ""
 
     @property
     def strangers(self) -> list[str]:
-        """Visible layers over the image in front that lie on another image."""
+        """Return visible layers above the front image that belong to another image."""
         layers = list(self.viewer.layers)
         front = next(place for place, x in enumerate(layers) if x.name == self.in_front)
         own = str(layers[front].unique_id)
@@ -51,7 +51,7 @@ class Bench:
 
     @property
     def message(self) -> str:
-        return self.panel.foot.message.text()
+        return self.panel.footer.message.text()
 
     def choose(self, name: str) -> None:
         """Choose an image with the keyboard, in the list at the top of the dock."""
@@ -87,7 +87,7 @@ class Bench:
         self.qtbot.keyClick(canvas, key)
 
     def is_about(self, name: str) -> bool:
-        """Return whether list, canvas and status name one image."""
+        """Return whether list, canvas and status name the same image."""
         return (
             self.form.image.value.name == name
             and self.in_front == name
@@ -192,7 +192,7 @@ def test_nothing_old_is_taken_or_accepted_during_a_run(three: Bench) -> None:
         three.press(key)
         assert "A run is still in progress" in hypotheses.status.text()
         assert "A run is still in progress" in three.message, "the section may be folded"
-        three.panel.foot.say()
+        three.panel.footer.say()
     three.press(Key.Key_Return)
     assert three.message.startswith("blob_000: A run is still in progress")
     assert not any("annotation" in layer.name for layer in three.viewer.layers)
@@ -209,19 +209,19 @@ def test_another_image_over_a_work_list_is_accepted_by_itself(bench: Bench, imag
     bench.qtbot.waitUntil(lambda: shown == [NAMES[0]], timeout=PATIENCE)
     bench.settle()
     first = bench.form.image.value.name
-    assert panel.foot.accept.text() == "Accept && next"
+    assert panel.footer.accept.text() == "Accept && next"
     bench.viewer.add_image(disc_image(), name="guest", rgb=True)
     bench.settle()
     assert bench.is_about("guest")
-    assert panel.foot.accept.text() == "Accept"
-    assert not panel.foot.flag.isEnabled()
+    assert panel.footer.accept.text() == "Accept"
+    assert not panel.footer.flag.isEnabled()
     bench.press(Key.Key_Return)
     assert bench.message.startswith("guest: Nothing to accept yet")
     assert WorkList(images).item(NAMES[0]).state == "not started"
     bench.choose(first)
     assert bench.is_about(first)
     assert bench.reviewed == first
-    assert panel.foot.accept.text() == "Accept && next"
+    assert panel.footer.accept.text() == "Accept && next"
     bench.press(Key.Key_Return)
     bench.qtbot.waitUntil(lambda: shown[-1] == NAMES[1], timeout=PATIENCE)
     bench.settle()

@@ -25,7 +25,7 @@ from latentfm_core.model_io.card import read_card
 from napari_latentfm import preferences
 from napari_latentfm.dock.annotate_tab import COMPARE, SECTION
 from napari_latentfm.dock.entries import open_dock
-from napari_latentfm.dock.head import ADVANCED
+from napari_latentfm.dock.header import ADVANCED
 from napari_latentfm.dock.keys import KeySheet
 from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.dock.welcome import Welcome
@@ -55,14 +55,16 @@ def test_what_is_folded_and_dismissed_is_remembered(
     assert form.model.native.isVisible()
     (welcome,) = panel.findChildren(Welcome)
     assert welcome.isVisible()
-    foot = panel.foot
+    footer = panel.footer
     # Laid out for its width.
-    qtbot.waitUntil(lambda: foot.height() == foot.heightForWidth(foot.width()), timeout=PATIENCE)
-    buttons = [panel.help, form.run_button.native, panel.foot.accept, panel.foot.export]
+    qtbot.waitUntil(
+        lambda: footer.height() == footer.heightForWidth(footer.width()), timeout=PATIENCE
+    )
+    buttons = [panel.help, form.run_button.native, panel.footer.accept, panel.footer.export]
     places = [each.mapTo(panel, QPoint(0, 0)) for each in buttons]
     qtbot.mouseClick(welcome.close_button, Qt.MouseButton.LeftButton)
     assert not welcome.isVisible()
-    foot.show_kept("Autosaved 20:00")
+    footer.show_kept("Autosaved 20:00")
     QApplication.processEvents()
     assert [each.mapTo(panel, QPoint(0, 0)) for each in buttons] == places, "nothing moves"
     qtbot.mouseClick(panel.sections[ADVANCED].header, Qt.MouseButton.LeftButton)
@@ -129,7 +131,7 @@ def test_a_run_ends_at_done(opened: Open, qtbot: Any) -> None:
     assert bar.text() == ""
     assert run(qtbot, panel.sampling) == "done"
     assert (bar.value(), bar.maximum(), bar.text()) == (1, 1, "done")
-    assert "photo" in panel.head.status.text()
+    assert "photo" in panel.header.status.text()
 
 
 def test_models_are_called_by_their_titles(opened: Open) -> None:
@@ -182,11 +184,11 @@ def test_the_work_list_has_the_model_of_the_head(opened: Open, tmp_path: Path) -
     head.model.value = "isic2018"
     head.n_samples.value = 7
     assert (folder.source(), folder.n_samples.value()) == ("isic2018", 7)
-    assert panel.foot.accept_empty.text() == "No lesion"
+    assert panel.footer.accept_empty.text() == "No lesion"
     folder.model.setCurrentIndex(folder.model.findData("generalist"))
     folder.n_samples.setValue(5)
     assert (head.model.value, head.n_samples.value) == ("generalist", 5)
-    assert panel.foot.accept_empty.text() == "No object"
+    assert panel.footer.accept_empty.text() == "No object"
 
 
 def test_a_field_that_differs_is_named_while_folded(opened: Open) -> None:
@@ -235,7 +237,7 @@ def test_a_folder_that_is_dropped_becomes_the_work_list(
     assert panel.queue.work is not None
     assert panel.tabs.tabText(panel.tabs.currentIndex()) == "Annotate"
     assert "blob_000" in [layer.name for layer in viewer.layers]
-    lines = [*panel.queue.findChildren(QLineEdit), panel.foot.note]
+    lines = [*panel.queue.findChildren(QLineEdit), panel.footer.note]
     assert not any(line.acceptDrops() for line in lines)
 
 
@@ -306,7 +308,7 @@ def test_escape_closes_the_sheet_and_nothing_else(opened: Open, qtbot: Any) -> N
     canvas.setFocus()
     qtbot.waitUntil(canvas.hasFocus, timeout=PATIENCE)
     qtbot.keyClick(canvas, Qt.Key.Key_G)
-    tool = panel.foot.tool.text()
+    tool = panel.footer.tool.text()
     assert tool
     slow = gate(panel.sampling)
     panel.sampling.job.unload()
@@ -319,7 +321,7 @@ def test_escape_closes_the_sheet_and_nothing_else(opened: Open, qtbot: Any) -> N
         qtbot.keyClick(QApplication.focusWidget(), Qt.Key.Key_Escape)
         qtbot.waitUntil(lambda: not panel.findChildren(KeySheet), timeout=PATIENCE)
         assert panel.sampling.running
-        assert panel.foot.tool.text() == tool
+        assert panel.footer.tool.text() == tool
     slow.allow(50)
     qtbot.waitUntil(lambda: not panel.sampling.running, timeout=PATIENCE)
 
@@ -385,7 +387,7 @@ def test_f6_moves_between_the_image_and_the_dock(opened: Open, qtbot: Any) -> No
     qtbot.waitUntil(canvas.hasFocus, timeout=PATIENCE)
     qtbot.keyClick(canvas, Qt.Key.Key_F6)
     assert panel.tabs.tabBar().hasFocus()
-    accept = panel.foot.accept
+    accept = panel.footer.accept
     accept.setFocus()
     qtbot.keyClick(accept, Qt.Key.Key_F6)
     assert canvas.hasFocus()
@@ -424,11 +426,11 @@ def test_tab_goes_down_the_dock(opened: Open, qtbot: Any) -> None:
         panel.sections["Point"].header,
         panel.sections[COMPARE].header,
         panel.sections["Annotation"].header,
-        panel.foot.accept,
-        panel.foot.accept_empty,
-        panel.foot.note,
-        panel.foot.flag,
-        panel.foot.export,
+        panel.footer.accept,
+        panel.footer.accept_empty,
+        panel.footer.note,
+        panel.footer.flag,
+        panel.footer.export,
     ]
     assert met_by_tab(wanted) == wanted
     assert ":focus" in panel.styleSheet()
@@ -452,10 +454,10 @@ def test_tab_reaches_every_control_and_shows_where_it_is(
         section.set_opened(True)
     tabs = panel.tabs
     tabs.setCurrentIndex([tabs.tabText(place) for place in range(tabs.count())].index(title))
-    panel.foot.warn("Something went wrong.")
+    panel.footer.warn("Something went wrong.")
     wanted = {
         each
-        for each in (*controls(tabs.currentWidget()), *controls(panel.foot))
+        for each in (*controls(tabs.currentWidget()), *controls(panel.footer))
         if each.isVisible() and each.isEnabled() and each.focusPolicy() & Qt.FocusPolicy.TabFocus
     }
     window = panel.window()
@@ -518,7 +520,7 @@ def test_head_and_foot_stay_in_view_whatever_is_unfolded(
     QApplication.processEvents()
     window = panel.window()
     assert (window.width(), window.height()) == size
-    stay = [panel.foot.accept, panel.foot.note, panel.foot.export, panel.foot.disclaimer]
+    stay = [panel.footer.accept, panel.footer.note, panel.footer.export, panel.footer.disclaimer]
     stay += [panel.sampling.form.run_button.native, panel.sampling.form.image.native]
     stay.append(panel.review.hypotheses.view.legend)
     for widget in stay:

@@ -37,14 +37,14 @@ def entry(menu: QMenu, text: str) -> Any:
 
 
 def docks(viewer: Any) -> list[QDockWidget]:
-    """Return the docks of the window that napari has not made itself."""
+    """Return the docks of the window that are not napari's own."""
     own = {"layer controls", "layer list", "console", "performance"}
     found = viewer.window._qt_window.findChildren(QDockWidget)
     return [dock for dock in found if dock.objectName() not in own]
 
 
 def wait_for_one(viewer: Any, qtbot: Any) -> QDockWidget:
-    """Wait until napari's docks of the entries themselves are gone."""
+    """Wait until the temporary docks of the menu entries are gone."""
     qtbot.waitUntil(lambda: len(docks(viewer)) == 1, timeout=PATIENCE)
     (dock,) = docks(viewer)
     assert dock.objectName() == NAME

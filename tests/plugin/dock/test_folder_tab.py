@@ -155,7 +155,7 @@ def test_cancel_can_be_pressed_while_something_runs(
     slow.allow(50)
     qtbot.waitUntil(lambda: not sampler.busy, timeout=PATIENCE)
     assert not form.cancel.isEnabled()
-    assert "Cancelled" in tab.foot.message.text()
+    assert "Cancelled" in tab.footer.message.text()
 
 
 def test_tab_follows_the_order_of_the_decisions(tab: LatentFMPanel, qtbot: Any) -> None:
@@ -175,6 +175,6 @@ def test_tab_follows_the_order_of_the_decisions(tab: LatentFMPanel, qtbot: Any) 
         form.next,
         form.measure,
         form.cancel,
-        tab.foot.accept,
+        tab.footer.accept,
     ]
     assert met_by_tab(wanted) == wanted

@@ -65,16 +65,16 @@ def test_objects_that_were_not_taken_come_back_with_their_image(pointing: Bench)
     before = [one.prompt for one in panel.point._book.all(bench.layer)]
     bench.press(bench.canvas, Qt.Key.Key_PageDown)
     bench.wait_for(NAMES[1])
-    assert "2 objects were not taken" in panel.foot.message.text()
+    assert "2 objects were not taken" in panel.footer.message.text()
     assert not panel.point.form.objects.rows
     bench.press(bench.canvas, Qt.Key.Key_PageUp)
     bench.wait_for(NAMES[0])
     outlined(bench, 2)
     assert [one.prompt for one in panel.point._book.all(bench.layer)] == before
-    assert "not taken" not in panel.foot.message.text()
+    assert "not taken" not in panel.footer.message.text()
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
-    assert panel.foot.message.text() == f"{NAMES[0]} is done, 1 of 3.", "Enter took both"
+    assert panel.footer.message.text() == f"{NAMES[0]} is done, 1 of 3.", "Enter took both"
     assert set(np.unique(tifffile.imread(bench.file(NAMES[0])))) == {0, 1, 2}
 
 
@@ -116,12 +116,12 @@ def test_marks_come_back_after_the_window_was_closed(
 
 
 def test_no_object_asks_once_more_where_an_object_is_outlined(pointing: Bench) -> None:
-    bench, foot = pointing, pointing.panel.foot
+    bench, footer = pointing, pointing.panel.footer
     boxed(bench, 5.0)
-    bench.click(foot.accept_empty)
-    assert "1 object is outlined in this image" in foot.notice.text
+    bench.click(footer.accept_empty)
+    assert "1 object is outlined in this image" in footer.notice.text
     assert bench.item(NAMES[0]).state == "not started"
-    bench.click(foot.accept_empty)
+    bench.click(footer.accept_empty)
     bench.wait_for(NAMES[1])
     assert bench.item(NAMES[0]).empty
 
@@ -155,7 +155,7 @@ def test_outlines_beside_the_mask_of_a_later_run_are_not_accepted_unseen(pointin
     assert current is not None
     assert current.label is None
     bench.press(bench.canvas)
-    assert "the outline of object 1 are on screen" in panel.foot.message.text()
+    assert "the outline of object 1 are on screen" in panel.footer.message.text()
     assert bench.item(NAMES[0]).state == "not started"
     bench.click(panel.point.form.take_all_button)
     bench.qtbot.waitUntil(
@@ -185,9 +185,9 @@ def test_what_was_painted_on_the_mean_mask_is_accepted_and_counts_as_edited(benc
 def test_an_image_without_a_lesion_stays_so_when_it_is_opened_again(bench: Bench) -> None:
     bench.press(bench.canvas, Qt.Key.Key_PageDown)
     bench.wait_for(NAMES[1])
-    bench.click(bench.panel.foot.accept_empty)
+    bench.click(bench.panel.footer.accept_empty)
     bench.wait_for(NAMES[2])
-    assert f"{NAMES[1]} is done (empty), 1 of 3" in bench.panel.foot.message.text()
+    assert f"{NAMES[1]} is done (empty), 1 of 3" in bench.panel.footer.message.text()
     bench.press(bench.canvas, Qt.Key.Key_PageUp)
     bench.wait_for(NAMES[1])
     bench.press(bench.canvas)
@@ -218,7 +218,7 @@ def test_strokes_after_the_annotation_are_taken_or_undone_before_it_is_accepted(
     bench.qtbot.waitUntil(lambda: panel.session.current is not before, timeout=PATIENCE)
     bench.qtbot.waitUntil(lambda: not panel.session.renewing, timeout=PATIENCE)
     bench.press(bench.canvas)
-    assert "strokes have changed the mean mask" in panel.foot.message.text()
+    assert "strokes have changed the mean mask" in panel.footer.message.text()
     assert bench.item(NAMES[0]).state == "not started"
     panel.review.annotation.take_mean_mask()
     mask = tuple(np.array(bench.mean_mask.data).ravel())
@@ -231,12 +231,12 @@ def test_what_is_not_on_screen_is_not_accepted(bench: Bench) -> None:
     panel = bench.panel
     bench.press(bench.canvas, Qt.Key.Key_0)
     bench.press(bench.canvas)
-    assert "overlays are hidden" in panel.foot.message.text()
+    assert "overlays are hidden" in panel.footer.message.text()
     bench.press(bench.canvas, Qt.Key.Key_0)
     bench.qtbot.waitUntil(lambda: bool(panel.review.hypotheses.hypotheses), timeout=PATIENCE)
     panel.review.hypotheses.choose(0)
     bench.press(bench.canvas)
-    assert "A hypothesis is shown" in panel.foot.message.text()
+    assert "A hypothesis is shown" in panel.footer.message.text()
     assert bench.item(NAMES[0]).state == "not started"
     panel.review.hypotheses.end_preview()
     bench.press(bench.canvas)
@@ -247,7 +247,7 @@ def test_reset_acts_on_the_selected_image_and_keeps_its_note(bench: Bench) -> No
     panel = bench.panel
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
-    panel.foot.note.setText("blurred")
+    panel.footer.note.setText("blurred")
     bench.press(bench.canvas)
     bench.wait_for(NAMES[2])
     panel.tabs.setCurrentWidget(panel.queue)
@@ -256,7 +256,7 @@ def test_reset_acts_on_the_selected_image_and_keeps_its_note(bench: Bench) -> No
     states = [bench.item(name).state for name in NAMES]
     assert states == ["completed", "not started", "not started"]
     assert bench.item(NAMES[1]).note == "blurred"
-    assert NAMES[1] in panel.foot.message.text()
+    assert NAMES[1] in panel.footer.message.text()
 
 
 def test_learn_follows_the_folder_unless_another_was_chosen(bench: Bench, tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_a_refined_object_is_taken_again_before_the_image_is_accepted(pointing: 
     bench.qtbot.waitUntil(lambda: one.refined and one.answered, timeout=PATIENCE)
     bench.qtbot.waitUntil(lambda: not panel.point._runner.busy, timeout=PATIENCE)
     bench.press(bench.canvas)
-    assert "has changed since it was taken" in panel.foot.message.text()
+    assert "has changed since it was taken" in panel.footer.message.text()
     bench.click(panel.point.form.take_all_button)
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])

@@ -23,13 +23,13 @@ Open = Callable[..., tuple[Any, LatentFMPanel]]
 
 @pytest.fixture
 def left_behind(opened: Open, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
-    """Annotate in a window that never exports; return the labels."""
+    """Annotate in a window without exporting; return the labels."""
     monkeypatch.setattr(autosave_module, "PAUSE_MS", 50)
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image(), name="photo")
     assert run(qtbot, panel.sampling) == "done"
     panel.review.annotation.take_mean_mask()
-    qtbot.waitUntil(lambda: panel.foot.kept.text().startswith("Autosaved"), timeout=PATIENCE)
+    qtbot.waitUntil(lambda: panel.footer.kept.text().startswith("Autosaved"), timeout=PATIENCE)
     layer = annotation_of(panel.session, create=False)
     assert layer is not None
     return np.array(layer.data)

@@ -95,7 +95,7 @@ class Desk:
         self.wait()
 
     def on_screen(self, row: float, column: float) -> QPoint:
-        """Return where a pixel of the image is on the canvas."""
+        """Return the canvas position of a pixel of the image."""
         # Napari 0.9 moved the camera.
         camera = getattr(self.viewer, "scene", self.viewer).camera
         world = np.array(self.image.data_to_world((0,) * (self.image.ndim - 2) + (row, column)))
@@ -123,7 +123,7 @@ class Desk:
         return str(self.viewer.cursor.style)
 
     def undoes(self, before: np.ndarray) -> None:
-        """Check that one Ctrl+Z brings a state back, bit for bit, and one redo the next."""
+        """Check that Ctrl+Z restores a state exactly, and redo the next one."""
         after = self.layer.data.copy()
         assert not np.array_equal(after, before)
         self.key(Qt.Key.Key_Z, CTRL)

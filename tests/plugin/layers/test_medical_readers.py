@@ -33,7 +33,7 @@ SECRETS = ("Miller^Jane", "19610401", "Ward-Seven", "P-4711")
 
 
 def scan() -> np.ndarray:
-    """Return ``(H, W)`` uint16, as scanners make them."""
+    """Return ``(H, W)`` uint16 like that of a scanner."""
     return disc_image()[..., 0].astype(np.uint16) * 12
 
 
@@ -115,7 +115,7 @@ def by_plugin(name: str, plugin: str) -> Any:
 def opened(
     request: pytest.FixtureRequest, docked_panel: OpenPanel, npe2pm: Any, tmp_path: Path
 ) -> tuple[Any, SamplingPanel, Any]:
-    """Return viewer, panel and the layer of a file, opened by a reader plugin if it is there."""
+    """Return viewer, panel and the layer of a file, opened by a reader plugin if installed."""
     name, plugin = request.param
     viewer, panel = docked_panel()
     path = (write_nifti if name == NIFTI else write_dicom)(tmp_path / name)

@@ -129,7 +129,7 @@ LAYERS: tuple[OddLayer, ...] = (
 
 
 def check_place(source: Any, result: Any, plane: tuple[int | None, ...]) -> None:
-    """Compare where the corners of the image and of a result lie in the world."""
+    """Compare the world coordinates of the corners of the image and of a result."""
     lead = result.ndim - source.ndim
     free = [axis for axis, at in enumerate(plane) if at is None]
     shape = (source.data[0] if source.multiscale else source.data).shape
@@ -154,7 +154,7 @@ RESET: dict[str, Any] = {
 
 
 def show(viewer: Any, row: OddLayer, folder: Path) -> Any:
-    """Return the layer of a row: a plain one before it takes its data, which saves much time."""
+    """Return the layer of a row, made as a plain layer that then gets its data, which is faster."""
     data, wishes = row.data(folder), {k: v for k, v in row.options.items() if k in RESET}
     plain = isinstance(data, np.ndarray) and data.ndim == 2 + row.options["rgb"]
     if plain and viewer.layers and data.size and data.dtype.kind in "buif":

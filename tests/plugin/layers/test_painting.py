@@ -16,7 +16,7 @@ WINDOW = (slice(1, 2), slice(5, 35), slice(10, 45))
 
 
 def painted(labels: int) -> tuple[Labels, np.ndarray, np.ndarray, np.ndarray]:
-    """Return a layer, its data before, and what to write where."""
+    """Return a layer, its previous data, and the pixels and values to write."""
     rng = np.random.default_rng(labels)
     before = rng.integers(0, 3, SHAPE, dtype=np.uint8)
     shape = before[WINDOW].shape

@@ -398,7 +398,7 @@ def test_layers_of_marks_are_apart_from_the_users_and_known_after_reopening(
     window.layer = window.viewer.add_image(image, rgb=True, name="a")
     for path in paths:
         window.viewer.open(path, plugin="napari")
-    window.section._sync()
+    window.section._review.show_current()
     assert list(window.states) == [1]
     again = [layers[x.name] for x in marks]
     for layer, before in zip(again, drawn, strict=True):

@@ -87,7 +87,7 @@ def test_no_button_moves_or_is_covered_when_pictures_come_or_go(desk: Desk, skin
     section = desk.section
 
     def room() -> tuple[int, int]:
-        top = section.walk_buttons[0].y()
+        top = section.buttons.y()
         return top, top - section.strip.geometry().bottom()
 
     QApplication.processEvents()

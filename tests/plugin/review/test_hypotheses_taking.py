@@ -77,7 +77,7 @@ def test_keys_do_nothing_while_nothing_is_under_review(desk: Desk) -> None:
 def test_a_hypothesis_becomes_the_annotation(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     desk.click(1)
-    desk.section.take_buttons[0].click()
+    desk.section.buttons.take[0].click()
     layer = annotation_of(desk.session)
     np.testing.assert_array_equal(layer.data == 1, disc(*SMALL))
     assert f"{disc(*SMALL).sum()} pixels" in desk.section.status.text()
@@ -115,11 +115,11 @@ def test_a_hypothesis_is_taken_inside_the_region_only(desk: Desk, skin: Image) -
 
 def test_taking_needs_a_choice(desk: Desk, skin: Image) -> None:
     desk.review(skin)
-    assert not any(button.isEnabled() for button in desk.section.take_buttons)
+    assert not any(button.isEnabled() for button in desk.section.buttons.take)
     desk.section.key_actions()["W"]()
     assert "Choose a hypothesis first" in desk.section.status.text()
     desk.click(0)
-    assert all(button.isEnabled() for button in desk.section.take_buttons)
+    assert all(button.isEnabled() for button in desk.section.buttons.take)
 
 
 # --- what is on screen --------------------------------------------------------------------
@@ -138,7 +138,7 @@ def test_each_contour_can_be_switched(desk: Desk, skin: Image) -> None:
 def test_the_plain_image_can_be_shown_and_left(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     desk.click(0)
-    desk.section.take_buttons[2].click()
+    desk.section.buttons.take[2].click()
     preview, annotation = (desk.viewer.layers[f"skin · {x}"] for x in ("preview", "annotation"))
     annotation.visible = False
     desk.section.view.plain_button.click()
@@ -153,7 +153,7 @@ def test_the_plain_image_can_be_shown_and_left(desk: Desk, skin: Image) -> None:
 def test_opacity_of_all_overlays(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     desk.click(0)
-    desk.section.take_buttons[2].click()
+    desk.section.buttons.take[2].click()
     annotation = desk.viewer.layers["skin · annotation"]
     own = annotation.opacity
     desk.section.view.opacity.setValue(40)

@@ -48,12 +48,12 @@ class Window:
         self.qtbot.waitUntil(lambda: bool(self.panel.hypotheses.hypotheses), timeout=PATIENCE)
 
     def seen(self) -> np.ndarray:
-        """Return the pixels of the canvas, as a user sees them."""
+        """Return the pixels of the canvas as displayed."""
         QApplication.processEvents()
         return np.asarray(self.viewer.screenshot(canvas_only=True, flash=False))[..., :3]
 
     def seen_without_layers(self) -> np.ndarray:
-        """Return what is seen when the user hides every layer but the image."""
+        """Return the pixels of the canvas with only the image visible."""
         shown = [x for x in self.viewer.layers if x.visible and x is not self.image]
         for layer in shown:
             layer.visible = False

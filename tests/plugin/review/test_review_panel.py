@@ -51,7 +51,7 @@ class Window:
         )
 
     def press(self, key: str) -> None:
-        """Run what a key is bound to in the viewer."""
+        """Call the function that the viewer binds to a key."""
         self.viewer.keymap[KeyBinding.from_str(key)](self.viewer)
 
 

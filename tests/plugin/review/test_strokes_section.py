@@ -36,7 +36,7 @@ class Desk:
         return layer
 
     def stroke(self, rows: range, column: int) -> None:
-        """Draw a line with the brush in hand, by napari's own brush."""
+        """Draw a line with napari's brush."""
         layer = self.viewer.layers.selection.active
         assert layer.mode == "paint"
         with layer.block_history():
@@ -59,7 +59,7 @@ def desk(qtbot: Any, docked_panel: OpenPanel, blob_image: np.ndarray) -> Desk:
 
 def test_samples_follow_a_stroke(desk: Desk) -> None:
     before = desk.samples().copy()
-    desk.section.class_buttons[0].click()
+    desk.section.brushes.class_buttons[0].click()
     assert desk.viewer.layers.selection.active.name == "a · strokes"
     desk.stroke(range(26, 34), 60)
     said = desk.strokes.data == FOREGROUND
@@ -79,7 +79,7 @@ def test_samples_follow_a_stroke(desk: Desk) -> None:
 
 def test_undoing_strokes_restores_the_first_samples(desk: Desk) -> None:
     before = desk.samples().copy()
-    desk.section.not_button.click()
+    desk.section.brushes.background_button.click()
     assert desk.strokes.selected_label == BACKGROUND
     desk.stroke(range(20, 40), 36)
     assert desk.wait() == "done"
@@ -122,9 +122,9 @@ def test_only_the_plane_under_review_is_watched(qtbot: Any) -> None:
 
 def test_clear_is_one_undo_step(desk: Desk) -> None:
     desk.section.follow.setChecked(False)
-    desk.section.class_buttons[0].click()
+    desk.section.brushes.class_buttons[0].click()
     desk.stroke(range(26, 34), 60)
-    desk.section.not_button.click()
+    desk.section.brushes.background_button.click()
     desk.stroke(range(20, 40), 36)
     painted = desk.strokes.data.copy()
     desk.section.clear_button.click()
@@ -137,7 +137,7 @@ def test_samples_are_drawn_on_demand_if_the_section_does_not_follow(desk: Desk) 
     before = desk.samples().copy()
     desk.section.watch.timer.setInterval(10)
     desk.section.follow.setChecked(False)
-    desk.section.class_buttons[0].click()
+    desk.section.brushes.class_buttons[0].click()
     desk.stroke(range(26, 34), 60)
     desk.qtbot.wait(100)
     assert not desk.panel.job.busy
@@ -150,7 +150,7 @@ def test_samples_are_drawn_on_demand_if_the_section_does_not_follow(desk: Desk) 
 
 
 def redraw_to_first_step(desk: Desk) -> GatedSegmenter:
-    """Paint a stroke, and let the gated run that follows it come to its first step."""
+    """Paint a stroke, and wait for the first step of the gated run that follows it."""
     stand_in = gate(desk.panel)
     desk.panel.job.unload()
     desk.section.paint_foreground()

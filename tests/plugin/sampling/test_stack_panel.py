@@ -388,7 +388,7 @@ def test_confidence_of_all_planes_changes_without_new_samples(
 
 
 def _slow(panel: SamplingPanel) -> Any:
-    """Make the panel's job run on a gated stand-in of 5 steps a plane."""
+    """Replace the model of the panel's job by a gated one with 5 steps per plane."""
     slow = gate(panel, total=5)
     # The warm model would be used instead of the slow one.
     panel.form.device.value = "auto"

@@ -35,7 +35,7 @@ def tiling_panel(docked_panel: OpenPanel, tmp_path: Path) -> tuple[Any, Sampling
 
 
 def world(layer: Any, *pixels: float) -> np.ndarray:
-    """Return where a pixel of a layer lies."""
+    """Return the world coordinates of a pixel of a layer."""
     return np.asarray(layer.data_to_world(pixels))
 
 

@@ -33,7 +33,7 @@ from tests.helpers.plugin_fixtures import BEFORE_0_7, PATIENCE, OpenPanel, disc_
 
 
 def look_at(viewer: Any, centre: tuple[float, float], zoom: float) -> None:
-    """Move the view, and let napari tell its layers what is on screen."""
+    """Move the view, and wait until napari has updated its layers."""
     camera = getattr(viewer, "scene", viewer).camera
     camera.center = centre
     camera.zoom = zoom
@@ -41,7 +41,7 @@ def look_at(viewer: Any, centre: tuple[float, float], zoom: float) -> None:
 
 
 def world(layer: Any, *pixels: float) -> np.ndarray:
-    """Return where a pixel of a layer lies."""
+    """Return the world coordinates of a pixel of a layer."""
     return np.asarray(layer.data_to_world(pixels))
 
 
@@ -91,7 +91,7 @@ def test_the_visible_field_becomes_a_layer_with_its_results(
 
 
 def pyramid() -> list[Any]:
-    """Three levels of a lazy image, in which each pixel tells its level."""
+    """Three levels of a lazy image, in which each pixel value identifies its level."""
     shapes = [(8000, 12000), (4000, 6000), (1000, 1500)]
     return [
         dask.array.full(shape, fill_value=10 * n + 1, dtype=np.uint8, chunks=500)
@@ -175,13 +175,13 @@ def test_the_view_of_a_pyramid_beside_an_image_in_other_units(qtbot: Any) -> Non
 
 
 def field_target(image: Image, viewer: Any) -> ViewportTarget:
-    """Return the part of an image that begins at pixel (5, 7)."""
+    """Return a target for the part of an image that begins at pixel (5, 7)."""
     plane = displayed_plane(image, viewer.dims)
     return ViewportTarget(image, PlaneCrop(plane, 0, (5, 7), SHAPE, (1.0, 1.0)), "test")
 
 
 def field_run(image: Image, viewer: Any) -> CropRun:
-    """Return a result of `field_target`, with the pixels that the image has now."""
+    """Return a result of `field_target` with the current pixels of the image."""
     pixels = image.data[5 : 5 + SHAPE[0], 7 : 7 + SHAPE[1]]
     small = viewer.add_image(pixels)
     result = reviewed(small, viewer, two_looks()).result

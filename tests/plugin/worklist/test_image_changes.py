@@ -19,7 +19,7 @@ CHANGES = 21
 def test_many_changes_between_images_do_not_crash(
     tmp_path: Path, blob_folders: tuple[Path, Path], tiny_model_folder: Path
 ) -> None:
-    """Napari's window with software OpenGL died of a viewer that was empty for a moment."""
+    """With software OpenGL, a viewer that was empty for a moment crashed napari's window."""
     folder = tmp_path / "images"
     folder.mkdir()
     for file in sorted(blob_folders[0].glob("*.png"))[:5]:

@@ -32,7 +32,7 @@ __all__ = ["images", "queue"]
 
 
 def banner(viewer: Any) -> RecoveryBar | None:
-    """Return the offer across the top of the window, if one is shown."""
+    """Return the banner across the top of the window, if one is shown."""
     window = viewer.window._qt_window
     bars = [dock.findChild(RecoveryBar) for dock in window.findChildren(QDockWidget)]
     return next((bar for bar in bars if bar is not None and bar.isVisible()), None)
@@ -40,7 +40,7 @@ def banner(viewer: Any) -> RecoveryBar | None:
 
 @pytest.fixture
 def crashed(queue: Open, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
-    """Annotate in a window that never saves to the list; return what was painted."""
+    """Annotate in a window without accepting; return the labels."""
     monkeypatch.setattr(autosave_module, "PAUSE_MS", 100)
     viewer, _ = queue()
     mask = annotate(viewer, 9)
@@ -77,7 +77,7 @@ def test_work_recovered_from_a_crash_is_offered_and_marked(
 
 
 def autosave_images() -> frozenset[str]:
-    """Return the names of the images with kept states."""
+    """Return the names of the images with an autosaved state."""
     return AutosaveStore(autosave_folder()).images()
 
 

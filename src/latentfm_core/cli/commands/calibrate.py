@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from latentfm_core.cli.calibrate import LEAST_IMAGES
-from latentfm_core.cli.cases import choose_pairs, open_cases
+from latentfm_core.cli.cases import ChosenPairs, choose_pairs, open_cases
 from latentfm_core.cli.common import progress_bar, say
 from latentfm_core.cli.domain import (
     check_domain_arguments,
@@ -19,7 +19,6 @@ from latentfm_core.cli.domain import (
 from latentfm_core.cli.model import load_segmenter
 from latentfm_core.cli.model_split import model_split
 from latentfm_core.cli.prompt_kind import prompt_group
-from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.splits import read_groups
 from latentfm_core.errors import ConfigError, OutputError
 from latentfm_core.evaluation.calibrate import fit_calibration
@@ -43,28 +42,29 @@ def run(args: argparse.Namespace, command: str) -> None:
     if args.domain_only:
         _run_domain(args)
         return
-    pairs = choose_pairs(args, "val")
-    _check_images(args, pairs)
+    chosen = choose_pairs(args, "val")
+    _check_images(args, chosen)
+    names = [pair.name for pair in chosen.pairs]
     groups = None
     if args.group_file is not None:
-        groups = read_groups(args.group_file, args.group_column, [pair.name for pair in pairs])
+        groups = read_groups(args.group_file, args.group_column, names)
     group = prompt_group(args)
     segmenter, settings = load_segmenter(args, group)
-    opened = open_cases(args, pairs, segmenter)
+    opened = open_cases(args, chosen, segmenter)
     folder = resolve_model(args.model)
     draws = len(NOISE_SCALES) if settings.n_samples > 1 else 1
     prepare_folder(folder)  # fail before the work if it cannot be written
-    part = args.part or ""
-    opened.survey.say(segmenter, settings, part, args.mask_threshold, draws=draws, stops=True)
+    part = chosen.part or ""
+    opened.survey.log(segmenter, settings, part, args.mask_threshold, draws=draws, stops=True)
     with one_writer(folder, "writing to", "Wait until it has finished."):
-        with progress_bar(len(pairs), "calibrating", "image", args.quiet) as bar:
+        with progress_bar(len(names), "calibrating", "image", args.quiet) as bar:
             draw = opened.draw or unprompted
             calibration = fit_calibration(
                 segmenter, opened.cases, settings, lambda _: bar.update(), part, groups, draw
             )
         check_still_there(folder)
         card = _unchanged_card(folder, segmenter.card)
-        # At once: a training image that cannot be read must not cost the calibration.
+        # Saved at once: an unreadable training image must not lose the calibration.
         write_card(folder, with_calibration(card, calibration, group))
         say(
             f"{segmenter.card.id}: noise scale {calibration.noise_scale:g}, threshold "
@@ -72,8 +72,8 @@ def run(args: argparse.Namespace, command: str) -> None:
             f"{calibration.n_images} images"
         )
         opened.bad.report()
-        if group == "none" and args.part == "val":
-            _write_domain(folder, segmenter, fit_each(args, segmenter, pairs))
+        if group == "none" and chosen.part == "val":
+            _write_domain(folder, segmenter, fit_each(args, segmenter, chosen))
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
@@ -93,18 +93,18 @@ def _check_arguments(args: argparse.Namespace) -> None:
 
 def _run_domain(args: argparse.Namespace) -> None:
     """Fit and write the out-of-domain score alone."""
-    parts, pairs = None, []
+    parts = None
     if args.training_config is not None:
         parts = parts_of_config(args.training_config)
     else:
-        pairs = choose_pairs(args, "val")
-        _check_images(args, pairs)
+        chosen = choose_pairs(args, "val")
+        _check_images(args, chosen)
     segmenter, _ = load_segmenter(args)
     folder = resolve_model(args.model)
     prepare_folder(folder)
     with one_writer(folder, "writing to", "Wait until it has finished."):
         if parts is None:
-            domains = fit_each(args, segmenter, pairs)
+            domains = fit_each(args, segmenter, chosen)
         else:
             domains = fit_members(args, segmenter, [parts] * len(segmenter.members))
         _write_domain(folder, segmenter, domains)
@@ -120,11 +120,12 @@ def _write_domain(
         write_domains(folder, segmenter, domains)
 
 
-def _check_images(args: argparse.Namespace, pairs: Sequence[Pair]) -> None:
+def _check_images(args: argparse.Namespace, chosen: ChosenPairs) -> None:
     """Raise `ConfigError` for test images and for too few images, unless an option allows that."""
     own = model_split(args)
     tested = set(own.split.test) if own is not None else set()
-    count = len(pairs) if args.part == "test" else sum(pair.name in tested for pair in pairs)
+    pairs = chosen.pairs
+    count = len(pairs) if chosen.part == "test" else sum(pair.name in tested for pair in pairs)
     if count and not args.allow_test:
         raise ConfigError(
             f"{count} of the {len(pairs)} images belong to the test part. Scores on them would be "

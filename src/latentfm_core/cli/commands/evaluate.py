@@ -6,7 +6,7 @@ import argparse
 import logging
 from typing import Any
 
-from latentfm_core.cli.cases import OpenCases, choose_pairs, open_cases
+from latentfm_core.cli.cases import ChosenPairs, OpenCases, choose_pairs, open_cases
 from latentfm_core.cli.common import progress_bar, say
 from latentfm_core.cli.inputs import BadFiles, refuse_among, refuse_models
 from latentfm_core.cli.model import load_segmenter
@@ -50,19 +50,19 @@ def gallery_for(
 def run(args: argparse.Namespace, command: str) -> None:
     """Run the command."""
     refuse_models(args.out)
-    pairs = choose_pairs(args)
-    read = {file.parent for pair in pairs for file in (pair.image, *pair.masks)}
+    chosen = choose_pairs(args)
+    read = {file.parent for pair in chosen.pairs for file in (pair.image, *pair.masks)}
     read |= set() if args.data is None else {args.data}
     refuse_among(sorted(read), args.out)
     if not args.overwrite:
         refuse_existing(evaluation_files(args.out))
     segmenter, settings = load_segmenter(args, prompt_group(args))
     gallery = gallery_for(args, segmenter, settings)
-    opened = open_cases(args, pairs, segmenter)
+    opened = open_cases(args, chosen, segmenter)
     prepare_folder(args.out)
-    opened.survey.say(segmenter, settings, args.part or "", args.mask_threshold)
+    opened.survey.log(segmenter, settings, chosen.part or "", args.mask_threshold)
     with one_writer(args.out, "writing to", BUSY):
-        _evaluate(args, command, segmenter, settings, opened, len(pairs), gallery)
+        _evaluate(args, command, segmenter, settings, chosen, opened, gallery)
     opened.bad.report()
     logger.info("written to %s", shown(args.out))
 
@@ -72,11 +72,11 @@ def _evaluate(
     command: str,
     segmenter: Segmenter,
     settings: SamplingConfig,
+    chosen: ChosenPairs,
     opened: OpenCases,
-    count: int,
     gallery: Gallery | None,
 ) -> None:
-    with progress_bar(count, "evaluating", "image", args.quiet) as bar:
+    with progress_bar(len(chosen.pairs), "evaluating", "image", args.quiet) as bar:
 
         def show(scores: ImageScores) -> None:
             bar.set_postfix_str(f"Dice {scores.dice:.3f}", refresh=False)
@@ -84,12 +84,12 @@ def _evaluate(
 
         look = None if gallery is None else gallery.add
         evaluation = evaluate(segmenter, opened.cases, settings, show, look, opened.draw)
-    facts = describe(args, segmenter, settings, opened.bad, command)
+    facts = describe(args, segmenter, settings, chosen, opened.bad, command)
     try:
         write_evaluation(args.out, evaluation, facts)
     finally:
         # The scores may be hours of work: print them even if they cannot be written.
-        say(report(evaluation, segmenter, settings, args))
+        say(report(evaluation, segmenter, settings, chosen, args.prompt))
     if gallery is not None:
         write_report(args.out, evaluation, gallery, facts)
 
@@ -98,6 +98,7 @@ def describe(
     args: argparse.Namespace,
     segmenter: Segmenter,
     settings: SamplingConfig,
+    chosen: ChosenPairs,
     bad: BadFiles,
     command: str,
 ) -> dict[str, Any]:
@@ -114,8 +115,8 @@ def describe(
             **({"members": members} if members else {}),
         },
         "data": {
-            "part": args.part,
-            "trained_on": args.trained_on,
+            "part": chosen.part,
+            "trained_on": chosen.trained_on,
             "mask_threshold": args.mask_threshold,
             "prompt": args.prompt,
             "corrections": args.corrections if args.prompt == "corrections" else 0,
@@ -127,7 +128,11 @@ def describe(
 
 
 def report(
-    evaluation: Evaluation, segmenter: Segmenter, settings: SamplingConfig, args: argparse.Namespace
+    evaluation: Evaluation,
+    segmenter: Segmenter,
+    settings: SamplingConfig,
+    chosen: ChosenPairs,
+    prompt: str,
 ) -> str:
     """Return the printed table."""
     card = segmenter.card
@@ -137,10 +142,10 @@ def report(
         "ODE": f"{settings.steps} {settings.solver} steps, {evaluation.scores[0].nfe} evaluations",
         "device": segmenter.device_label,
     }
-    if args.prompt != "none":
-        facts["prompt"] = args.prompt
-    if args.part:
-        facts["part"] = args.part
-    if args.trained_on:
-        facts["TRAINED ON"] = f"{args.trained_on} of these images: the scores are too optimistic"
+    if prompt != "none":
+        facts["prompt"] = prompt
+    if chosen.part:
+        facts["part"] = chosen.part
+    if chosen.trained_on:
+        facts["TRAINED ON"] = f"{chosen.trained_on} of these images: the scores are too optimistic"
     return readable(evaluation, facts)

@@ -19,8 +19,6 @@ from latentfm_core.names import is_there, shown
 def run(args: argparse.Namespace, command: str) -> None:
     """Run the command."""
     _check(args)
-    # The CPU is the reference for the test tensors on every other device.
-    args.device, args.precision = "cpu", "fp32"
     segmenter, settings = load_segmenter(args)
     if args.format == "onnx":
         write_parts(args.out, segmenter, settings, overwrite=args.overwrite)
@@ -48,7 +46,7 @@ def _check(args: argparse.Namespace) -> None:
     if not is_there(args.out):
         return
     if args.out.is_dir() == zoo:
-        kind = "folder, and a .zip file" if zoo else "file, and a folder"
+        kind = "folder, but a .zip file" if zoo else "file, but a folder"
         raise OutputError(f"{shown(args.out)} is a {kind} is to be written. Choose another --out.")
     if not args.overwrite:
         raise OutputError(

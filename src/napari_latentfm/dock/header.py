@@ -1,4 +1,4 @@
-"""The head of the dock: image, model, samples and run, with the other settings folded."""
+"""The header of the dock: image, model, samples and run, with the other settings folded."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 ADVANCED = "Advanced"
 LABEL_WIDTH = 66
-"""Pixels; of the few labels in the head."""
+"""Pixels; of the few labels in the header."""
 
 
-class Head(QWidget):
+class Header(QWidget):
     """Lays out the controls of a sampling panel, which keeps working them.
 
     Attributes

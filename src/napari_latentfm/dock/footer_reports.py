@@ -1,4 +1,4 @@
-"""Reports in the foot of the dock what happens in its other parts, which may be out of sight."""
+"""Report in the footer what happens in other parts of the dock, which may be out of sight."""
 
 from __future__ import annotations
 
@@ -17,53 +17,53 @@ if TYPE_CHECKING:
     from napari_latentfm.dock.panel import LatentFMPanel
 
 
-class FootReports(QObject):
-    """Shows results, warnings, the active tool and autosaving in the foot."""
+class FooterReports(QObject):
+    """Shows results, warnings, the active tool and autosaving in the footer."""
 
     def __init__(self, panel: LatentFMPanel, tool: ActiveTool) -> None:
         super().__init__(panel)
-        self._panel, self._foot = panel, panel.foot
+        self._panel, self._footer = panel, panel.footer
         annotation = panel.review.annotation
         annotation.finished.connect(self._on_file)
         for source in (annotation, panel.review.hypotheses, panel.review.fix.editor):
-            listen(self, source.reported, self._foot.say)
-        annotation.export_offered.connect(self._foot.offer_export)
+            listen(self, source.reported, self._footer.say)
+        annotation.export_offered.connect(self._footer.offer_export)
         listen(self, tool.changed, self._on_tool)
         listen(self, panel.review.fix.tools.changed, self._on_piece_tool)
         listen(self, panel.point.model_missing, self._on_model_missing)
         listen(self, panel.point.reported, self._on_point)
         listen(self, panel.session.changed, self._on_reviewed)
         listen(self, notification_manager.notification_ready, self._on_notification)
-        listen(self, panel.sampling.started, self._foot.clear)
+        listen(self, panel.sampling.started, self._footer.clear)
         # After an edit, such as Undo, the last message is no longer true.
-        listen(self, annotation.autosaver.touched, self._foot.say)
+        listen(self, annotation.autosaver.touched, self._footer.say)
         listen(self, panel.queue.exporting.finished, self._on_list_exported)
         listen(self, annotation.autosaver.kept, self._on_kept)
         listen(self, annotation.autosaver.failed, self._on_not_kept)
 
     def _on_tool(self, text: str) -> None:
         """Show the active tool, though its section may be folded."""
-        self._foot.show_tool(text)
+        self._footer.show_tool(text)
         if not text:
             self._panel.point.form.hold("")
 
     def _on_piece_tool(self) -> None:
-        self._foot.show_tool(self._panel.review.fix.tools.hint)
+        self._footer.show_tool(self._panel.review.fix.tools.hint)
 
     def _on_model_missing(self, text: str) -> None:
         """Show which model to choose, though the section may be folded."""
         self._panel.annotate.uncover("Point")
-        self._foot.say(text)
+        self._footer.say(text)
 
     def _on_point(self, text: str) -> None:
-        self._foot.say(f"{self._panel.chosen.name}: {text}")
+        self._footer.say(f"{self._panel.chosen.name}: {text}")
 
     def _on_reviewed(self) -> None:
-        """Show a warning in the foot: the status may be scrolled out of sight."""
+        """Show a warning in the footer: the status may be scrolled out of sight."""
         reviewed = self._panel.session.current
         text = "" if reviewed is None else warning(reviewed.result)
         if reviewed is not None and text:
-            self._foot.warn(f"{reviewed.layer.name}: {text}")
+            self._footer.warn(f"{reviewed.layer.name}: {text}")
 
     def _on_notification(self, event: Any) -> None:
         # napari shows it in the same window.
@@ -71,16 +71,16 @@ class FootReports(QObject):
             chosen, work = self._panel.chosen.name, self._panel.queue.work
             listed = [] if work is None else work.names
             is_named = any(name in event.message for name in (chosen, *listed))
-            self._foot.warn(event.message if is_named else f"{chosen}: {event.message}")
+            self._footer.warn(event.message if is_named else f"{chosen}: {event.message}")
 
     def _on_list_exported(self, _ending: str) -> None:
-        self._foot.say(self._panel.queue.form.status.text())
+        self._footer.say(self._panel.queue.form.status.text())
 
     def _on_file(self, _ending: str) -> None:
-        self._foot.say(self._panel.review.annotation.status.text())
+        self._footer.say(self._panel.review.annotation.status.text())
 
     def _on_kept(self, when: str) -> None:
-        self._foot.show_kept(f"Autosaved {when[:5]}")
+        self._footer.show_kept(f"Autosaved {when[:5]}")
 
     def _on_not_kept(self, _message: str) -> None:
-        self._foot.show_kept("Not autosaved")
+        self._footer.show_kept("Not autosaved")

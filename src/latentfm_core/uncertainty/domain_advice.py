@@ -1,4 +1,4 @@
-"""Words about results on images that are unlike the training images."""
+"""Advice on results for images that are unlike the training images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The foot of the dock, which is always in view: accept, flag, note, export."""
+"""The footer of the dock, which is always in view: accept, flag, note, export."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BREAKS = re.compile(r"[/\\_.](?=\S)")
 NOTE_TIP = "A remark on this image, kept in the work list."
 
 
-class Foot(QWidget):
+class Footer(QWidget):
     """Buttons and lines, independent of the viewer."""
 
     noted = QtSignal(str)
@@ -118,7 +118,7 @@ class Foot(QWidget):
             control.setToolTip(tip if in_list else tip + ONLY_IN_LIST)
         note = "" if item is None else item.note
         if name != self._name or note != self._kept_note:
-            # What is being typed is not overwritten by news of the same image.
+            # Text that is being typed is not overwritten by updates of the same image.
             self.note.setText(note)
         self._name, self._kept_note = name, note
         flagged = item is not None and item.flagged

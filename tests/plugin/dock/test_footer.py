@@ -36,7 +36,7 @@ Open = Callable[..., tuple[Any, LatentFMPanel]]
 
 
 class StatusSpy(QObject):
-    """Notes every text that a label paints."""
+    """Records every text that a label paints."""
 
     def __init__(self, label: Any, said: list[str]) -> None:
         super().__init__(label)
@@ -50,12 +50,12 @@ class StatusSpy(QObject):
 
 
 def test_accept_goes_to_the_next_image(bench: Bench) -> None:
-    foot = bench.panel.foot
-    assert foot.accept.text() == "Accept && next"
+    footer = bench.panel.footer
+    assert footer.accept.text() == "Accept && next"
     (welcome,) = bench.panel.findChildren(Welcome)
     assert welcome.isVisible()
     bench.annotate()
-    bench.click(foot.accept)
+    bench.click(footer.accept)
     bench.wait_for(NAMES[1])
     assert bench.item(NAMES[0]).state == "completed"
     assert welcome.isHidden(), "the three steps are done"
@@ -101,24 +101,24 @@ def test_keys_work_in_the_list(bench: Bench) -> None:
 
 
 def test_no_lesion_asks_once_more_where_something_is_marked(bench: Bench) -> None:
-    foot = bench.panel.foot
+    footer = bench.panel.footer
     bench.annotate()
-    bench.click(foot.accept_empty)
-    assert "81 pixels are marked" in foot.notice.text
-    assert foot.notice.isVisible()
+    bench.click(footer.accept_empty)
+    assert "81 pixels are marked" in footer.notice.text
+    assert footer.notice.isVisible()
     assert bench.item(NAMES[0]).state == "not started"
     layer = annotation_of(bench.panel.session)
     assert layer is not None
     layer.data_setitem((np.array([30]), np.array([30])), 1)
-    bench.click(foot.accept_empty)
-    assert "82 pixels are marked" in foot.notice.text, "the question is another one now"
+    bench.click(footer.accept_empty)
+    assert "82 pixels are marked" in footer.notice.text, "the question is another one now"
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
-    assert not foot.notice.isVisible(), "it was accepted instead"
+    assert not footer.notice.isVisible(), "it was accepted instead"
     bench.press(bench.canvas, Qt.Key.Key_PageUp)
     bench.wait_for(NAMES[0])
-    bench.click(foot.accept_empty)
-    bench.click(foot.accept_empty)
+    bench.click(footer.accept_empty)
+    bench.click(footer.accept_empty)
     bench.wait_for(NAMES[1])
     assert bench.item(NAMES[0]).empty
     assert not tifffile.imread(bench.file(NAMES[0])).any()
@@ -133,61 +133,61 @@ def test_no_lesion_asks_once_more_where_an_annotation_was_accepted(bench: Bench)
     layer = annotation_of(bench.panel.session)
     assert layer is not None
     layer.data_setitem(np.nonzero(layer.data), 0)
-    bench.click(bench.panel.foot.accept_empty)
-    assert "An annotation was accepted" in bench.panel.foot.notice.text
+    bench.click(bench.panel.footer.accept_empty)
+    assert "An annotation was accepted" in bench.panel.footer.notice.text
     assert tifffile.imread(bench.file(NAMES[0])).any()
-    bench.click(bench.panel.foot.accept_empty)
+    bench.click(bench.panel.footer.accept_empty)
     bench.wait_for(NAMES[1])
     assert bench.item(NAMES[0]).empty
 
 
 def test_a_flag_and_a_note_are_kept_with_the_image(bench: Bench) -> None:
-    foot = bench.panel.foot
-    bench.click(foot.flag)
+    footer = bench.panel.footer
+    bench.click(footer.flag)
     assert bench.item(NAMES[0]).state == "flagged"
-    assert foot.flag.isChecked()
-    bench.qtbot.keyClicks(foot.note, "two lesions?")
-    bench.press(foot.note)
+    assert footer.flag.isChecked()
+    bench.qtbot.keyClicks(footer.note, "two lesions?")
+    bench.press(footer.note)
     assert bench.item(NAMES[0]).note == "two lesions?"
     assert bench.panel.queue.current == NAMES[0], "Enter in a line of text accepts nothing"
-    bench.click(foot.flag)
-    assert not foot.flag.isChecked()
+    bench.click(footer.flag)
+    assert not footer.flag.isChecked()
     assert bench.item(NAMES[0]).note == "two lesions?", "a remark is not the flag's"
-    bench.qtbot.keyClicks(foot.note, " left one")
+    bench.qtbot.keyClicks(footer.note, " left one")
     # Typed and not yet confirmed, it is kept too.
     bench.annotate()
     bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     bench.wait_for(NAMES[1])
     item = bench.item(NAMES[0])
     assert (item.state, item.note) == ("completed", "two lesions? left one")
-    assert foot.note.text() == ""
+    assert footer.note.text() == ""
     bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_PageUp)
     bench.wait_for(NAMES[0])
-    assert foot.note.text() == "two lesions? left one"
+    assert footer.note.text() == "two lesions? left one"
 
 
 def test_a_flag_outlives_accepting(bench: Bench) -> None:
-    foot = bench.panel.foot
-    bench.click(foot.flag)
+    footer = bench.panel.footer
+    bench.click(footer.flag)
     bench.annotate()
-    bench.click(foot.accept)
+    bench.click(footer.accept)
     bench.wait_for(NAMES[1])
     done = bench.item(NAMES[0])
     assert (done.state, done.flagged) == ("completed", True)
     assert str(tally(WorkList(bench.folder).items())).startswith("1 of 3 done, 1 flagged")
     bench.panel.queue.open(NAMES[0])
     bench.wait_for(NAMES[0])
-    assert foot.flag.isChecked()
-    bench.click(foot.flag)
+    assert footer.flag.isChecked()
+    bench.click(footer.flag)
     undone = bench.item(NAMES[0])
     assert (undone.state, undone.flagged) == ("completed", False)
 
 
 def test_news_of_the_image_do_not_overwrite_what_is_typed(bench: Bench) -> None:
-    foot = bench.panel.foot
-    bench.qtbot.keyClicks(foot.note, "half a rem")
+    footer = bench.panel.footer
+    bench.qtbot.keyClicks(footer.note, "half a rem")
     bench.panel.queue.listed.emit()
-    assert foot.note.text() == "half a rem"
+    assert footer.note.text() == "half a rem"
 
 
 @pytest.mark.parametrize("active", ["image", "annotation", "region, panning"])
@@ -232,7 +232,7 @@ def test_enter_finishes_a_polygon_first(bench: Bench, kind: type) -> None:
 def test_enter_on_a_button_or_in_a_line_accepts_nothing(bench: Bench) -> None:
     bench.annotate()
     panel = bench.panel
-    for widget in (panel.sampling.form.run_button.native, panel.foot.note, panel.help):
+    for widget in (panel.sampling.form.run_button.native, panel.footer.note, panel.help):
         bench.press(widget)
         assert not panel.queue._navigator.moving
     assert bench.item(NAMES[0]).state == "not started"
@@ -254,7 +254,7 @@ def test_layers_get_their_enter_back(bench: Bench) -> None:
 
 def test_closing_the_dock_keeps_the_work(bench: Bench) -> None:
     bench.annotate()
-    bench.qtbot.keyClicks(bench.panel.foot.note, "unfinished")
+    bench.qtbot.keyClicks(bench.panel.footer.note, "unfinished")
     bench.viewer.window.remove_dock_widget(bench.panel)
     item = bench.item(NAMES[0])
     assert (item.state, item.note) == ("in progress", "unfinished")
@@ -276,7 +276,7 @@ def test_closing_the_dock_leaves_no_hidden_layers_of_the_previous_image(bench: B
 
     bench.annotate()
     bench.panel.queue.listed.connect(on_listed)
-    bench.click(bench.panel.foot.accept)
+    bench.click(bench.panel.footer.accept)
     bench.qtbot.waitUntil(lambda: bool(closed), timeout=PATIENCE)
     assert closed[0], "they were there when the dock was closed"
     assert [layer.name for layer in bench.viewer.layers if not layer.visible] == []
@@ -294,7 +294,7 @@ def test_the_next_image_shows_the_top_of_the_section_in_use(bench: Bench) -> Non
     bench.qtbot.waitUntil(lambda: fix.y() > section.y() + height > height, timeout=PATIENCE)
     bar.setValue(section.y() + 60)
     bench.annotate()
-    bench.click(bench.panel.foot.accept)
+    bench.click(bench.panel.footer.accept)
     bench.wait_for(NAMES[1])
     bench.qtbot.waitUntil(lambda: bar.value() == section.y(), timeout=PATIENCE)
     bench.qtbot.wait(300)
@@ -307,27 +307,27 @@ def test_a_hidden_image_of_the_user_is_named_and_stays_once_shown(bench: Bench) 
     bench.panel.next_image()
     bench.wait_for(NAMES[1])
     assert not mine.visible
-    assert "'mine'" in bench.panel.foot.message.text()
+    assert "'mine'" in bench.panel.footer.message.text()
     mine.visible = True
     bench.panel.next_image()
     bench.wait_for(NAMES[2])
     assert mine.visible, "shown by hand"
-    assert "mine" not in bench.panel.foot.message.text()
+    assert "mine" not in bench.panel.footer.message.text()
 
 
 def test_progress_and_cancel_of_the_list_are_in_the_head(bench: Bench) -> None:
     form = bench.panel.sampling.form
     assert form.progress.native.text() == "done"
     assert not form.cancel_button.enabled
-    assert "Mean mask" in bench.panel.head.status.text()
-    assert bench.panel.foot.message.text() == "", "nothing is said twice"
+    assert "Mean mask" in bench.panel.header.status.text()
+    assert bench.panel.footer.message.text() == "", "nothing is said twice"
 
 
 def test_an_image_that_cannot_be_read_is_named_after_the_next_is_open(bench: Bench) -> None:
     (bench.folder / NAMES[1]).write_bytes(b"not a picture")
     bench.panel.next_image()
     bench.wait_for(NAMES[2])
-    notice = bench.panel.foot.notice
+    notice = bench.panel.footer.notice
     assert notice.isVisible()
     assert notice.text.startswith(f"{NAMES[1]} is flagged: cannot be read")
     assert str(bench.folder) not in notice.text
@@ -336,21 +336,21 @@ def test_an_image_that_cannot_be_read_is_named_after_the_next_is_open(bench: Ben
 
 
 def test_export_is_offered_once_there_is_an_annotation(bench: Bench) -> None:
-    export = bench.panel.foot.export
+    export = bench.panel.footer.export
     assert not export.isEnabled()
     assert "no annotation yet" in export.toolTip()
     bench.annotate()
     assert export.isEnabled()
     assert "no annotation" not in export.toolTip()
-    # What the foot says stays while another sample is shown, and ends with the next edit.
-    bench.panel.foot.say("Exported.")
+    # What the footer says stays while another sample is shown, and ends with the next edit.
+    bench.panel.footer.say("Exported.")
     for sample in (1, 2):
         bench.viewer.dims.set_current_step(0, sample)
-    assert bench.panel.foot.message.text() == "Exported."
+    assert bench.panel.footer.message.text() == "Exported."
     layer = annotation_of(bench.panel.session)
     assert layer is not None
     layer.undo()
-    assert not bench.panel.foot.message.text()
+    assert not bench.panel.footer.message.text()
     layer.redo()
     bench.panel.next_image()
     bench.wait_for(NAMES[1])
@@ -360,50 +360,50 @@ def test_export_is_offered_once_there_is_an_annotation(bench: Bench) -> None:
 def test_the_end_of_a_folder_names_the_next_step(bench: Bench) -> None:
     for following in (*NAMES[1:], ""):
         bench.annotate()
-        bench.click(bench.panel.foot.accept)
+        bench.click(bench.panel.footer.accept)
         if following:
             bench.wait_for(following)
-    message = bench.panel.foot.message
+    message = bench.panel.footer.message
     bench.qtbot.waitUntil(lambda: "are done" in message.text(), timeout=PATIENCE)
     assert "Export them in the tab Folder" in message.text()
 
 
 def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
-    foot = panel.foot
-    assert foot.accept.text() == "Accept"
-    assert not foot.flag.isEnabled()
-    assert "Open a folder" in foot.note.toolTip()
-    qtbot.mouseClick(foot.accept, Qt.MouseButton.LeftButton)
-    assert "Open an image" in foot.message.text()
+    footer = panel.footer
+    assert footer.accept.text() == "Accept"
+    assert not footer.flag.isEnabled()
+    assert "Open a folder" in footer.note.toolTip()
+    qtbot.mouseClick(footer.accept, Qt.MouseButton.LeftButton)
+    assert "Open an image" in footer.message.text()
     viewer.add_image(disc_image(), name="photo")
-    qtbot.mouseClick(foot.accept, Qt.MouseButton.LeftButton)
-    assert foot.message.text().startswith("photo: Nothing to accept yet. Run the model")
+    qtbot.mouseClick(footer.accept, Qt.MouseButton.LeftButton)
+    assert footer.message.text().startswith("photo: Nothing to accept yet. Run the model")
     assert run(qtbot, panel.sampling) == "done"
-    assert not foot.message.text(), "no longer true"
+    assert not footer.message.text(), "no longer true"
     current = panel.session.current
     assert current is not None
     mask = current.result.summary.mean_mask
     assert mask.any()
-    qtbot.mouseClick(foot.accept, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(footer.accept, Qt.MouseButton.LeftButton)
     layer = annotation_of(panel.session, create=False)
     assert layer is not None
     np.testing.assert_array_equal(layer.data > 0, mask)
-    assert layer.name in foot.message.text()
-    assert f"{np.count_nonzero(mask):,} pixels" in foot.message.text()
-    qtbot.waitUntil(lambda: foot.kept.text().startswith("Autosaved"), timeout=PATIENCE)
+    assert layer.name in footer.message.text()
+    assert f"{np.count_nonzero(mask):,} pixels" in footer.message.text()
+    qtbot.waitUntil(lambda: footer.kept.text().startswith("Autosaved"), timeout=PATIENCE)
     assert any(autosave_folder().rglob("*"))
     layer.undo()
-    assert not foot.message.text(), "no longer accepted"
+    assert not footer.message.text(), "no longer accepted"
     # What was painted is accepted as it is.
     with layer.block_history():
         layer.data_setitem((np.array([1, 1]), np.array([1, 2])), 1)
-    qtbot.mouseClick(foot.accept, Qt.MouseButton.LeftButton)
-    assert "photo: accepted, 2 pixels" in foot.message.text()
-    qtbot.mouseClick(foot.accept_empty, Qt.MouseButton.LeftButton)
-    assert "2 pixels are marked" in foot.notice.text
+    qtbot.mouseClick(footer.accept, Qt.MouseButton.LeftButton)
+    assert "photo: accepted, 2 pixels" in footer.message.text()
+    qtbot.mouseClick(footer.accept_empty, Qt.MouseButton.LeftButton)
+    assert "2 pixels are marked" in footer.notice.text
     assert layer.data.any()
-    qtbot.mouseClick(foot.accept_empty, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(footer.accept_empty, Qt.MouseButton.LeftButton)
     assert not layer.data.any()
     layer.undo()
     assert np.count_nonzero(layer.data) == 2, "one step brings all back"
@@ -422,11 +422,11 @@ def test_a_mean_mask_without_background_is_not_accepted_as_it_is(
     shown = replace(current.result, summary=replace(summary, mean_mask=mask))
     session.show(replace(current, result=shown))
     bench.mean_mask.data = mask.astype(np.uint8)
-    bench.click(bench.panel.foot.accept)
+    bench.click(bench.panel.footer.accept)
     if accepts:
         bench.wait_for(NAMES[1])
     else:
-        assert "covers 100.0% of the image" in bench.panel.foot.message.text()
+        assert "covers 100.0% of the image" in bench.panel.footer.message.text()
     assert bench.item(NAMES[0]).state == ("completed" if accepts else "not started")
 
 
@@ -478,21 +478,21 @@ def test_an_image_unlike_the_training_images_is_accepted_by_a_second_enter(
         if how == "canvas":
             unlike.press(unlike.canvas)
         elif how == "button":
-            unlike.click(panel.foot.accept)
+            unlike.click(panel.footer.accept)
         else:
-            panel.foot.note.setFocus()
+            panel.footer.note.setFocus()
             control = Qt.KeyboardModifier.ControlModifier
-            unlike.qtbot.keyClick(panel.foot.note, Qt.Key.Key_Return, control)
+            unlike.qtbot.keyClick(panel.footer.note, Qt.Key.Key_Return, control)
 
     accept()
-    assert panel.foot.notice.isVisible()
-    assert UNSEEN in panel.foot.notice.text
+    assert panel.footer.notice.isVisible()
+    assert UNSEEN in panel.footer.notice.text
     assert unlike.item(NAMES[0]).state == "not started"
     assert annotation_of(panel.session, create=False) is None
     accept()
     unlike.wait_for(NAMES[1])
     assert unlike.item(NAMES[0]).state == "completed"
-    assert panel.foot.notice.isHidden()
+    assert panel.footer.notice.isHidden()
 
 
 @pytest.mark.parametrize("how", ["canvas", "button"])
@@ -500,13 +500,13 @@ def test_a_double_press_does_not_answer_the_question(
     unlike: Bench, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def accept() -> None:
-        unlike.press(unlike.canvas) if how == "canvas" else unlike.click(unlike.panel.foot.accept)
+        unlike.press(unlike.canvas) if how == "canvas" else unlike.click(unlike.panel.footer.accept)
 
     monkeypatch.setattr(accepting, "TOGETHER", 1000.0)
     for _ in range(3):
         accept()
-    assert unlike.panel.foot.notice.isVisible()
-    assert UNSEEN in unlike.panel.foot.notice.text
+    assert unlike.panel.footer.notice.isVisible()
+    assert UNSEEN in unlike.panel.footer.notice.text
     assert not unlike.panel.queue._navigator.moving
     monkeypatch.setattr(accepting, "TOGETHER", 0.0)
     accept()
@@ -517,7 +517,7 @@ def test_a_double_press_does_not_answer_the_question(
 def test_a_double_click_accepts_one_image(
     bench: Bench, button: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pressed = getattr(bench.panel.foot, button)
+    pressed = getattr(bench.panel.footer, button)
     monkeypatch.setattr(accepting, "TOGETHER", 1000.0)
     if button == "accept":
         bench.annotate()
@@ -541,16 +541,16 @@ def test_a_mean_mask_that_was_removed_is_not_accepted(
         viewer.add_image(disc_image(), name="photo")
         assert run(qtbot, panel.sampling) == "done"
     viewer.layers.remove(next(each for each in viewer.layers if each.name.endswith("mean mask")))
-    qtbot.mouseClick(panel.foot.accept, Qt.MouseButton.LeftButton)
-    assert "was removed from the layer list" in panel.foot.message.text()
-    assert "Press Run" in panel.foot.message.text()
+    qtbot.mouseClick(panel.footer.accept, Qt.MouseButton.LeftButton)
+    assert "was removed from the layer list" in panel.footer.message.text()
+    assert "Press Run" in panel.footer.message.text()
     assert annotation_of(panel.session, create=False) is None
     assert run(qtbot, panel.sampling) == "done"
-    qtbot.mouseClick(panel.foot.accept, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(panel.footer.accept, Qt.MouseButton.LeftButton)
     if in_list:
         qtbot.waitUntil(lambda: WorkList(images).item(NAMES[0]).state == "completed")
     else:
-        assert "photo: accepted" in panel.foot.message.text()
+        assert "photo: accepted" in panel.footer.message.text()
 
 
 @pytest.mark.parametrize("help_", ["outline", "sample", "strokes", "prompt"])
@@ -602,7 +602,7 @@ def test_the_foot_does_not_repeat_what_the_head_says_of_new_samples(bench: Bench
     summary = replace(current.result.summary, mean_mask=mask)
     session.show(replace(current, result=replace(current.result, summary=summary)))
     assert "25 px²" in bench.panel.queue.form.status.text()
-    assert bench.panel.foot.message.isHidden()
+    assert bench.panel.footer.message.isHidden()
 
 
 def test_enter_works_in_a_dock_that_napari_opened(make_napari_viewer: Any, qtbot: Any) -> None:
@@ -615,7 +615,7 @@ def test_enter_works_in_a_dock_that_napari_opened(make_napari_viewer: Any, qtbot
     canvas.setFocus()
     qtbot.waitUntil(canvas.hasFocus, timeout=PATIENCE)
     qtbot.keyClick(canvas, Qt.Key.Key_Return)
-    assert "Nothing to accept yet" in panel.foot.message.text()
+    assert "Nothing to accept yet" in panel.footer.message.text()
 
 
 def test_a_box_that_needs_another_model_is_not_accepted(bench: Bench) -> None:
@@ -623,17 +623,17 @@ def test_a_box_that_needs_another_model_is_not_accepted(bench: Bench) -> None:
     panel.sections["Point"].set_opened(False)
     bench.click(panel.point.form.tools["box"])
     assert panel.sections["Point"].opened
-    assert "does not take boxes" in panel.foot.message.text()
+    assert "does not take boxes" in panel.footer.message.text()
     boxes = next(layer for layer in bench.viewer.layers if layer.name.endswith("prompt boxes"))
     boxes.add_rectangles(np.array([[10.0, 10.0], [30.0, 30.0]]))
     bench.qtbot.waitUntil(lambda: bool(panel.point.unanswered()), timeout=PATIENCE)
     mean = next(layer for layer in bench.viewer.layers if layer.name.endswith("mean mask"))
     assert mean.visible, "it is still the result on screen"
-    bench.click(panel.foot.accept)
-    assert "no outline yet" in panel.foot.message.text()
+    bench.click(panel.footer.accept)
+    assert "no outline yet" in panel.footer.message.text()
     assert bench.item(NAMES[0]).state == "not started"
     bench.click(panel.point.form.undo_button)
-    bench.click(panel.foot.accept)
+    bench.click(panel.footer.accept)
     bench.wait_for(NAMES[1])
 
 
@@ -658,14 +658,14 @@ def test_a_box_that_replaces_another_is_told_and_can_be_undone(
         bench.qtbot.waitUntil(is_answered, timeout=PATIENCE)
         bench.qtbot.waitUntil(lambda: not panel.point._runner.busy, timeout=PATIENCE)
         seen.append(panel.session.current)
-        assert ("replaced that of object 1" in panel.foot.message.text()) is noted
+        assert ("replaced that of object 1" in panel.footer.message.text()) is noted
     control = Qt.KeyboardModifier.ControlModifier
     bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_Z, control)
     bench.qtbot.waitUntil(is_answered, timeout=PATIENCE)
     current = panel.session.current
     assert current is not None
     assert current.result.samples.prompt["box"] == seen[1].result.samples.prompt["box"]
-    assert "replaced" not in panel.foot.message.text(), "no longer true"
+    assert "replaced" not in panel.footer.message.text(), "no longer true"
 
 
 def test_learn_starts_from_the_model_of_the_list(bench: Bench) -> None:
@@ -679,7 +679,7 @@ def test_learn_starts_from_the_model_of_the_list(bench: Bench) -> None:
 def test_an_error_stays_in_the_foot_until_the_next_run(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image(), name="photo")
-    notice, sampling = panel.foot.notice, panel.sampling
+    notice, sampling = panel.footer.notice, panel.sampling
     assert notice.isHidden()
     load = sampling.job.load
     gate(sampling, error=MemoryError()).allow(1)
@@ -697,7 +697,7 @@ def test_an_error_stays_in_the_foot_until_the_next_run(opened: Open, qtbot: Any)
 
 @pytest.mark.styled
 def test_a_warning_is_dismissed_for_good(bench: Bench) -> None:
-    notice, folder = bench.panel.foot.notice, "/somewhere/" + "a_long_folder_name/" * 20
+    notice, folder = bench.panel.footer.notice, "/somewhere/" + "a_long_folder_name/" * 20
     show_error(f"{folder} cannot be written.")
     assert notice.isVisible()
     assert notice.text.startswith("blob_000: /somewhere")
@@ -725,5 +725,5 @@ def test_a_warning_about_a_folder_outlives_the_opening_of_its_first_image(
     bench.shown.clear()
     bench.panel.open_folder(other)
     bench.wait_for(NAMES[0])
-    assert "worklist.json" in bench.panel.foot.notice.text
-    assert bench.panel.foot.notice.isVisible()
+    assert "worklist.json" in bench.panel.footer.notice.text
+    assert bench.panel.footer.notice.isVisible()
