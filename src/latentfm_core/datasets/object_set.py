@@ -172,6 +172,12 @@ def unique_name(set_name: str, name: str) -> str:
     return f"{set_name}__{name}"
 
 
+def names_in_set(set_name: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names in a set of those that `unique_name` gave its images."""
+    start = unique_name(set_name, "")
+    return tuple(name.removeprefix(start) for name in names if name.startswith(start))
+
+
 def load_sets(
     sets: Sequence[SetPairs],
     part: Literal["train", "val"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from skimage.io import imread, imsave
 
+from latentfm_core.cli.model_split import model_split
 from latentfm_core.cli.train import main
 from latentfm_core.config import config_from_mapping
 from latentfm_core.datasets.folds import read_folds
+from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.datasets.splits import read_split
 from latentfm_core.errors import ConfigError
 from latentfm_core.inference.segmenter import Segmenter
@@ -286,6 +289,13 @@ def test_each_of_several_data_sets_is_divided_by_itself(tmp_path: Path) -> None:
     for fold in range(2):
         assert read_split(out / f"fold_{fold}" / "training" / "split.json") == folds.split(fold)
     assert len(Segmenter.load(out, "cpu").members) == 2
+    chosen = Namespace(model=str(out), images=folders[1][0], masks=None, part="val", split=None)
+    own, pairs = model_split(chosen), find_pairs(*folders[1])
+    assert own is not None
+    known = {f"right__{pair.name}": pair for pair in pairs}
+    held_out = [pair for name, pair in known.items() if name not in folds.test]
+    fold_of = own.fold_of(chosen, held_out)
+    assert fold_of == {pair.name: folds.fold_of()[f"right__{pair.name}"] for pair in held_out}
 
 
 def test_several_processes_train_one_fold_at_a_time(
