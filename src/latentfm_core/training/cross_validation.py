@@ -123,8 +123,11 @@ class CrossValidation:
         for fold, out in self._chosen().items():
             if is_begun(out):
                 config, checkpoint = with_fold(self.config, fold), read_header(out / TRAINING)
-                check_resumed(checkpoint, config, out)
-                refuse_other_settings(out, config_from_mapping(checkpoint.config), config)
+                try:
+                    check_resumed(checkpoint, config, out)
+                    refuse_other_settings(out, config_from_mapping(checkpoint.config), config)
+                except CheckpointError as error:
+                    raise CheckpointError(f"{out.name}: {error}") from None
 
     def _is_done(self, fold: int, out: Path) -> bool:
         """Return whether a fold is finished, and these settings do not extend it."""

