@@ -285,6 +285,25 @@ def test_a_fold_that_cannot_go_on_is_named_with_a_way_out(
     assert weights(out) == weights(validated)
 
 
+def test_after_one_fold_had_a_lower_rate_the_others_are_trained(
+    images: Folders, validated: Path, tmp_path: Path, printed: Printed
+) -> None:
+    out = tmp_path / "folds"
+    stopped_in_fold_1(images, out)
+    again = ["--out", str(out), "--resume"]
+    rate = "training.flow.learning_rate=1e-4"
+    assert "Still to train: --fold 2" in printed(main, [*again, "--fold", "1", "--set", rate])
+    shutil.copytree(out, tmp_path / "copy")
+    assert "Validation figures of 3 folds" in printed(main, [*again, "--fold", "2"])
+    (out / "cross_validation.csv").unlink()
+    assert "fold_1 is finished already" in printed(main, again)
+    assert (out / "cross_validation.csv").is_file()
+    copied = ["--out", str(tmp_path / "copy"), "--resume", "--trust-paths"]
+    assert "Validation figures of 3 folds" in printed(main, copied)
+    trained = [weights(each) for each in (validated, out, tmp_path / "copy")]
+    assert [each[::2] for each in trained] == [trained[0][::2]] * 3
+
+
 def test_each_of_several_data_sets_is_divided_by_itself(tmp_path: Path) -> None:
     folders = [write_discs(tmp_path / name, 9, seed) for name, seed in (("left", 1), ("right", 2))]
     values = disc_settings(*folders[0])
