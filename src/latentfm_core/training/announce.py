@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-import logging
-import time
 from dataclasses import asdict
 from itertools import chain
-
-import numpy as np
-import torch
 
 from latentfm_core.config import Config
 from latentfm_core.datasets.facts import (
@@ -34,29 +28,18 @@ from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.datasets.summary import (
     duration,
     mask_rows,
-    megabytes,
     say_summary,
     size_text,
     stored_rows,
 )
-from latentfm_core.inference.device import autocast, describe
+from latentfm_core.inference.device import describe
 from latentfm_core.training.batches import steps_per_epoch
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.estimate import expected
 from latentfm_core.training.plan import plan_findings
 from latentfm_core.training.run_data import DataSet, RunData
 from latentfm_core.training.run_state import RunState
-from latentfm_core.training.stage_input import StageInput
-from latentfm_core.training.stages import STAGES, Stage, freeze_except, make_stage
+from latentfm_core.training.stages import STAGES
 from latentfm_core.training.time_budget import is_trained, stage_seconds
-
-logger = logging.getLogger(__name__)
-
-_PROBED = 2
-"""Largest number of images in the batch that is used to estimate the time of a step."""
-_SLOW = 2.0
-"""If the first step takes this many seconds, there is no second one."""
-_STATES = 5
-"""Copies of the weights during training: weights, gradient, two AdamW moments, average."""
 
 
 def announce(run: RunState) -> None:
@@ -83,7 +66,7 @@ def announce(run: RunState) -> None:
             "masks": f"{len(masks) + len(held_out)} of train and val",
             **mask_rows([*masks, *held_out], classes),
             "stages": _stages(run.config, len(train.names)),
-            "expected": _expected(run),
+            "expected": expected(run),
         }
     )
     threshold = run.config.data.mask_threshold
@@ -161,61 +144,3 @@ def _stages(config: Config, images: int) -> str:
             most = "" if limit is None else f", at most {duration(limit)}"
             parts.append(f"{name} {settings.epochs} epochs ({steps:,} steps{most})")
     return ", ".join(parts) or "none"
-
-
-def _expected(run: RunState) -> str:
-    kept = sum(_bytes_of(each) for each in (run.data.train, run.data.val) if each is not None)
-    weights = sum(value.numel() * value.element_size() for value in run.model.parameters())
-    memory = f"{megabytes(kept)} for images, {megabytes(_STATES * weights)} for the networks"
-    try:
-        seconds = _seconds(run)
-    except Exception:
-        # An estimate must not stop a run; the training reports the error if it persists.
-        logger.debug("cannot estimate the time", exc_info=True)
-        return memory
-    return f"about {duration(seconds)} without validation; {memory}"
-
-
-def _bytes_of(data: DataSet) -> int:
-    if isinstance(data, CanvasSet):
-        return data.images.nbytes + data.masks.nbytes
-    return sum(image.rgb.nbytes + sum(mask.nbytes for mask in image.masks) for image in data.images)
-
-
-def _seconds(run: RunState) -> float:
-    """Estimate the time of the stages from one step of each on a copy of the networks."""
-    total, config = 0.0, run.config
-    for name in STAGES:
-        if not is_trained(config, name):
-            continue
-        stage = make_stage(name, copy.deepcopy(run.model), config)
-        per_pixel = _seconds_per_pixel(stage, run)
-        epochs = stage.settings.epochs
-        pixels = [stage.size_at(epoch / epochs) ** 2 for epoch in range(min(epochs, 1000))]
-        seconds = per_pixel * float(np.mean(pixels)) * epochs * len(run.data.train.names)
-        total += min(seconds, stage_seconds(config, name) or seconds)
-    return total
-
-
-def _seconds_per_pixel(stage: Stage, run: RunState) -> float:
-    count = min(_PROBED, stage.settings.batch_size, len(run.data.train.names))
-    inputs = StageInput(stage, run.data.train, run.device, run.dtype)
-    source = inputs.at(0, np.arange(count), slice(0, count), 1.0)
-    freeze_except(stage.model, stage.parameters())
-    cuda = [run.device] if run.device.type == "cuda" else []
-    seconds = []
-    with torch.random.fork_rng(devices=cuda):
-        stage.begin()
-        stage.model.train()
-        for _ in range(2):  # the first step also sets things up
-            start = time.perf_counter()
-            global_batch = GlobalBatch.alone(stage.generator(0), count)
-            batch = stage.prepare(source, global_batch)
-            with autocast(run.device, run.dtype):
-                losses = stage.losses(batch, global_batch)
-            losses["loss"].backward()
-            float(losses["loss"].detach())
-            seconds.append(time.perf_counter() - start)
-            if seconds[0] > _SLOW:
-                break
-    return seconds[-1] / (count * stage.size_at(1.0) ** 2)
