@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
 
-from latentfm_core.config import Config
+import numpy as np
+
+from latentfm_core.config import Config, SetConfig
 from latentfm_core.datasets.facts import (
     MaskFacts,
     copied_canvases,
@@ -15,7 +18,7 @@ from latentfm_core.datasets.facts import (
     mask_facts,
 )
 from latentfm_core.datasets.in_memory import CanvasSet
-from latentfm_core.datasets.object_set import ObjectSet
+from latentfm_core.datasets.object_set import ObjectSet, names_in_set, set_of
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.plausibility import (
     copy_findings,
@@ -56,11 +59,12 @@ def announce(run: RunState) -> None:
     masks = _facts(train, len(classes))
     held_out = [] if val is None else _facts(val, len(classes))
     sizes, where = _sizes(run.data)
-    stored = _stored(run.data)
+    stored = _stored(run.data, run.config.data.sets)
     say_summary(
         {
             "device": describe(run.device, run.dtype),
             "images": _parts(run.data),
+            **_sets(run),
             "sizes": f"{size_text(sizes)}{where}; the network sees {side} x {side}",
             **stored_rows(chain.from_iterable(stored.values()), run.config.data.reading),
             "masks": f"{len(masks) + len(held_out)} of train and val",
@@ -97,12 +101,13 @@ def _sizes(data: RunData) -> tuple[list[tuple[int, int]], str]:
     return sizes, " in memory"
 
 
-def _stored(data: RunData) -> dict[str, list[StoredPair]]:
+def _stored(data: RunData, sets: Sequence[SetConfig]) -> dict[str, list[StoredPair]]:
     """Return how all files of training and validation store their pixels, set by set."""
     found: dict[str, list[StoredPair]] = {}
     for part in (data.train, data.val):
         if isinstance(part, CanvasSet):
-            found.setdefault("", []).extend(part.stored)
+            for pair in part.stored:
+                found.setdefault(set_of(pair.name, sets), []).append(pair)
         elif part is not None:
             for image in part.images:
                 if image.stored is not None:
@@ -132,6 +137,24 @@ def _parts(data: RunData) -> str:
     if left > 0 and isinstance(data.train, CanvasSet):
         text += f"; {left} of the folder are not in any part and not used"
     return text
+
+
+def _sets(run: RunState) -> dict[str, str]:
+    """Return a row for several data sets: images of each, and how often they are drawn."""
+    sets, train = run.config.data.sets, run.data.train
+    if not sets:
+        return {}
+    weights = np.full(len(train.names), 1.0) if train.weights is None else train.weights
+    drawn = dict.fromkeys((one.name for one in sets), 0.0)
+    for name, weight in zip(train.names, weights / weights.sum(), strict=True):
+        drawn[set_of(name, sets)] += weight
+    return {
+        "sets": "; ".join(
+            f"{name} {len(names_in_set(name, run.data.split.train))} train, "
+            f"{len(names_in_set(name, run.data.split.val))} val, drawn {share:.0%}"
+            for name, share in drawn.items()
+        )
+    }
 
 
 def _stages(config: Config, images: int) -> str:
