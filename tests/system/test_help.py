@@ -1,12 +1,15 @@
-"""``--help`` and ``--version`` work without importing the numerical libraries."""
+"""``--help`` and ``--version``: quick and in a useful order; misspelt options."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
+from latentfm_core.cli.train import main
 from tests.helpers.processes import environment
 
 COMMANDS = ("train", "predict", "evaluate", "calibrate", "export")
@@ -28,3 +31,25 @@ def test_heavy_libraries_are_not_imported(command: str, option: str) -> None:
     )
     assert f"latentfm-{command}" in run.stdout
     assert run.stdout.rstrip().endswith("[]")
+
+
+@pytest.mark.parametrize(
+    ("command", "first"),
+    [
+        ("train", ["--images", "--masks", "--data", "--out", "--minutes"]),
+        ("predict", ["--model", "--out"]),
+        ("evaluate", ["--images", "--masks", "--data", "--model"]),
+        ("calibrate", ["--images", "--masks", "--data", "--model"]),
+        ("export", ["--format", "--model", "--out"]),
+    ],
+)
+def test_the_important_options_come_first(command: str, first: list[str]) -> None:
+    build = import_module(f"latentfm_core.cli.{command}").build_parser
+    options = build().format_help().partition("\noptions:\n")[2]
+    listed = re.findall(r"^  (--[a-z-]+)", options, re.MULTILINE)
+    assert listed[: len(first)] == first
+
+
+def test_a_misspelt_option_gets_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--imges", "a", "--msks=b", "--out", "c"]) == 2
+    assert "Did you mean --images, --masks?" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from latentfm_core.cli.data_options import (
     add_reading_arguments,
 )
 from latentfm_core.cli.object_options import add_prompt_kind
-from latentfm_core.cli.options import add_sampling_arguments
+from latentfm_core.cli.options import add_model, add_sampling_arguments
 
 LEAST_IMAGES = 20
 """Fewer images need ``--allow-few``."""
@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_arguments(parser, "with --split, its training part is used")
+    add_model(parser, own=True)
     add_part(parser, "val; test needs --allow-test")
     add_grouping(parser)
     add_prompt_kind(parser)
@@ -58,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help=f"calibrate on fewer than {LEAST_IMAGES} images, where chance dominates",
     )
-    add_sampling_arguments(parser, leave_out=FITTED, own_model=True)
+    add_sampling_arguments(parser, leave_out=FITTED)
     add_reading_arguments(parser)
     return parser
 

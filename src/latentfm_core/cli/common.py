@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib import import_module
 from types import FrameType
 from typing import NoReturn
@@ -67,7 +68,7 @@ def run_cli(
     """
     _add_log_arguments(parser)
     _open_missing()
-    _escape_names_in(parser)
+    _improve_errors_of(parser)
     _never_fail_on_encoding()
     with tolerant_streams() as printed:
         try:
@@ -162,12 +163,18 @@ def _open_missing() -> None:
                     os.close(opened)
 
 
-def _escape_names_in(parser: argparse.ArgumentParser) -> None:
-    """Escape control characters in argument errors, which may contain file names."""
+def _improve_errors_of(parser: argparse.ArgumentParser) -> None:
+    """Escape control characters in argument errors, which may contain file names.
+
+    Misspelt options get the nearest one.
+    """
     complain = parser.error
+    known = [word for action in parser._actions for word in action.option_strings]
 
     def error(message: str) -> NoReturn:
-        complain(shown(message))
+        words = message.split() if message.startswith("unrecognized arguments") else []
+        near = [each for word in words for each in get_close_matches(word.split("=")[0], known, 1)]
+        complain(shown(f"{message}. Did you mean {', '.join(near)}?" if near else message))
 
     parser.error = error  # type: ignore[method-assign]  # instead of a parser class of our own
 

@@ -13,25 +13,25 @@ FOLDER = "FOLDER"
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, layout: str, split: str = "") -> None:
-    """Add the options for images and masks, except ``--part``.
+    """Add the options for images and masks, except ``--part``; the folders come first.
 
     Parameters
     ----------
     layout
         Further meaning of ``--data`` for the command.
     """
-    data = parser.add_argument_group("data", "Either --images and --masks, or --data.")
-    data.add_argument("--images", type=Path, metavar=FOLDER, help="image folder")
-    data.add_argument(
+    parser.add_argument("--images", type=Path, metavar=FOLDER, help="image folder")
+    parser.add_argument(
         "--masks", type=Path, metavar=FOLDER, help="mask folder; file names match the images"
     )
-    data.add_argument(
+    parser.add_argument(
         "--data",
         type=Path,
         metavar=FOLDER,
-        help="instead of both, a folder in nnU-Net's raw layout (2D) or that of the ISIC "
-        f"challenge; {layout}",
+        help="instead of --images and --masks, a folder in nnU-Net's raw layout (2D) or that of "
+        f"the ISIC challenge; {layout}",
     )
+    data = parser.add_argument_group("data")
     data.add_argument(
         "--split",
         type=Path,

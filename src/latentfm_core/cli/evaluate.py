@@ -15,7 +15,7 @@ from latentfm_core.cli.data_options import (
     add_reading_arguments,
 )
 from latentfm_core.cli.object_options import add_prompt_kind
-from latentfm_core.cli.options import add_sampling_arguments
+from latentfm_core.cli.options import add_model, add_sampling_arguments
 from latentfm_core.config import REPORT
 
 DESCRIPTION = """\
@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_arguments(parser, "with --split, its training part is used")
+    add_model(parser)
     add_part(parser, "test, or every image if there is no split for the folder")
     parser.add_argument(
         "--out", type=Path, required=True, metavar=FOLDER, help="folder for the files"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from latentfm_core.cli.common import run_command
 from latentfm_core.cli.data_options import add_reading_arguments
-from latentfm_core.cli.options import add_sampling_arguments
+from latentfm_core.cli.options import add_model, add_sampling_arguments
 
 DESCRIPTION = """\
 Write a model in a format that runs without PyTorch and without this package.
@@ -33,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--format", choices=("onnx", "bioimageio"), required=True, help="what to write, see above"
     )
+    add_model(parser)
     parser.add_argument(
         "--out",
         type=Path,

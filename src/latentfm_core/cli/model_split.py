@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from latentfm_core.datasets.folds import FILE as FOLDS
-from latentfm_core.datasets.folds import Folds, read_folds
+from latentfm_core.datasets.folds import FOLDER, Folds, read_folds
+from latentfm_core.datasets.object_set import names_in_set
 from latentfm_core.datasets.pairs import Pair, name_some
 from latentfm_core.datasets.splits import Split, read_split
 from latentfm_core.errors import DatasetError, ModelFolderError
 from latentfm_core.evaluation.evaluate import Draw, unprompted
 from latentfm_core.evaluation.out_of_fold import OutOfFold
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
-from latentfm_core.training.trained_on import trained_on
+from latentfm_core.names import comparable
+from latentfm_core.training.run_folder import TRAINING
+from latentfm_core.training.trained_on import sets_of_run, trained_on
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +46,27 @@ class ModelSplit:
     split: Split
     trained_on: frozenset[str]
     folds: Folds | None = None
+    set_name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file} (set {self.set_name})" if self.set_name else str(self.file)
+
+    def of_set(self, name: str) -> ModelSplit:
+        """Return the part of one of several data sets, with the names of its files."""
+
+        def own(names: Iterable[str]) -> tuple[str, ...]:
+            return names_in_set(name, names)
+
+        split, folds = self.split, self.folds
+        if folds is not None:
+            folds = replace(folds, folds=tuple(map(own, folds.folds)), test=own(folds.test))
+        return ModelSplit(
+            self.file,
+            Split(own(split.train), own(split.val), own(split.test)),
+            frozenset(own(self.trained_on)),
+            folds,
+            name,
+        )
 
     def fold_of(self, pairs: Sequence[Pair], part: str | None) -> dict[str, int] | None:
         """Return the fold of each image if `pairs` are the folds of an ensemble, else None."""
@@ -55,6 +79,9 @@ class ModelSplit:
 
 def model_split(args: argparse.Namespace) -> ModelSplit | None:
     """Return the split that the model was trained with; None if its folder has none.
+
+    If it was trained on several data sets, that is the part of the set whose images are in
+    ``args.images``.
 
     Raises
     ------
@@ -70,13 +97,31 @@ def model_split(args: argparse.Namespace) -> ModelSplit | None:
     except ModelFolderError:
         return None  # reported when the model is loaded
     if (model / FOLDS).is_file():
-        return _split_of_folds(model / FOLDS)
-    folder = model / "training"
+        return _of_set(_split_of_folds(model / FOLDS), model / FOLDER.format(0), args.images)
+    folder = model / TRAINING
     file = folder / "split.json"
     if not file.is_file():
         return None
     split = read_split(file)
-    return ModelSplit(file, split, frozenset(trained_on(split, folder)))
+    found = ModelSplit(file, split, frozenset(trained_on(split, folder)))
+    return _of_set(found, model, args.images)
+
+
+def _of_set(whole: ModelSplit, run: Path, images: Path | None) -> ModelSplit:
+    """Return the part of the data set in the folder `images`, `whole` if the run had only one.
+
+    The set is known by its folder; of a run or images that were moved, by the names of its images.
+    """
+    sets = sets_of_run(run / TRAINING)
+    if not sets or images is None:
+        return whole
+    for name, folder in sets.items():
+        if folder == str(images.resolve()):
+            return whole.of_set(name)
+    there = {comparable(path.stem) for path in images.iterdir()} if images.is_dir() else set()
+    parts = [whole.of_set(name) for name in sets]
+    common = [len(there & {*part.trained_on, *part.split.test}) for part in parts]
+    return parts[common.index(max(common))] if any(common) else whole
 
 
 def _split_of_folds(file: Path) -> ModelSplit:
@@ -124,24 +169,22 @@ def pairs_of_model(
     wanted: tuple[str, ...] = getattr(model.split, part)
     chosen_pairs = [pair for pair in pairs if pair.name in set(wanted)]
     if asked is None and (not wanted or len(chosen_pairs) < len(wanted)):
-        logger.info(
-            "Using all %d images: they are not those of the split %s.", len(pairs), model.file
-        )
+        logger.info("Using all %d images: they are not those of the split %s.", len(pairs), model)
         return list(pairs), None
     if not wanted:
-        raise DatasetError(f"The part {part} of {model.file} is empty; choose another --part.")
+        raise DatasetError(f"The part {part} of {model} is empty; choose another --part.")
     missing = set(wanted) - {pair.name for pair in chosen_pairs}
     if missing:
         everything = f", or add --part {ALL}" if args.data is None else ""
         raise DatasetError(
             f"{args.images or args.data} lacks {len(missing)} images of the part {part} of "
-            f"{model.file}: {name_some(missing)}. Choose the training folder, or another split "
+            f"{model}: {name_some(missing)}. Choose the training folder, or another split "
             f"with --split FILE{everything}."
         )
     everything = f"; --part {ALL} selects all" if args.data is None else ""
     logger.info(
         "Using the %d images of part %s of %s, out of %d%s.",
-        len(chosen_pairs), part, model.file, len(pairs), everything,
+        len(chosen_pairs), part, model, len(pairs), everything,
     )  # fmt: skip
     return chosen_pairs, part
 
@@ -158,6 +201,6 @@ def warn_of_trained(pairs: Sequence[Pair], model: ModelSplit | None) -> int:
             len(trained),
             len(pairs),
             name_some(trained),
-            model.file,
+            model,
         )
     return len(trained)

@@ -50,19 +50,21 @@ _CHOSEN = {
 """Source of a value that the settings leave open."""
 
 
+def add_model(parser: argparse.ArgumentParser, *, own: bool = False) -> None:
+    """Add ``--model``, which is required if the command changes the user's `own` model."""
+    parser.add_argument("--model", help=_OWN_MODEL if own else _any_model())
+
+
 def add_sampling_arguments(
-    parser: argparse.ArgumentParser, leave_out: Collection[str] = (), *, own_model: bool = False
+    parser: argparse.ArgumentParser, leave_out: Collection[str] = ()
 ) -> None:
-    """Add ``--model`` and the options that `sampling_from` reads, except `leave_out`.
+    """Add the options that `sampling_from` reads, except `leave_out`.
 
     Parameters
     ----------
     leave_out
         Fields of `SamplingConfig` that the command sets itself.
-    own_model
-        Whether the command changes the model, which makes ``--model`` required.
     """
-    parser.add_argument("--model", help=_OWN_MODEL if own_model else _any_model())
     group = parser.add_argument_group(
         "sampling",
         "Defaults come from the model's card; model default is the value on most cards.",

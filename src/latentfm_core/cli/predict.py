@@ -11,7 +11,7 @@ from typing import get_args
 from latentfm_core.cli.common import run_command
 from latentfm_core.cli.data_options import FOLDER, add_reading_arguments, add_skip_bad
 from latentfm_core.cli.object_options import add_prompt_arguments
-from latentfm_core.cli.options import add_sampling_arguments, add_tiling_arguments
+from latentfm_core.cli.options import add_model, add_sampling_arguments, add_tiling_arguments
 from latentfm_core.output.result import DEFAULT_KINDS, Format, Kind
 
 FORMATS: dict[str, tuple[Format, ...]] = {
@@ -87,6 +87,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE_OR_FOLDER",
         help="images, or folders of images (subfolders are ignored)",
     )
+    add_model(parser)
     parser.add_argument(
         "--out", type=Path, required=True, metavar=FOLDER, help="folder for the results"
     )

@@ -31,31 +31,23 @@ def build_parser() -> argparse.ArgumentParser:
         ),
     )
     data = DataConfig()
-    _add_kind_of_run(parser)
-    _add_start(parser)
     add_data_arguments(
         parser,
         "the classes are those of nnU-Net's dataset.json",
         f" (default: random, {data.val_fraction:g} of the images for val and "
         f"{data.test_fraction:g} for test)",
     )
+    _add_kind_of_run(parser)
     split = parser.add_argument_group("without --split", "Images of one group stay together.")
     add_grouping(split)
     _add_folds(parser)
     _add_run(parser)
+    _add_resuming(parser)
     add_reading_arguments(parser)
     return parser
 
 
 def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
-    source.add_argument(
-        "--preset",
-        choices=PRESETS,
-        help="named settings (default: default); paper: as in the paper; with --init, "
-        "finetune trains on a few images and distill adds a network for one or two ODE steps",
-    )
     parser.add_argument("--out", type=Path, metavar=FOLDER, help="model folder to write")
     parser.add_argument(
         "--minutes",
@@ -63,6 +55,12 @@ def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
         metavar="COUNT",
         help="time budget of the run, shared out over its stages; it ends earlier if the epochs "
         "do (default: no limit)",
+    )
+    parser.add_argument(
+        "--init",
+        metavar="MODEL",
+        help="start from the weights of a model folder or bundled model; set the epochs of "
+        "training.image_vae and training.mask_vae to 0 to keep its VAEs unchanged",
     )
     ending = parser.add_mutually_exclusive_group()
     ending.add_argument(
@@ -77,38 +75,42 @@ def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
         help="print all settings as TOML, as a template for --config, and stop",
     )
     parser.add_argument(
-        "--card",
-        type=Path,
-        metavar="FILE",
-        help="TOML file for the model card: title, data, licence, ...",
-    )
-
-
-def _add_start(parser: argparse.ArgumentParser) -> None:
-    """Add what a run starts from: an earlier run, or the weights of a model."""
-    parser.add_argument(
         "--resume",
         action="store_true",
         help="continue the run in --out with the settings and images that it was started with; a "
         "finished run trains for longer with more training.flow.epochs or --minutes",
     )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
+    source.add_argument(
+        "--preset",
+        choices=PRESETS,
+        help="named settings (default: default); paper: as in the paper; with --init, "
+        "finetune trains on a few images and distill adds a network for one or two ODE steps",
+    )
     parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="SECTION.KEY=VALUE",
+        action="append",
+        default=[],
+        help="change one setting, for example training.flow.epochs=100; may be repeated",
+    )
+
+
+def _add_resuming(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("with --resume")
+    group.add_argument(
         "--changed-data",
         choices=("keep", "redraw"),
-        help="with --resume, continue although images were added, removed or changed: keep the "
-        "split and ignore new images, or redraw the split (default: stop and list the changes)",
+        help="continue although images were added, removed or changed: keep the split and ignore "
+        "new images, or redraw the split (default: stop and list the changes)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--trust-paths",
         action="store_true",
-        help="with --resume, use the folders named in the checkpoint although the run is someone "
-        "else's or was moved",
-    )
-    parser.add_argument(
-        "--init",
-        metavar="MODEL",
-        help="start from the weights of a model folder or bundled model; set the epochs of "
-        "training.image_vae and training.mask_vae to 0 to keep its VAEs unchanged",
+        help="use the folders named in the checkpoint although the run is someone else's or was "
+        "moved",
     )
 
 
@@ -156,12 +158,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "choose a place as private as the images",
     )
     run.add_argument(
-        "--set",
-        dest="overrides",
-        metavar="SECTION.KEY=VALUE",
-        action="append",
-        default=[],
-        help="change one setting, for example training.flow.epochs=100; may be repeated",
+        "--card",
+        type=Path,
+        metavar="FILE",
+        help="TOML file for the model card: title, data, licence, ...",
     )
 
 

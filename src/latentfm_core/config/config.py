@@ -26,8 +26,11 @@ class Config(Settings):
         multiple = self.model.downsample * 4 if self.model.condition == "frozen" else 32
         if self.data.size % multiple:
             raise ValueError(f"data.size must be a multiple of {multiple} for this model")
-        if self.data.sets and not self.model.prompts:
-            raise ValueError("data.sets needs model.prompts = true")
+        if len(self.model.classes) > 1 and any(s.kind == "instances" for s in self.data.sets):
+            raise ValueError(
+                'numbered objects (kind = "instances" in data.sets) are of one class, but '
+                "model.classes names several: leave kind out if the numbers are classes"
+            )
         # Without its stage the few-step network would return noise or, after further training
         # of the flow, results of the older flow.
         if bool(self.model.distilled_steps) != bool(self.training.distill.epochs):

@@ -66,9 +66,9 @@ class SetConfig(Settings):
     images, masks
         As in `DataConfig`.
     kind
-        ``"masks"``: every pixel above `mask_threshold` is foreground. ``"instances"``: objects
-        are numbered from 1; a prompt selects one of them, and without a prompt all are
-        foreground.
+        ``"masks"``: as for a single data set, foreground or classes. ``"instances"``: objects
+        are numbered from 1; a prompt selects one of them, and without a prompt, or for a model
+        without prompts, all are foreground.
     weight
         Sampling weight relative to the other sets; None uses the square root of its number of
         training images.
@@ -98,7 +98,7 @@ class DataConfig(Settings):
     folder
         Alternatively, a folder in nnU-Net's raw layout or that of the ISIC challenge.
     sets
-        Alternatively, several data sets; only for a model with prompts.
+        Alternatively, several data sets.
     size
         Side in pixels of the square model input; a multiple of 32.
     resolution

@@ -29,7 +29,7 @@ def _explain(error: ValidationError, kind: type[Settings]) -> str:
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     lines = []
     for item in problems[:_MOST_SHOWN]:
-        location, problem = item["loc"], item["msg"][:400]
+        location, problem = item["loc"], item["msg"][:400].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             problem = f"unknown setting. {suggestion(kind, location)}"
         name = ".".join(str(part) for part in location)[:200] or "settings"

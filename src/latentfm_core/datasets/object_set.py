@@ -172,6 +172,17 @@ def unique_name(set_name: str, name: str) -> str:
     return f"{set_name}__{name}"
 
 
+def set_of(name: str, sets: Iterable[SetConfig]) -> str:
+    """Return the name of the set that an image with the unique `name` is from, else ``""``."""
+    return next((one.name for one in sets if name.startswith(unique_name(one.name, ""))), "")
+
+
+def names_in_set(set_name: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names in a set of those that `unique_name` gave its images."""
+    start = unique_name(set_name, "")
+    return tuple(name.removeprefix(start) for name in names if name.startswith(start))
+
+
 def load_sets(
     sets: Sequence[SetPairs],
     part: Literal["train", "val"],
@@ -183,10 +194,15 @@ def load_sets(
     Raises `DatasetError` as `latentfm_core.datasets.in_memory.load_canvases` does.
     """
     jobs = [(one.settings, one.pairs[name]) for one in sets for name in getattr(one.split, part)]
-    counts = {one.settings.name: len(getattr(one.split, part)) for one in sets}
-    weights = [(settings.weight or counts[settings.name] ** 0.5) for settings, _ in jobs]
-    shares = [w / counts[settings.name] for w, (settings, _) in zip(weights, jobs, strict=True)]
-    return _load(jobs, np.asarray(shares), data, on_progress)
+    counts = [len(getattr(one.split, part)) for one in sets]
+    return _load(jobs, np.repeat(shares_of(sets, part), counts), data, on_progress)
+
+
+def shares_of(sets: Sequence[SetPairs], part: Literal["train", "val"]) -> list[float]:
+    """Return how often an image of each set is drawn, relative to the others."""
+    counts = [len(getattr(one.split, part)) for one in sets]
+    weights = [one.settings.weight or count**0.5 for one, count in zip(sets, counts, strict=True)]
+    return [weight / max(1, count) for weight, count in zip(weights, counts, strict=True)]
 
 
 def load_objects(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
@@ -12,12 +13,16 @@ T = TypeVar("T")
 
 _LOOK_SECONDS = 0.2
 
+_END_SECONDS = 1.0
+"""Time that the files being decoded have to end after an error or Ctrl+C."""
+
 
 def in_threads(work: Callable[[int], T], count: int, threads: int) -> Generator[T, None, None]:
     """Yield ``work(0)``, ``work(1)``, ... in this order, computed in several threads.
 
-    Unlike those of a `ThreadPoolExecutor`, the threads do not delay the end of the process: after
-    an error or Ctrl+C, a large file still being decoded is abandoned.
+    Unlike those of a `ThreadPoolExecutor`, the threads hardly delay the end of the process: after
+    an error or Ctrl+C, a large file still being decoded is abandoned. Small ones are finished,
+    because PyTorch aborts the process if a thread is within it when Python ends.
 
     Parameters
     ----------
@@ -42,10 +47,14 @@ def in_threads(work: Callable[[int], T], count: int, threads: int) -> Generator[
                 done.put((number, None, error))
                 return
 
-    for _ in range(min(threads, count)):
-        threading.Thread(target=run, daemon=True, name="latentfm-reading").start()
+    started = [
+        threading.Thread(target=run, daemon=True, name="latentfm-reading")
+        for _ in range(min(threads, count))
+    ]
     waiting: dict[int, T] = {}
     try:
+        for thread in started:
+            thread.start()
         for number in range(count):
             while number not in waiting:
                 try:
@@ -58,3 +67,6 @@ def in_threads(work: Callable[[int], T], count: int, threads: int) -> Generator[
             yield waiting.pop(number)
     finally:
         stopped.set()
+        end = time.monotonic() + _END_SECONDS
+        for thread in (each for each in started if each.is_alive()):
+            thread.join(max(0.0, end - time.monotonic()))

@@ -9,6 +9,7 @@ from latentfm_core.export.onnx_file import OPSET
 from latentfm_core.flow.solvers import TABLEAUS
 from latentfm_core.images.canvas import Fit, canvas_geometry
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.card import ModelCard
 from latentfm_core.output.sidecar import versions
 from latentfm_core.prompts.field import FIELD_SCALE, MIN_FIELD
 from latentfm_core.prompts.maps import POINT_RADIUS
@@ -48,8 +49,9 @@ def canvas_of(size: int, fit: Fit) -> dict[str, Any]:
     }
 
 
-def prompt_of(size: int) -> dict[str, Any]:
-    """Return how prompts become an input of ``prompt_encoder.onnx``."""
+def prompt_of(card: ModelCard) -> dict[str, Any]:
+    """Return how prompts become an input of ``prompt_encoder.onnx``, and their calibrations."""
+    size, fitted = card.config.data.size, card.prompt_calibrations
     return {
         "files": ["image_encoder.onnx", "prompt_encoder.onnx"],
         "means": "features = image_encoder(image), once for an image or field; maps = "
@@ -75,6 +77,15 @@ def prompt_of(size: int) -> dict[str, Any]:
             "image is used, as without a box",
             "points_only": "a first run on the whole image gives the extent of the object, which "
             "is the box of a second run",
+        },
+        "calibration": {
+            "means": "of results with a prompt, in place of calibration, mean_mask_threshold and "
+            "standard_deviation, which are of results without one. box: any prompt with a box or a "
+            "rough mask; point: any other; null: not fitted, threshold 0.5, standard deviation 1",
+            **{
+                group: fitted[group].model_dump(mode="json") if group in fitted else None
+                for group in ("box", "point")
+            },
         },
     }
 
@@ -130,7 +141,7 @@ def recipe(
             "means": "runs of at most this many Euler steps use condition_few_steps.onnx and "
             "velocity_few_steps.onnx, with h = 1 / steps as one more input",
         },
-        "prompt": prompt_of(data.size) if card.config.model.prompts else None,
+        "prompt": prompt_of(card) if card.config.model.prompts else None,
         "decoder": {
             "channels": classes if len(classes) == 1 else ["background", *classes],
             "sample_mask": f"probability >= {SAMPLE_THRESHOLD}; of several classes the argmax",

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import logging
-import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
 
 import numpy as np
-import torch
 
-from latentfm_core.config import Config
+from latentfm_core.config import Config, SetConfig
 from latentfm_core.datasets.facts import (
     MaskFacts,
     copied_canvases,
@@ -21,7 +18,7 @@ from latentfm_core.datasets.facts import (
     mask_facts,
 )
 from latentfm_core.datasets.in_memory import CanvasSet
-from latentfm_core.datasets.object_set import ObjectSet
+from latentfm_core.datasets.object_set import ObjectSet, names_in_set, set_of
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.plausibility import (
     copy_findings,
@@ -35,28 +32,17 @@ from latentfm_core.datasets.summary import (
     duration,
     log_summary,
     mask_rows,
-    megabytes,
     size_text,
     stored_rows,
 )
-from latentfm_core.inference.device import autocast, describe
+from latentfm_core.inference.device import describe
 from latentfm_core.training.batches import steps_per_epoch
-from latentfm_core.training.global_batch import GlobalBatch
+from latentfm_core.training.estimate import expected
 from latentfm_core.training.plan import plan_findings
 from latentfm_core.training.run_data import DataSet, RunData
 from latentfm_core.training.run_state import RunState
-from latentfm_core.training.stage_input import StageInput
-from latentfm_core.training.stages import STAGES, Stage, freeze_except, make_stage
+from latentfm_core.training.stages import STAGES
 from latentfm_core.training.time_budget import is_trained, stage_seconds
-
-logger = logging.getLogger(__name__)
-
-_PROBED = 2
-"""Largest number of images in the batch that is used to estimate the time of a step."""
-_SLOW = 2.0
-"""If the first step takes this many seconds, there is no second one."""
-_STATES = 5
-"""Copies of the weights during training: weights, gradient, two AdamW moments, average."""
 
 
 def announce(run: RunState) -> None:
@@ -73,17 +59,18 @@ def announce(run: RunState) -> None:
     masks = _facts(train, len(classes))
     held_out = [] if val is None else _facts(val, len(classes))
     sizes, where = _sizes(run.data)
-    stored = _stored(run.data)
+    stored = _stored(run.data, run.config.data.sets)
     log_summary(
         {
             "device": describe(run.device, run.dtype),
             "images": _parts(run.data),
+            **_sets(run),
             "sizes": f"{size_text(sizes)}{where}; the network sees {side} x {side}",
             **stored_rows(chain.from_iterable(stored.values()), run.config.data.reading),
             "masks": f"{len(masks) + len(held_out)} of train and val",
             **mask_rows([*masks, *held_out], classes),
             "stages": _stages(run.config, len(train.names)),
-            "expected": _expected(run),
+            "expected": expected(run),
         }
     )
     threshold = run.config.data.mask_threshold
@@ -114,12 +101,13 @@ def _sizes(data: RunData) -> tuple[list[tuple[int, int]], str]:
     return sizes, " in memory"
 
 
-def _stored(data: RunData) -> dict[str, list[StoredPair]]:
+def _stored(data: RunData, sets: Sequence[SetConfig]) -> dict[str, list[StoredPair]]:
     """Return how all files of training and validation store their pixels, set by set."""
     found: dict[str, list[StoredPair]] = {}
     for part in (data.train, data.val):
         if isinstance(part, CanvasSet):
-            found.setdefault("", []).extend(part.stored)
+            for pair in part.stored:
+                found.setdefault(set_of(pair.name, sets), []).append(pair)
         elif part is not None:
             for image in part.images:
                 if image.stored is not None:
@@ -151,6 +139,24 @@ def _parts(data: RunData) -> str:
     return text
 
 
+def _sets(run: RunState) -> dict[str, str]:
+    """Return a row for several data sets: images of each, and how often they are drawn."""
+    sets, train = run.config.data.sets, run.data.train
+    if not sets:
+        return {}
+    weights = np.full(len(train.names), 1.0) if train.weights is None else train.weights
+    drawn = dict.fromkeys((one.name for one in sets), 0.0)
+    for name, weight in zip(train.names, weights / weights.sum(), strict=True):
+        drawn[set_of(name, sets)] += weight
+    return {
+        "sets": "; ".join(
+            f"{name} {len(names_in_set(name, run.data.split.train))} train, "
+            f"{len(names_in_set(name, run.data.split.val))} val, drawn {share:.0%}"
+            for name, share in drawn.items()
+        )
+    }
+
+
 def _stages(config: Config, images: int) -> str:
     parts = []
     for name in STAGES:
@@ -161,61 +167,3 @@ def _stages(config: Config, images: int) -> str:
             most = "" if limit is None else f", at most {duration(limit)}"
             parts.append(f"{name} {settings.epochs} epochs ({steps:,} steps{most})")
     return ", ".join(parts) or "none"
-
-
-def _expected(run: RunState) -> str:
-    kept = sum(_bytes_of(each) for each in (run.data.train, run.data.val) if each is not None)
-    weights = sum(value.numel() * value.element_size() for value in run.model.parameters())
-    memory = f"{megabytes(kept)} for images, {megabytes(_STATES * weights)} for the networks"
-    try:
-        seconds = _seconds(run)
-    except Exception:
-        # An estimate must not stop a run; the training reports the error if it persists.
-        logger.debug("cannot estimate the time", exc_info=True)
-        return memory
-    return f"about {duration(seconds)} without validation; {memory}"
-
-
-def _bytes_of(data: DataSet) -> int:
-    if isinstance(data, CanvasSet):
-        return data.images.nbytes + data.masks.nbytes
-    return sum(image.rgb.nbytes + sum(mask.nbytes for mask in image.masks) for image in data.images)
-
-
-def _seconds(run: RunState) -> float:
-    """Estimate the time of the stages from one step of each on a copy of the networks."""
-    total, config = 0.0, run.config
-    for name in STAGES:
-        if not is_trained(config, name):
-            continue
-        stage = make_stage(name, copy.deepcopy(run.model), config)
-        per_pixel = _seconds_per_pixel(stage, run)
-        epochs = stage.settings.epochs
-        pixels = [stage.size_at(epoch / epochs) ** 2 for epoch in range(min(epochs, 1000))]
-        seconds = per_pixel * float(np.mean(pixels)) * epochs * len(run.data.train.names)
-        total += min(seconds, stage_seconds(config, name) or seconds)
-    return total
-
-
-def _seconds_per_pixel(stage: Stage, run: RunState) -> float:
-    count = min(_PROBED, stage.settings.batch_size, len(run.data.train.names))
-    inputs = StageInput(stage, run.data.train, run.device, run.dtype)
-    source = inputs.at(0, np.arange(count), slice(0, count), 1.0)
-    freeze_except(stage.model, stage.parameters())
-    cuda = [run.device] if run.device.type == "cuda" else []
-    seconds = []
-    with torch.random.fork_rng(devices=cuda):
-        stage.begin()
-        stage.model.train()
-        for _ in range(2):  # the first step also sets things up
-            start = time.perf_counter()
-            global_batch = GlobalBatch.alone(stage.generator(0), count)
-            batch = stage.prepare(source, global_batch)
-            with autocast(run.device, run.dtype):
-                losses = stage.losses(batch, global_batch)
-            losses["loss"].backward()
-            float(losses["loss"].detach())
-            seconds.append(time.perf_counter() - start)
-            if seconds[0] > _SLOW:
-                break
-    return seconds[-1] / (count * stage.size_at(1.0) ** 2)

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from latentfm_core.config import Config, config_from_mapping
+from latentfm_core.datasets.folds import FILE as FOLDS
 from latentfm_core.errors import CheckpointError, ConfigError
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.files.untrusted import parse_json
@@ -199,6 +200,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     with _opened(folder) as (stream, header):
         names = stored_names(stream.keys(), "model.")
         tensors = {name: stream.get_tensor(key) for name, key in names.items()}
+        if not all(bool(value.isfinite().all()) for value in tensors.values()):
+            raise ValueError("a weight is not a finite number")
     return Checkpoint(header.position, header.config, header.run, tensors)
 
 
@@ -222,9 +225,10 @@ def _opened(folder: Path) -> Iterator[tuple[Any, CheckpointHeader]]:
             yield stream, CheckpointHeader(position, config.to_json(), run)
     except (SafetensorError, ConfigError, OSError, KeyError, ValueError) as error:
         reason = str(error)[:500]
+        of_fold = (folder.parent.parent / FOLDS).is_file()
+        again = "resume again to train this fold anew" if of_fold else "start without --resume"
         raise CheckpointError(
-            f"{path} is damaged ({reason}). Remove that file and start without --resume, or choose "
-            "another --out."
+            f"{path} is damaged ({reason}). Remove that file and {again}, or choose another --out."
         ) from None
 
 

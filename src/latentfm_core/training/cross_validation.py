@@ -19,6 +19,7 @@ from latentfm_core.names import model_id
 from latentfm_core.torchrun import read_launch
 from latentfm_core.training.checkpoint import FILE as CHECKPOINT
 from latentfm_core.training.checkpoint import read_header
+from latentfm_core.training.extending import NothingLeft
 from latentfm_core.training.fold_checks import refuse_other_images, refuse_other_settings
 from latentfm_core.training.fold_table import CrossValidated, finished_folds
 from latentfm_core.training.options import RunOptions
@@ -119,18 +120,34 @@ class CrossValidation:
         self.folds = replace(self.folds, init=known.init or self.folds.init)
 
     def _check_begun(self) -> None:
-        """Reject settings that a fold cannot be resumed with, before hours of training others."""
+        """Reject settings that a fold cannot be resumed with, before hours of training others.
+
+        A finished fold that they do not extend is left as it is, unless that is true of all.
+        """
+        idle = []
         for fold, out in self._chosen().items():
             if is_begun(out):
                 config, checkpoint = with_fold(self.config, fold), read_header(out / TRAINING)
-                check_resumed(checkpoint, config, out)
-                refuse_other_settings(out, config_from_mapping(checkpoint.config), config)
+                try:
+                    refuse_other_settings(config_from_mapping(checkpoint.config), config)
+                    check_resumed(checkpoint, config, out)
+                except NothingLeft as error:
+                    idle.append(CheckpointError(f"{out.name}: {error}"))
+                except CheckpointError as error:
+                    raise CheckpointError(f"{out.name}: {error}") from None
+        if idle and len(idle) == len(self._chosen()):
+            raise idle[0]
 
     def _is_done(self, fold: int, out: Path) -> bool:
         """Return whether a fold is finished, and these settings do not extend it."""
         if not is_finished(out):
             return False
-        return not extends(read_header(out / TRAINING), with_fold(self.config, fold))
+        checkpoint, config = read_header(out / TRAINING), with_fold(self.config, fold)
+        try:
+            check_resumed(checkpoint, config, out)
+        except NothingLeft:
+            return True
+        return not extends(checkpoint, config)
 
     def _chosen(self) -> dict[int, Path]:
         """Return the folders of the folds to train."""

@@ -38,6 +38,10 @@ MAY_CHANGE = (
 """Settings of a finished run that may be changed to extend it."""
 
 
+class NothingLeft(CheckpointError):
+    """The settings of an extension leave nothing to train."""
+
+
 def check_extension(position: Position, config: Config, changed: list[str]) -> None:
     """Check that a finished run can be extended by the settings that were changed.
 
@@ -49,7 +53,7 @@ def check_extension(position: Position, config: Config, changed: list[str]) -> N
     Raises
     ------
     CheckpointError
-        If it cannot be extended, or these settings leave nothing to train.
+        If it cannot be extended, or these settings leave nothing to train (`NothingLeft`).
     """
     if not changed:
         return
@@ -64,7 +68,7 @@ def check_extension(position: Position, config: Config, changed: list[str]) -> N
             "run with --init and another --out."
         )
     if _share_done(position, config) >= 1:
-        raise CheckpointError(_nothing_left(position, config))
+        raise NothingLeft(_nothing_left(position, config))
 
 
 def reopen(position: Position, config: Config, images: int) -> None:

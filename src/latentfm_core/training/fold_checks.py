@@ -15,15 +15,13 @@ from latentfm_core.training.stages import STAGES
 from latentfm_core.training.trainer import Trainer
 
 
-def refuse_other_settings(out: Path, stored: Config, config: Config) -> None:
+def refuse_other_settings(stored: Config, config: Config) -> None:
     """Reject settings in which the folds would differ, except how long they are trained.
 
     Parameters
     ----------
-    out
-        Folder of a fold that has begun.
     stored, config
-        Its settings, and those of the folds that follow.
+        Settings of a fold that has begun, and those of the folds that follow.
 
     Raises
     ------
@@ -37,7 +35,7 @@ def refuse_other_settings(out: Path, stored: Config, config: Config) -> None:
     ]
     if changed:
         raise CheckpointError(
-            f"{out.name} was trained with other settings: {', '.join(changed)}. All folds of a "
+            f"it was trained with other settings: {', '.join(changed)}. All folds of a "
             "cross-validation have the same. Leave that out, or choose another --out."
         )
 

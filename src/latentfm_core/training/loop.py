@@ -130,6 +130,7 @@ class StageLoop:
                     meter = self._end_epoch(meter, hooks)
                 if over or self._ended:
                     self._watch.check_end(step + 1)
+                    self._say_end(step + 1)
                     return True
                 if stop or (self._team.size == 1 and hooks.should_stop()):
                     hooks.save(self)
@@ -167,6 +168,14 @@ class StageLoop:
         self._position.epoch = EpochSums()
         clock.reset()
         return Meter(self._position.epoch)
+
+    def _say_end(self, steps: int) -> None:
+        total = self._progress.total
+        if steps < total and not self._ended and self._team.first:
+            logger.info(
+                "The time budget ends stage %s after %d of %d steps.",
+                self._stage.name, steps, total,
+            )  # fmt: skip
 
     def _is_due(self, step: int, seconds: float, save_every: float) -> bool:
         """Return whether a checkpoint is due after `step` steps, `seconds` after the last."""

@@ -22,7 +22,7 @@ from latentfm_core.training.batches import seed_for
 from latentfm_core.training.checkpoint import Checkpoint, Position, read_checkpoint
 from latentfm_core.training.distributed import Team
 from latentfm_core.training.extending import reopen, warn_of_calibration
-from latentfm_core.training.imagenet import imagenet_origin, load_imagenet
+from latentfm_core.training.imagenet import check_imagenet, imagenet_origin, load_imagenet
 from latentfm_core.training.options import RunOptions
 from latentfm_core.training.resuming import (
     check_resumed,
@@ -80,6 +80,8 @@ def check_start(config: Config, options: RunOptions) -> tuple[Checkpoint | None,
         check_resumed(checkpoint, config, options.out)
     elif options.init is not None:
         check_initial(options.init, config)
+    elif config.model.condition == "pretrained":
+        check_imagenet(config.model.encoder)
     check_writable(options.out)
     if config.training.precision == "fp16":
         raise ConfigError("Training in fp16 is not supported; use bf16, fp32 or auto.")

@@ -12,6 +12,7 @@ from typing import Literal
 from latentfm_core.bars import is_quiet, progress_bar
 from latentfm_core.config import Config, config_from_mapping
 from latentfm_core.datasets.balance import balanced
+from latentfm_core.datasets.canvas_sets import load_canvas_sets, unique_pairs
 from latentfm_core.datasets.folds import training_split
 from latentfm_core.datasets.in_memory import CanvasSet, load_canvases
 from latentfm_core.datasets.layouts import training_pairs
@@ -51,7 +52,7 @@ class RunData:
     train, val
         Images in memory; `val` is None if that part is empty.
     pairs
-        Files of each image by name; empty if there are several data sets.
+        Files of each image by name; empty for a promptable model of several data sets.
     """
 
     split: Split
@@ -116,7 +117,9 @@ class DataReader:
             sets = with_split(sets, split)
         train = self._load_part(sets, "train", split)
         val = self._load_part(sets, "val", split) if split.val else None
-        return self._usable(split, train, val, {})
+        canvases = not self._config.model.prompts
+        pairs = {name: pair for one in sets if canvases for name, pair in unique_pairs(one).items()}
+        return self._usable(split, train, val, pairs)
 
     def _usable(
         self, split: Split, train: DataSet, val: DataSet | None, pairs: dict[str, Pair]
@@ -146,10 +149,13 @@ class DataReader:
 
     def _load_part(
         self, sets: list[SetPairs], part: Literal["train", "val"], split: Split
-    ) -> ObjectSet:
+    ) -> DataSet:
         what = {"train": "training images", "val": "validation images"}[part]
         with self._bar(what, len(getattr(split, part))) as advance:
-            return load_sets(sets, part, self._data, advance)
+            if self._config.model.prompts:
+                return load_sets(sets, part, self._data, advance)
+            classes = len(self._config.model.classes)
+            return load_canvas_sets(sets, part, self._data, classes, advance)
 
     @contextmanager
     def _bar(self, what: str, total: int) -> Iterator[Callable[[int, int], None]]:

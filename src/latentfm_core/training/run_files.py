@@ -21,7 +21,7 @@ from latentfm_core.training.resuming import finished_card
 from latentfm_core.training.run_card import card_fields, portable
 from latentfm_core.training.run_record import signed_facts
 from latentfm_core.training.run_state import RunState
-from latentfm_core.training.trained_on import write_trained_on
+from latentfm_core.training.trained_on import CONFIG, write_trained_on
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class RunFiles:
     def write_facts(self) -> None:
         """Write the facts of the whole run; raise `OutputError`, as the others, if that fails."""
         run, folder = self._run, self._run.folder
-        write_text(folder / "config.json", json.dumps(run.config.to_json(), indent=2) + "\n")
+        write_text(folder / CONFIG, json.dumps(run.config.to_json(), indent=2) + "\n")
         write_split(folder / "split.json", run.data.split)
         write_trained_on(folder, run.record.data.trained_on)
         if not run.options.resume and run.options.init and is_distillation(run.config):

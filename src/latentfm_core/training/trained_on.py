@@ -13,6 +13,9 @@ from latentfm_core.files.untrusted import parse_json, read_bounded
 FILE = "trained_on.json"
 """Names of images in the training part of earlier splits."""
 
+CONFIG = "config.json"
+"""Settings of a run, in its folder ``training``."""
+
 
 def write_trained_on(folder: Path, names: Sequence[str]) -> None:
     """Save the images of earlier training parts in the folder of a run, if any.
@@ -34,3 +37,15 @@ def trained_on(split: Split, folder: Path) -> set[str]:
         earlier = []
     listed = earlier if isinstance(earlier, list) else []
     return {*split.train, *(name for name in listed if isinstance(name, str))}
+
+
+def sets_of_run(folder: Path) -> dict[str, str]:
+    """Return the image folders of the data sets of the run in `folder`, by name.
+
+    Empty if it had only one data set, or its settings cannot be read.
+    """
+    try:
+        data = parse_json(read_bounded(folder / CONFIG, MAX_BYTES))["data"]
+        return {str(one["name"]): str(one["images"]) for one in data["sets"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}

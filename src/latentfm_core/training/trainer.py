@@ -125,6 +125,8 @@ class Trainer:
 
     def _with_advice(self, error: Diverged) -> Diverged:
         setting = f"--set training.{error.stage}.learning_rate={error.learning_rate:g}"
+        if (fold := self.state.config.data.fold) is not None:
+            setting = f"--fold {fold} {setting}"
         if self._has_checkpoint():
             how = f"Resume from the last checkpoint, which is valid, with --resume {setting}."
         else:

@@ -115,12 +115,12 @@ def test_the_summary_comes_first_and_is_right(tmp_path: Path, printed: Printed) 
 
 
 def test_an_estimate_changes_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from latentfm_core.training import announce
+    from latentfm_core.training import estimate
 
     data = blobs(tmp_path)
     assert trained(tmp_path, data) == 0
     with_estimate = (tmp_path / "m" / "model.safetensors").read_bytes()
-    monkeypatch.setattr(announce, "_seconds", lambda *_: 1.0)
+    monkeypatch.setattr(estimate, "work_left", lambda *_: (1.0, 1))
     other = tmp_path / "other"
     other.mkdir()
     assert trained(other, data) == 0

@@ -52,6 +52,20 @@ def test_an_error_is_raised_and_ends_the_work() -> None:
         list(in_threads(work, 1000, 2))
 
 
+def test_small_files_are_finished_before_an_error_ends_the_command() -> None:
+    ended = []
+
+    def work(number: int) -> None:
+        if number == 0:
+            raise MemoryError("too large")
+        threading.Event().wait(0.3)  # PyTorch would abort if Python ended here
+        ended.append(number)
+
+    with pytest.raises(MemoryError):
+        list(in_threads(work, 2, 2))
+    assert ended == [1]
+
+
 def test_a_thread_that_is_busy_does_not_hold_up_ctrl_c() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", BLOCKED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -156,3 +156,28 @@ def test_two_calibrations_of_one_model_do_not_mix(
     assert lock.acquire()
     assert "Another process" in refused(run_calibration, model, blob_folders, "--allow-few")
     lock.release()
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_images_of_one_of_several_data_sets_are_recognised(
+    moved: bool,
+    model: Path,
+    blob_folders: Folders,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = model / "training" / "split.json"
+    alone = read_split(file)
+
+    def joined(names: tuple[str, ...]) -> tuple[str, ...]:
+        return (*(f"blobs__{name}" for name in names), f"other__{names[0]}x")
+
+    write_split(file, Split(joined(alone.train), joined(alone.val), joined(alone.test)))
+    folders = {"other": tmp_path, "blobs": tmp_path / "then" if moved else blob_folders[0]}
+    sets = [{"name": name, "images": str(folder.resolve())} for name, folder in folders.items()]
+    (model / "training" / "config.json").write_text(json.dumps({"data": {"sets": sets}}))
+    assert run_evaluation(model, blob_folders, tmp_path / "out")[0] == 0
+    assert names_in(tmp_path / "out") == list(alone.test)
+    assert f"Using the 8 images of part test of {file} (set blobs)" in capsys.readouterr().err
+    assert run_evaluation(model, blob_folders, tmp_path / "all", "--part", "all")[0] == 0
+    assert "WARNING: the model was trained on 24 of these 40 images" in capsys.readouterr().err

@@ -23,9 +23,11 @@ from skimage.io import imread, imsave
 from latentfm_core.cli.export import main as export_main
 from latentfm_core.config import PromptConfig, SamplingConfig
 from latentfm_core.export.bioimage import write_package
+from latentfm_core.export.recipe import prompt_of
 from latentfm_core.images.canvas import canvas_geometry, to_canvas
 from latentfm_core.images.intensity import to_rgb
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.folder import load_model, read_card, save_model
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.prompts.prompt import Prompt
@@ -218,6 +220,15 @@ def test_a_promptable_model_is_exported_with_its_prompts(
     plain = session(out / "condition.onnx").run(None, given)
     for one, other in zip(ours, plain, strict=True):
         np.testing.assert_allclose(one, other, atol=TOLERANCE)
+
+
+def test_the_recipe_has_what_was_fitted_to_each_kind_of_prompt() -> None:
+    card = read_card(resolve_model("generalist"))
+    fitted = prompt_of(card)["calibration"]
+    assert card.calibration is not None
+    assert fitted["box"]["threshold"] != card.calibration.threshold
+    for group in ("box", "point"):
+        assert fitted[group] == card.prompt_calibrations[group].model_dump(mode="json")
 
 
 def variant(tiny: Path, folder: Path, **model: Any) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from skimage.io import imread, imsave
 
+from latentfm_core.cli.model_split import model_split
 from latentfm_core.cli.train import main
 from latentfm_core.config import config_from_mapping
 from latentfm_core.datasets.folds import read_folds
+from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.datasets.splits import read_split
 from latentfm_core.errors import ConfigError
 from latentfm_core.inference.segmenter import Segmenter
@@ -265,6 +268,42 @@ def test_the_time_is_shared_out_over_the_folds(images: Folders, tmp_path: Path) 
     assert shared_out(config).training.minutes == 15
 
 
+def test_a_fold_that_cannot_go_on_is_named_with_a_way_out(
+    validated: Path, tmp_path: Path, refused: Printed
+) -> None:
+    out = shutil.copytree(validated, tmp_path / "folds")
+    again = ["--out", str(out), "--resume", "--trust-paths"]
+    said = refused(main, [*again, "--set", "training.flow.learning_rate=1e-5"])
+    assert "fold_0: The run is finished" in said
+    checkpoint = out / "fold_1" / "training" / "checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    said = refused(main, again)
+    assert f"{checkpoint} is damaged" in said
+    assert "Remove that file and resume again to train this fold anew" in said
+    checkpoint.unlink()
+    assert main([*again, "--quiet"]) == 0
+    assert weights(out) == weights(validated)
+
+
+def test_after_one_fold_had_a_lower_rate_the_others_are_trained(
+    images: Folders, validated: Path, tmp_path: Path, printed: Printed
+) -> None:
+    out = tmp_path / "folds"
+    stopped_in_fold_1(images, out)
+    again = ["--out", str(out), "--resume"]
+    rate = "training.flow.learning_rate=1e-4"
+    assert "Still to train: --fold 2" in printed(main, [*again, "--fold", "1", "--set", rate])
+    shutil.copytree(out, tmp_path / "copy")
+    assert "Validation figures of 3 folds" in printed(main, [*again, "--fold", "2"])
+    (out / "cross_validation.csv").unlink()
+    assert "fold_1 is finished already" in printed(main, again)
+    assert (out / "cross_validation.csv").is_file()
+    copied = ["--out", str(tmp_path / "copy"), "--resume", "--trust-paths"]
+    assert "Validation figures of 3 folds" in printed(main, copied)
+    trained = [weights(each) for each in (validated, out, tmp_path / "copy")]
+    assert [each[::2] for each in trained] == [trained[0][::2]] * 3
+
+
 def test_each_of_several_data_sets_is_divided_by_itself(tmp_path: Path) -> None:
     folders = [write_discs(tmp_path / name, 9, seed) for name, seed in (("left", 1), ("right", 2))]
     values = disc_settings(*folders[0])
@@ -286,6 +325,13 @@ def test_each_of_several_data_sets_is_divided_by_itself(tmp_path: Path) -> None:
     for fold in range(2):
         assert read_split(out / f"fold_{fold}" / "training" / "split.json") == folds.split(fold)
     assert len(Segmenter.load(out, "cpu").members) == 2
+    chosen = Namespace(model=str(out), images=folders[1][0], masks=None, part="val", split=None)
+    own, pairs = model_split(chosen), find_pairs(*folders[1])
+    assert own is not None
+    known = {f"right__{pair.name}": pair for pair in pairs}
+    held_out = [pair for name, pair in known.items() if name not in folds.test]
+    fold_of = own.fold_of(chosen, held_out)
+    assert fold_of == {pair.name: folds.fold_of()[f"right__{pair.name}"] for pair in held_out}
 
 
 def test_several_processes_train_one_fold_at_a_time(

@@ -55,6 +55,13 @@ def test_a_loss_that_explodes_but_stays_finite_ends_its_stage(
     assert (out / "model.safetensors").exists()
 
 
+def test_the_advice_to_one_fold_names_it(images: Folders, tmp_path: Path, refused: Printed) -> None:
+    rate = "--set=training.mask_vae.learning_rate=10"
+    more = ["--set=training.mask_vae.epochs=20", "--set=training.mask_vae.warmup_steps=0", rate]
+    said = refused(main, words(images, tmp_path / "folds", "--folds", 2, *more))
+    assert advice_in(said[said.index("error: ") :])[:3] == ["--resume", "--fold", "0"]
+
+
 def watch(dtype: torch.dtype = torch.float32) -> DivergenceWatch:
     return DivergenceWatch("flow", StageConfig(learning_rate=0.01), dtype, None)
 

@@ -250,6 +250,18 @@ def test_an_interrupted_step_or_end_of_stage_loses_nothing(images: Folders, tmp_
     assert read_card(out).weights_sha256 == read_card(tmp_path / "whole").weights_sha256
 
 
+def test_weights_that_are_not_numbers_are_damage(
+    stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = stopped / "training" / "checkpoint.safetensors"
+    content = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(content[:8], "little")
+    content[start : start + 4000] = b"\xff" * 4000
+    path.write_bytes(content)
+    assert resume(stopped) == 2
+    assert "is damaged (a weight is not a finite number)" in capsys.readouterr().err
+
+
 def test_a_checkpoint_of_format_1_is_resumed(
     images: Folders, stopped: Path, tmp_path: Path
 ) -> None:

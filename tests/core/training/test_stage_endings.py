@@ -12,6 +12,7 @@ from latentfm_core.config import Config, with_overrides
 from latentfm_core.training import run_files, selection
 from latentfm_core.training.checkpoint import Position
 from latentfm_core.training.time_budget import stage_seconds
+from tests.helpers.commands import Printed
 from tests.helpers.fixtures import Folders, write_blobs
 from tests.helpers.pages import LOG, read_table
 from tests.helpers.training_runs import words
@@ -43,10 +44,14 @@ def test_patience_ends_the_flow_and_keeps_the_best_weights(
     assert "No improvement in 2 validations in a row" in caplog.text
 
 
-def test_the_budget_of_a_run_ends_every_stage(images: Folders, tmp_path: Path) -> None:
+def test_the_budget_of_a_run_ends_every_stage(
+    images: Folders, tmp_path: Path, printed: Printed
+) -> None:
     endless = [f"training.{stage}.epochs=100000" for stage in ("image_vae", "mask_vae", "flow")]
     sets = [part for change in endless for part in ("--set", change)]
-    assert main(words(images, tmp_path / "out", "--minutes", "0.05", *sets)) == 0
+    said = printed(main, words(images, tmp_path / "out", "--minutes", "0.05", *sets))
+    for stage in ("image_vae", "mask_vae", "flow"):
+        assert f"The time budget ends stage {stage} after " in said
     assert _epochs(tmp_path / "out", "flow") >= 1
 
 

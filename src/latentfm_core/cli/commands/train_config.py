@@ -14,7 +14,7 @@ from latentfm_core.errors import ConfigError
 from latentfm_core.finetuning.recipe import PRESET, finetune_config
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import read_only_card
-from latentfm_core.training.cross_validation import begun_fold, with_fold
+from latentfm_core.training.cross_validation import begun_fold, is_begun, with_fold
 from latentfm_core.training.distillation import PRESET as DISTILL
 from latentfm_core.training.distillation import distill_config
 from latentfm_core.training.resuming import resumed_config
@@ -90,9 +90,10 @@ def _resumed(args: argparse.Namespace, named: bool) -> Config:
     """Return the settings of the run in ``--out``, of a cross-validation those of its folds."""
     if args.out is None:
         raise ConfigError("Name the folder of the run to resume: --out FOLDER.")
-    fold = begun_fold(args.out) if args.fold is None else args.out / FOLDER.format(args.fold)
-    config = resumed_config(fold or args.out, args.trust_paths, named=named)
-    return with_fold(config, None) if fold is not None and args.fold is None else config
+    own = None if args.fold is None else args.out / FOLDER.format(args.fold)
+    fold = own if own is not None and is_begun(own) else begun_fold(args.out)
+    config = resumed_config(fold or own or args.out, args.trust_paths, named=named)
+    return config if fold is None else with_fold(config, args.fold)
 
 
 def _with_network_of(config: Config, model: str | Path) -> Config:
