@@ -1,6 +1,7 @@
 """Common frame of the worker processes that run long jobs for the GUI.
 
-Input is read from stdin and events are written to stdout, both as lines of JSON.
+Input is read from stdin and events are written to stdout, both as lines of JSON. Without PyTorch,
+so that the GUI can import it.
 """
 
 from __future__ import annotations
@@ -9,20 +10,39 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn, TextIO
+from typing import Literal, NoReturn, TextIO
 
+from pydantic import ConfigDict
+
+from latentfm_core.config import Settings
 from latentfm_core.errors import LatentFMError
 
 logger = logging.getLogger(__name__)
 
-Send = Callable[[str], bool]
-"""Writes a line; returns False if its reader is gone."""
+
+class Message(Settings):
+    """A command to a worker process, or an event from it."""
+
+    model_config = ConfigDict(allow_inf_nan=True, ser_json_inf_nan="constants")
+
+    def to_line(self) -> str:
+        """Return the message as one line of JSON, without a newline."""
+        return self.model_dump_json()
 
 
-def run_worker(
-    work: Callable[[TextIO, Send], None], job: str, out_of_memory: str, failed: Callable[[str], str]
-) -> NoReturn:
-    """Run `work` with stdin and a function that writes lines, and end the process.
+class Failed(Message):
+    """The job has ended with an error for the user."""
+
+    kind: Literal["failed"] = "failed"
+    message: str
+
+
+Send = Callable[[Message], bool]
+"""Writes an event; returns False if its reader is gone."""
+
+
+def run_worker(work: Callable[[TextIO, Send], None], job: str, out_of_memory: str) -> NoReturn:
+    """Run `work` with stdin and a function that writes events, and end the process.
 
     Parameters
     ----------
@@ -30,16 +50,14 @@ def run_worker(
         Its name in messages, capitalised.
     out_of_memory
         Message for the user if there is not enough memory.
-    failed
-        Returns the line that reports a message for the user.
     """
     logging.basicConfig(level=logging.WARNING)
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     sys.stdout = sys.stderr  # output of other code is not an event
 
-    def send(line: str) -> bool:
+    def send(event: Message) -> bool:
         try:
-            output.write(line + "\n")
+            output.write(event.to_line() + "\n")
             output.flush()
         except OSError:
             logger.debug("the reader is gone")
@@ -49,7 +67,7 @@ def run_worker(
     try:
         work(sys.stdin, send)
     except Exception as error:
-        send(failed(_explained(error, job, out_of_memory)))
+        send(Failed(message=_explained(error, job, out_of_memory)))
     sys.stderr.flush()
     # A thread that reads stdin must not delay the exit.
     os._exit(0)

@@ -43,7 +43,7 @@ CORE = {
     "model_io": "config datasets errors files models names once types uncertainty",
     "inference": "config correction errors files flow images model_io models progress prompts "
     "types uncertainty",
-    "worker": "errors inference",
+    "worker": "config errors inference",
     "evaluation": "config errors images inference metrics prompts types uncertainty",
     "output": "config errors evaluation files images metrics names types",
     "prediction": "config errors files images inference names output progress torchrun types",

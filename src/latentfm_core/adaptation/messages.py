@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from latentfm_core.config import ADAPTATION, READING, AdaptationConfig, ReadingConfig, Settings
+from latentfm_core.config import ADAPTATION, READING, AdaptationConfig, ReadingConfig
+from latentfm_core.worker import Failed, Message
 
 
-class Start(Settings):
+class Start(Message):
     """The first command: what to adapt, and to which work list.
 
     Attributes
@@ -27,7 +28,7 @@ class Start(Settings):
     limits: ReadingConfig = READING
 
 
-class Accept(Settings):
+class Accept(Message):
     """An image was accepted.
 
     Attributes
@@ -41,14 +42,14 @@ class Accept(Settings):
     file: str
 
 
-class Pause(Settings):
+class Pause(Message):
     """Pause before the next step, or continue."""
 
     kind: Literal["pause"] = "pause"
     paused: bool
 
 
-class Undo(Settings):
+class Undo(Message):
     """Forget all that was learned."""
 
     kind: Literal["undo"] = "undo"
@@ -57,14 +58,14 @@ class Undo(Settings):
 Command = Start | Accept | Pause | Undo
 
 
-class Working(Settings):
+class Working(Message):
     """Adaptation is in progress."""
 
     kind: Literal["working"] = "working"
     seconds_left: float
 
 
-class Adapted(Settings):
+class Adapted(Message):
     """An adapted model was saved, loaded or removed.
 
     Attributes
@@ -98,7 +99,7 @@ class Adapted(Settings):
         return f"Not used: not better on held-out images yet (Dice {self.figures})"
 
 
-class Skipped(Settings):
+class Skipped(Message):
     """An accepted image cannot be used for adaptation."""
 
     kind: Literal["skipped"] = "skipped"
@@ -106,22 +107,10 @@ class Skipped(Settings):
     reason: str
 
 
-class Failed(Settings):
-    """Adaptation has ended with an error for the user."""
-
-    kind: Literal["failed"] = "failed"
-    message: str
-
-
 Event = Working | Adapted | Skipped | Failed
 
 _COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="kind")])
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
-
-
-def to_line(message: Command | Event) -> str:
-    """Return a message as one line of JSON, without a newline."""
-    return message.model_dump_json()
 
 
 def command_from(line: str) -> Command:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
-from latentfm_core.adaptation.messages import Event, Failed, Start, command_from, to_line
+from latentfm_core.adaptation.messages import Event, Start, command_from
 from latentfm_core.worker import Send, run_worker
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def work(source: TextIO, send: Send) -> None:
         raise ValueError("the first command must be a start")
 
     def emit(event: Event) -> None:
-        send(to_line(event))  # when the reader is gone, stdin ends as well, which ends the loop
+        send(event)  # when the reader is gone, stdin ends as well, which ends the loop
 
     carry_out(first, source, emit)
 
@@ -68,5 +68,4 @@ if __name__ == "__main__":
         work,
         "Adaptation",
         "Not enough memory to adapt the model. Close other programs.",
-        lambda message: to_line(Failed(message=message)),
     )

@@ -64,6 +64,8 @@ def held_out_dice(
 def judge(old: Sequence[float], new: Sequence[float]) -> Verdict:
     """Compare the Dice of both models on the same images."""
     if not old or not new:
-        return Verdict(None, None, 0, 0)
+        return Verdict(old=None, new=None, n_held_out=0, n_better=0)
     better = sum(b > a for a, b in zip(old, new, strict=True))
-    return Verdict(float(np.mean(old)), float(np.mean(new)), len(old), better)
+    return Verdict(
+        old=float(np.mean(old)), new=float(np.mean(new)), n_held_out=len(old), n_better=better
+    )

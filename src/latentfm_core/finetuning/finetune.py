@@ -97,7 +97,7 @@ class FineTune:
         self._parent = None if options.resume else self._choose_parent(options)
         if config is None:
             config = resumed_config(self.out)
-        on_event(Doing("Reading images…"))
+        on_event(Doing(text="Reading images…"))
         source = None if self._parent is None else str(self._parent)
         chosen = replace(
             options, init=source, on_step=self._on_step, on_validation=self._on_validation
@@ -150,18 +150,20 @@ class FineTune:
             note = self._note(self._parent)
             write_text(file, json.dumps(asdict(note), indent=1) + "\n")
         if note.dice:
-            self._report(Validated(0, sum(note.dice) / len(note.dice)))
+            self._report(Validated(step=0, dice=sum(note.dice) / len(note.dice)))
         run.options = replace(run.options, card=self._card(note) | (run.options.card or {}))
         self._old = note.dice
         split = run.data.split
-        self._report(Doing(f"Learning from {len(split.train)} images, {len(split.val)} held out."))
+        self._report(
+            Doing(text=f"Learning from {len(split.train)} images, {len(split.val)} held out.")
+        )
 
     def _note(self, parent: Path) -> Note:
         card = read_card(parent)
         run = self.trainer.state
         pairs = held_out_pairs(run.config, run.data.split.val)
         if pairs:
-            self._report(Doing(f"The old model on {len(pairs)} held-out images…"))
+            self._report(Doing(text=f"The old model on {len(pairs)} held-out images…"))
         dice = held_out_dice(parent, pairs, run.config, self._stop)
         return Note(card.id, card.weights_sha256, card.title or card.id, card.licence, dice)
 
@@ -184,10 +186,11 @@ class FineTune:
         run = self.trainer.state
         pairs = held_out_pairs(run.config, run.data.split.val)
         if pairs:
-            self._report(Doing(f"The new model on {len(pairs)} held-out images…"))
+            self._report(Doing(text=f"The new model on {len(pairs)} held-out images…"))
         new = held_out_dice(self.out, pairs, run.config, self._stop)
         verdict = judge(self._old, new)
-        text = json.dumps(asdict(verdict) | {"better": verdict.better}, indent=1)
+        facts = verdict.model_dump(exclude={"kind"}) | {"better": verdict.better}
+        text = json.dumps(facts, indent=1)
         write_text(run.folder / VERDICT, text + "\n")
         if verdict.old is not None and verdict.new is not None:
             self._note_in_card({"val_parent_dice": verdict.old, "val_held_out_dice": verdict.new})
@@ -202,11 +205,17 @@ class FineTune:
 
     def _on_step(self, report: StepReport) -> None:
         self._report(
-            Step(report.step, report.total, report.loss, report.seconds, report.seconds_left)
+            Step(
+                step=report.step,
+                total=report.total,
+                loss=report.loss,
+                seconds=report.seconds,
+                seconds_left=report.seconds_left,
+            )
         )
 
     def _on_validation(self, report: EpochReport) -> None:
-        self._report(Validated(report.step, report.validation["val_dice"]))
+        self._report(Validated(step=report.step, dice=report.validation["val_dice"]))
 
 
 _NOTE = TypeAdapter(Note)

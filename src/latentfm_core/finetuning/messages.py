@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from latentfm_core.worker import Failed, Message
 
 Better = Literal["new", "old", "unknown"]
 
 
-@dataclass(frozen=True)
-class Doing:
+class Doing(Message):
     """Status text for the user."""
 
+    kind: Literal["doing"] = "doing"
     text: str
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Message):
     """A completed training step; seconds exclude everything but training."""
 
+    kind: Literal["step"] = "step"
     step: int
     total: int
     loss: float
@@ -27,16 +29,15 @@ class Step:
     seconds_left: float
 
 
-@dataclass(frozen=True)
-class Validated:
+class Validated(Message):
     """Mean Dice of the held-out images after `step` steps; step 0 is the old model."""
 
+    kind: Literal["validated"] = "validated"
     step: int
     dice: float
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(Message):
     """Comparison of the old and the new model on held-out images with the same settings.
 
     The same images select the new model's best epoch, so its score is slightly optimistic; with
@@ -50,6 +51,7 @@ class Verdict:
         Number of held-out images on which the new model has the higher Dice.
     """
 
+    kind: Literal["verdict"] = "verdict"
     old: float | None
     new: float | None
     n_held_out: int
@@ -75,37 +77,18 @@ class Verdict:
         )
 
 
-@dataclass(frozen=True)
-class Stopped:
+class Stopped(Message):
     """A stopped run; `resumable` if a checkpoint was kept."""
 
+    kind: Literal["stopped"] = "stopped"
     resumable: bool
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A failed run, with a message for the user."""
-
-    message: str
 
 
 Event = Doing | Step | Validated | Verdict | Stopped | Failed
 
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Doing, Step, Validated, Verdict, Stopped, Failed)
-}
+_EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 
 
-def to_line(event: Event) -> str:
-    """Return an event as one line of JSON, without a newline."""
-    return json.dumps({"kind": type(event).__name__, **asdict(event)})
-
-
-def from_line(line: str) -> Event:
+def event_from(line: str) -> Event:
     """Return the event of a line; raise `ValueError` if it is not one."""
-    values = json.loads(line)
-    kind = _KINDS.get(values.pop("kind", "")) if isinstance(values, dict) else None
-    if kind is None or set(values) != {field.name for field in fields(kind)}:
-        raise ValueError(f"{line[:80]!r} is not an event of a fine-tuning run")
-    event: Event = kind(**values)
-    return event
+    return _EVENTS.validate_json(line)

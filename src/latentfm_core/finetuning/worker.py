@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from latentfm_core.errors import Cancelled
-from latentfm_core.finetuning.messages import Doing, Event, Failed, Stopped, to_line
+from latentfm_core.finetuning.messages import Doing, Event, Stopped
 from latentfm_core.finetuning.request import LearningRequest
 from latentfm_core.worker import Send, run_worker
 
@@ -26,7 +26,7 @@ def carry_out(
     LatentFMError
         If it fails.
     """
-    emit(Doing("Starting…"))
+    emit(Doing(text="Starting…"))
     from latentfm_core.finetuning.finetune import FineTune
     from latentfm_core.training.checkpoint import FILE
     from latentfm_core.training.options import RunOptions
@@ -46,9 +46,9 @@ def carry_out(
     try:
         run = FineTune(request.config() if new else None, options, emit)
     except Cancelled:
-        return Stopped((request.out / TRAINING / FILE).is_file())
+        return Stopped(resumable=(request.out / TRAINING / FILE).is_file())
     verdict = run.finish() if request.action == "finish" else run.run()
-    return verdict or Stopped((run.trainer.state.folder / FILE).is_file())
+    return verdict or Stopped(resumable=(run.trainer.state.folder / FILE).is_file())
 
 
 def work(source: TextIO, send: Send) -> None:
@@ -56,7 +56,7 @@ def work(source: TextIO, send: Send) -> None:
     stop = threading.Event()
 
     def emit(event: Event) -> None:
-        if not send(to_line(event)):
+        if not send(event):
             stop.set()
 
     request = LearningRequest.model_validate_json(source.readline())
@@ -74,5 +74,4 @@ if __name__ == "__main__":
         work,
         "Learning",
         "Not enough memory to train this model. Close other programs, or train on a GPU.",
-        lambda message: to_line(Failed(message)),
     )

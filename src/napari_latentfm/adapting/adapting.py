@@ -15,7 +15,6 @@ from latentfm_core.adaptation.messages import (
     Adapted,
     Command,
     Event,
-    Failed,
     Pause,
     Skipped,
     Start,
@@ -25,6 +24,7 @@ from latentfm_core.adaptation.messages import (
 from latentfm_core.adaptation.record import AdaptationFolder, keep_as_model
 from latentfm_core.config import ADAPTATION
 from latentfm_core.errors import LatentFMError
+from latentfm_core.worker import Failed
 from latentfm_core.worklist.accepted import accepted
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm import preferences

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from psygnal import Signal
 
-from latentfm_core.adaptation.messages import Command, Event, Failed, Start, event_from, to_line
+from latentfm_core.adaptation.messages import Command, Event, Start, event_from
+from latentfm_core.worker import Failed
 from napari_latentfm.background.child_process import ChildProcess, parsed, worker_command
 from napari_latentfm.background.thread_task import ThreadTask
 
@@ -31,7 +32,7 @@ class AdaptationProcess:
 
     def send(self, command: Command) -> None:
         """Send a command, or keep it until the process has begun."""
-        self._process.send(to_line(command))
+        self._process.send(command.to_line())
 
     def close(self) -> None:
         """Let the process end within one training step."""

@@ -10,17 +10,10 @@ from napari.utils.notifications import show_error
 from psygnal import Signal
 
 from latentfm_core.errors import LatentFMError
-from latentfm_core.finetuning.messages import (
-    Doing,
-    Event,
-    Failed,
-    Step,
-    Stopped,
-    Validated,
-    Verdict,
-)
+from latentfm_core.finetuning.messages import Doing, Event, Step, Stopped, Validated, Verdict
 from latentfm_core.finetuning.request import LearningRequest
 from latentfm_core.finetuning.stopped import StoppedRun, stopped_run
+from latentfm_core.worker import Failed
 from napari_latentfm import preferences
 from napari_latentfm.background.signals import abandon
 from napari_latentfm.finetuning.form import START_TIP, STOPPED_TIP, LearningForm

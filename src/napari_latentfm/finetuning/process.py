@@ -10,8 +10,9 @@ from collections.abc import Generator
 
 from psygnal import Signal
 
-from latentfm_core.finetuning.messages import Doing, Event, Failed, Stopped, Verdict, from_line
+from latentfm_core.finetuning.messages import Doing, Event, Stopped, Verdict, event_from
 from latentfm_core.finetuning.request import LearningRequest
+from latentfm_core.worker import Failed
 from napari_latentfm.background.child_process import ChildProcess, parsed, worker_command
 from napari_latentfm.background.signals import start_worker
 
@@ -80,8 +81,9 @@ def _work(process: ChildProcess) -> Generator[Event, None, Event]:
     except Exception as error:
         logger.error("Fine-tuning failed", exc_info=error)
         return Failed(
-            f"The training process could not be run ({type(error).__name__}: {error}). Check "
-            "free memory and the installation, then start again."
+            message="The training process could not be run "
+            f"({type(error).__name__}: {error}). Check free memory and the installation, then "
+            "start again."
         )
 
 
@@ -90,13 +92,13 @@ def _follow(process: ChildProcess) -> Generator[Event, None, Event]:
     with process.running() as lines:
         if lines is None:
             return Stopped(resumable=False)
-        yield Doing("Starting…")
-        for event in parsed(lines, from_line):
+        yield Doing(text="Starting…")
+        for event in parsed(lines, event_from):
             if isinstance(event, Verdict | Stopped | Failed):
                 ending = event
             else:
                 yield event
     return ending or Failed(
-        f"The training process ended unexpectedly (code {process.code}), perhaps out of memory. "
-        f"Resume continues from the last checkpoint. Its output: {process.output}"
+        message=f"The training process ended unexpectedly (code {process.code}), perhaps out of "
+        f"memory. Resume continues from the last checkpoint. Its output: {process.output}"
     )

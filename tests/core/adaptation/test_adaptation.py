@@ -28,7 +28,6 @@ from latentfm_core.adaptation.messages import (
     Undo,
     Working,
     event_from,
-    to_line,
 )
 from latentfm_core.adaptation.record import (
     AdaptationFolder,
@@ -431,8 +430,8 @@ def test_the_process_works_until_its_input_ends(
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(to_line(listed.start) + "\n")
-        process.stdin.write(to_line(Accept(name="0.png", file="0.tif")) + "\n")
+        process.stdin.write(listed.start.to_line() + "\n")
+        process.stdin.write(Accept(name="0.png", file="0.tif").to_line() + "\n")
         process.stdin.flush()
         seen: list[Event] = []
         for line in process.stdout:
