@@ -22,6 +22,7 @@ from latentfm_core.images.tiff import (
     LOSSY,
     as_stored,
     check_series,
+    is_inverted,
     lacks_codec,
     open_tiff,
     orientation_of,
@@ -71,16 +72,16 @@ def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -
             check_by_pillow(path, page, len(series.pages))
         image = decode_pillow(path, limits)
         pixels = as_stored(page, image.pixels)
-        return replace(image, pixels=pixels, lossy=lossy, frames=1 + len(others), **spacing)
+        image = replace(image, pixels=pixels, lossy=lossy, frames=1 + len(others), **spacing)
+        return replace(image, inverted=is_inverted(tiff, page))
     pixels = orient(_one_plane(path, values, series, limits), turn)
     indices = palette = None
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
         indices, palette = pixels, tiff_palette(page)
         pixels = chosen_colour(shown(path), palette[indices], limits.channel)
     frames = 1 + len(others)
-    return Decoded(
-        pixels, indices, palette, orientation=turn, lossy=lossy, frames=frames, **spacing
-    )
+    decoded = Decoded(pixels, indices, palette, orientation=turn, lossy=lossy, frames=frames)
+    return replace(decoded, inverted=is_inverted(tiff, page), **spacing)
 
 
 def tiff_palette(page: Any) -> NDArray[np.uint8]:

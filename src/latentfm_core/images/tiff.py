@@ -108,6 +108,16 @@ def orientation_of(page: Any) -> int:
     return turn if 1 <= turn <= 8 else 1
 
 
+def is_inverted(tiff: tifffile.TiffFile, page: Any) -> bool:
+    """Return whether 0 is shown white, and the values may be meant as shown, not as stored.
+
+    ImageJ and tifffile (every boolean array) set this tag without inverting the values.
+    """
+    if int(page.photometric) != tifffile.PHOTOMETRIC.MINISWHITE or int(page.compression) in _FAX:
+        return False
+    return not (tiff.is_imagej or str(page.software).startswith("tifffile"))
+
+
 def as_stored(page: Any, pixels: NDArray[Any]) -> NDArray[Any]:
     """Undo Pillow's inversion of grey levels in files where 0 is white.
 

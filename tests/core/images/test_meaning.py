@@ -313,6 +313,30 @@ def test_channels_that_only_pillow_decodes_are_refused(tmp_path: Path) -> None:
         read_image(path, SECOND)
 
 
+def test_a_mask_in_which_0_is_white_is_read_only_from_programs_that_store_it_unchanged(
+    tmp_path: Path,
+) -> None:
+    white, other, fax = tmp_path / "tifffile.tif", tmp_path / "other.tif", tmp_path / "fax.tif"
+    tifffile.imwrite(white, DRAWN)
+    np.testing.assert_array_equal(read_mask(white), DRAWN)
+    for code in ("raw", "packbits", "tiff_lzw"):
+        Image.fromarray(DRAWN).save(other, compression=code, tiffinfo={262: 0})
+        for read in (read_mask, read_annotation, read_instances):
+            with pytest.raises(ImageError, match=r"0 is shown white.*Save it so that 0 is black"):
+                read(other)
+    Image.fromarray(DRAWN).save(fax, compression="group4", tiffinfo={262: 0})
+    np.testing.assert_array_equal(read_mask(fax), DRAWN)
+
+
+def test_objects_that_a_table_of_grey_levels_shows_alike_are_not_merged(tmp_path: Path) -> None:
+    numbers = DRAWN * 1
+    numbers[:3] = 2
+    path = indexed(tmp_path / "m.png", numbers, [(0,) * 3, (255,) * 3, (255,) * 3])
+    with pytest.raises(ImageError, match=r"objects would merge.*Save the mask as grey"):
+        read_instances(path)
+    np.testing.assert_array_equal(read_mask(path), numbers > 0)
+
+
 STAINS, COLOURS = ["DAPI", "GFP", "Cy5"], ["Red", "Green", "Blue"]
 
 
