@@ -62,7 +62,7 @@ def choose_pairs(args: argparse.Namespace, default: str = "test") -> list[Pair]:
     own = model_split(args)
     pairs = _chosen(args, own, default)
     held_out = own is not None and own.fold_of(args, pairs) is not None
-    args.trained_on = 0 if held_out else warn_of_trained(pairs, own)
+    args.trained_on = 0 if held_out else warn_of_trained(args, pairs, own)
     return pairs
 
 

@@ -88,6 +88,9 @@ def check_writable(folder: Path) -> None:
     """
     _refuse_broken_link(folder)
     there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    lost = [each for each in folder.absolute().parents if each.name == ".." and not each.exists()]
+    if lost:
+        raise OutputError(f"{shown(lost[0].parent)} does not exist. Create it, or correct --out.")
     try:
         with tempfile.TemporaryFile(dir=there):
             pass
