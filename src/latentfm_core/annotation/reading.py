@@ -20,14 +20,14 @@ from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.files.regular import open_regular
 from latentfm_core.files.untrusted import decoded_text, read_bounded, read_start
-from latentfm_core.images.colour_tables import check_numbered
+from latentfm_core.images.colour_tables import check_numbered, refuse_inverted
 from latentfm_core.images.decode import check_is_file
 from latentfm_core.images.decode_errors import decoding
-from latentfm_core.images.decode_tiff import is_thumbnail, tiff_palette
+from latentfm_core.images.decode_tiff import is_thumbnail, stored_values, tiff_palette
 from latentfm_core.images.decoded import orient
 from latentfm_core.images.limits import check_bytes_of
 from latentfm_core.images.masks import read_numbers
-from latentfm_core.images.tiff import check_series, open_tiff
+from latentfm_core.images.tiff import check_series, is_inverted, open_tiff, orientation_of
 from latentfm_core.names import is_there, shown, storable
 
 logger = logging.getLogger(__name__)
@@ -178,8 +178,12 @@ def read_tiff(
                 raise ImageError(f"{shown(name)}: cut short. Copy the file again.")
         if keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
             check_numbered(Path(name), tiff_palette(keyframe))
-        labels = np.asarray(series.asarray())
-        turn = int(keyframe.tags.valueof(274, 1) or 1)
+        if is_inverted(tiff, keyframe):
+            refuse_inverted(Path(name))
+        labels = stored_values(series)
+        if labels is None:
+            return read_numbers(Path(name), limits, binary=True)
+        turn = orientation_of(keyframe)
         if turn == 1 or labels.ndim < 2:
             return labels
         planes = labels.reshape(-1, *labels.shape[-2:])

@@ -78,7 +78,7 @@ def choose_pairs(args: argparse.Namespace, default: str = "test") -> ChosenPairs
     own = model_split(args)
     pairs, part = _chosen(args, own, default)
     fold_of = None if own is None or args.split is not None else own.fold_of(pairs, part)
-    trained_on = warn_of_trained(pairs, own) if fold_of is None else 0
+    trained_on = warn_of_trained(args, pairs, own) if fold_of is None else 0
     return ChosenPairs(pairs, part, fold_of, trained_on)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from latentfm_core.names import shown
 from latentfm_core.output.paths import printable
 from latentfm_core.output.result import read_sidecar
 from latentfm_core.uncertainty.domain_advice import unlike_advice
@@ -28,9 +29,9 @@ def first_look(results: Iterable[tuple[str, Path]]) -> str | None:
         if sidecar is None:
             continue
         if sidecar.out_of_domain:
-            unlike[bool(sidecar.prompt)].append(printable(name))
+            unlike[bool(sidecar.prompt)].append(shown(printable(name)))
         if sidecar.expected_dice is not None:
-            known.append((sidecar.expected_dice, printable(name)))
+            known.append((sidecar.expected_dice, shown(printable(name))))
     lines = []
     for prompted, names in unlike.items():
         if not names:

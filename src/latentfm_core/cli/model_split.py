@@ -189,9 +189,20 @@ def pairs_of_model(
     return chosen_pairs, part
 
 
-def warn_of_trained(pairs: Sequence[Pair], model: ModelSplit | None) -> int:
-    """Warn if the model was trained on some images, judged by name; return their number."""
+def warn_of_trained(
+    args: argparse.Namespace, pairs: Sequence[Pair], model: ModelSplit | None
+) -> int:
+    """Warn if the model was trained on some images, judged by name; return their number.
+
+    Also warn if that is not known of a model other than a bundled one.
+    """
     if model is None:
+        if args.split is None and args.model not in (None, *bundled_models()):
+            logger.warning(
+                "warning: it is not known which images the model was trained on, because its "
+                "folder has no training/split.json. Scores on them are too optimistic: leave them "
+                "out."
+            )
         return 0
     trained = [pair.name for pair in pairs if pair.name in model.trained_on]
     if trained:

@@ -168,7 +168,7 @@ def _refuse_foreign(
         )
 
 
-def _refuse_newer_images(done: Sequence[Job]) -> None:
+def _refuse_newer_images(done: Sequence[Job], launch: Launch) -> None:
     """Reject images that were changed after their result was written."""
     changed = [
         job.image.name
@@ -176,9 +176,10 @@ def _refuse_newer_images(done: Sequence[Job]) -> None:
         if _modified(job.image) > max(_modified(path) for path in job.paths())
     ]
     if changed:
+        advice = "Replace all results with --overwrite, or choose another --out."
         raise OutputError(
             f"{len(changed)} images were changed after their results were written: "
-            f"{name_some(changed)}. Replace all results with --overwrite, or choose another --out."
+            f"{name_some(changed)}. {advice if launch.size == 1 else 'Choose another --out.'}"
         )
 
 
@@ -206,15 +207,21 @@ def _remaining(
         done = [job for job in jobs if mode.is_finished(job)]
         finished = set(map(id, done))
         left = [job for job in jobs if id(job) not in finished]
-        _refuse_newer_images(done)
+        _refuse_newer_images(done, options.launch)
         claims.forget(done)
         logger.info("%d of %d images are already done", len(done), len(jobs))
-    if not options.overwrite and options.launch.size == 1:
-        # Unfinished results of a killed run may be replaced.
-        new = [job for job in left if not (options.skip_done and claims.begun(job))]
+    if not options.overwrite and options.launch.first:
+        # Unfinished results of a killed run may be replaced. Files are looked up before their
+        # mark: another process of the same launcher may begin or finish a result meanwhile.
+        there = [job for job in left if any(map(is_there, job.paths()))]
+        new = [
+            job
+            for job in there
+            if not (options.skip_done and (claims.begun(job) or mode.is_finished(job)))
+        ]
         files = [path for job in new for path in job.paths()]
         if options.skip_done:
-            refuse_existing(files, incomplete=True)
+            refuse_existing(files, incomplete=True, replaceable=options.launch.size == 1)
         refuse_existing(files, "--skip-done")
     return left
 

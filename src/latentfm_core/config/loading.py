@@ -89,10 +89,6 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         return parse_toml(read_bounded(path, MAX_TOML_BYTES))
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"Cannot read the settings {path}: {error}. Save the file as UTF-8."
-        ) from None
     except ValueError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}. Fix that line.") from None
     except OSError as error:

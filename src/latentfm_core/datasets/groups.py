@@ -87,7 +87,7 @@ def _group_rows(path: Path, needed: tuple[str, str]) -> list[dict[str, str]]:
     except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(
             f"Cannot read the group file {shown(path)}: {error}. Check the path, and that it is "
-            "CSV."
+            "CSV (in a spreadsheet, choose CSV UTF-8)."
         ) from None
     for name in needed:
         if columns.count(name) != 1:

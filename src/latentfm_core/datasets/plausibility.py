@@ -108,7 +108,16 @@ def _inverted(masks: Sequence[MaskFacts], where: str) -> list[Finding]:
     mean = sum(mask.foreground for mask in drawn) / len(drawn)
     around = sum(mask.corners >= _CORNERS for mask in drawn) / len(drawn)
     if mean <= MOSTLY and around <= MOSTLY:
-        return []
+        some = [m.name for m in drawn if m.foreground > MOSTLY and m.corners >= _CORNERS]
+        if not some:
+            return []
+        return [
+            Finding(
+                f"{len(some)} of {len(masks)} masks{where} are mostly foreground and reach three "
+                f"corners of the image or more: {name_some(some)}. If they are inverted, export "
+                "them again: 0 must be the background."
+            )
+        ]
     return [
         Finding(
             f"The masks{where} are mostly foreground ({mean:.0%} of the pixels; {around:.0%} of "

@@ -82,6 +82,29 @@ def check_numbered(path: Path, palette: NDArray[np.uint8]) -> None:
         )
 
 
+def refuse_alike(path: Path, decoded: Decoded) -> None:
+    """Reject numbers that a table of grey levels shows alike, which would merge objects."""
+    if decoded.indices is None or decoded.palette is None:
+        return
+    used = different_values(decoded.indices)
+    levels = np.unique(decoded.palette[used, 0])
+    if len(levels) < len(used):
+        raise ImageError(
+            f"{shown(path)}: its {len(used)} values have only {len(levels)} grey levels in its "
+            "colour table, so objects would merge. Save the mask as grey levels without a colour "
+            "table."
+        )
+
+
+def refuse_inverted(path: Path) -> NoReturn:
+    """Reject a mask of unclear background because 0 is shown white."""
+    raise ImageError(
+        f"{shown(path)}: 0 is shown white in it (PhotometricInterpretation), so it is unclear "
+        "whether black or white is the foreground. Save it so that 0 is black and the foreground "
+        "white, as PNG for example."
+    )
+
+
 def refuse_transparent(path: Path) -> NoReturn:
     """Reject a mask with transparent foreground."""
     raise ImageError(

@@ -19,7 +19,8 @@ from latentfm_core.names import shown
 
 logger = logging.getLogger(__name__)
 
-_SPREAD = {"L;2": 85, "L;4": 17}
+_FEW_BITS = {"L;2": 3, "L;4": 15}
+"""Highest values of grey levels that Pillow spreads over 0 to 255."""
 _LOSSY_FORMATS = ("JPEG", "MPO", "JPEG2000", "WEBP")
 
 
@@ -30,10 +31,10 @@ def decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
         # Pillow halves the depth of 16-bit colour PNGs; their range is not known yet.
         raw_modes = [str(tile[3]) for tile in getattr(opened, "tile", [])]
         halved = any(mode in {"RGB;16B", "RGBA;16B", "LA;16B"} for mode in raw_modes)
-        highest = _highest_of_pnm(opened)
+        highest = _highest(opened, raw_modes)
         full = 65535 if opened.mode == "I" else 255
         opened.load()
-        transparent = _transparent_grey(opened, raw_modes)
+        transparent = _transparent_grey(opened)
         frames = getattr(opened, "n_frames", 1)
         if opened.format == "MPO":  # whose other frames are previews
             frames = 1
@@ -64,11 +65,11 @@ def decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
     )
 
 
-def _highest_of_pnm(opened: Image.Image) -> int | None:
-    """Return the highest value that a PNM file declares and Pillow scales to 255 or 65535."""
+def _highest(opened: Image.Image, raw_modes: list[str]) -> int | None:
+    """Return the highest value of a file's own scale that Pillow stretches to 255 or 65535."""
     tiles = getattr(opened, "tile", None)
     if opened.format != "PPM" or not tiles:
-        return None
+        return next((_FEW_BITS[raw] for raw in raw_modes if raw in _FEW_BITS), None)
     arguments = tiles[0][3]
     highest = arguments[1] if isinstance(arguments, tuple) and len(arguments) > 1 else None
     return highest if isinstance(highest, int) else None
@@ -88,15 +89,12 @@ def _converted(path: Path, image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _transparent_grey(opened: Image.Image, raw_modes: list[str]) -> int | None:
-    """Return the grey level that is declared as transparent without an alpha channel."""
+def _transparent_grey(opened: Image.Image) -> int | None:
+    """Return the grey level of the file that is transparent without an alpha channel."""
     value = opened.info.get("transparency")
     if opened.mode == "RGB" and isinstance(value, tuple) and len(set(value)) == 1:
         value = value[0]
-    if opened.mode == "P" or not isinstance(value, int):
-        return None
-    # Pillow spreads 2 and 4 bits over 0 to 255, but not this value.
-    return value * next((_SPREAD[raw] for raw in raw_modes if raw in _SPREAD), 1)
+    return None if opened.mode == "P" or not isinstance(value, int) else value
 
 
 def _check_bmp(path: Path, opened: Image.Image) -> None:

@@ -22,10 +22,13 @@ from latentfm_core.images.tiff import (
     LOSSY,
     as_stored,
     check_series,
+    is_inverted,
     lacks_codec,
     open_tiff,
+    orientation_of,
     other_colours,
 )
+from latentfm_core.images.tiff_codecs import is_packed
 from latentfm_core.names import shown
 
 logger = logging.getLogger(__name__)
@@ -57,28 +60,28 @@ def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -
         )
     check_series(str(path), series, limits, plane=True)
     page = series.keyframe
-    turn = int(page.tags.valueof(274, 1) or 1)
-    turn = turn if 1 <= turn <= 8 else 1  # as viewers treat invalid ones
+    turn = orientation_of(page)
     lossy = int(page.compression) in LOSSY
     spacing = spacing_of(tiff)
     if turn > 4 and spacing.get("spacing"):
         spacing["spacing"] = spacing["spacing"][::-1]
-    values = _stored_values(series)
+    values = stored_values(series)
     if values is None:
         if not other_colours(page):
             _one_plane(path, np.broadcast_to(False, series.shape), series, limits)
+            check_by_pillow(path, page, len(series.pages))
         image = decode_pillow(path, limits)
         pixels = as_stored(page, image.pixels)
-        return replace(image, pixels=pixels, lossy=lossy, frames=1 + len(others), **spacing)
+        image = replace(image, pixels=pixels, lossy=lossy, frames=1 + len(others), **spacing)
+        return replace(image, inverted=is_inverted(tiff, page))
     pixels = orient(_one_plane(path, values, series, limits), turn)
     indices = palette = None
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
         indices, palette = pixels, tiff_palette(page)
         pixels = chosen_colour(shown(path), palette[indices], limits.channel)
     frames = 1 + len(others)
-    return Decoded(
-        pixels, indices, palette, orientation=turn, lossy=lossy, frames=frames, **spacing
-    )
+    decoded = Decoded(pixels, indices, palette, orientation=turn, lossy=lossy, frames=frames)
+    return replace(decoded, inverted=is_inverted(tiff, page), **spacing)
 
 
 def tiff_palette(page: Any) -> NDArray[np.uint8]:
@@ -99,17 +102,27 @@ def is_thumbnail(series: tifffile.TiffPageSeries) -> bool:
     return bool(int(page.tags.valueof(254, 0) or 0) or int(page.tags.valueof(255, 1) or 1) != 1)
 
 
-def _stored_values(series: tifffile.TiffPageSeries) -> NDArray[Any] | None:
-    """Return pixels read by tifffile; None if only Pillow has the codec or colour conversion."""
-    if other_colours(series.keyframe):
+def stored_values(source: Any) -> NDArray[Any] | None:
+    """Return pixels of a series or page; None if Pillow must decode or convert them."""
+    if other_colours(source.keyframe) or is_packed(source.keyframe):
         return None
     try:
-        values: NDArray[Any] = series.asarray()
+        values: NDArray[Any] = source.asarray()
     except (ValueError, ImportError) as error:
         if not lacks_codec(error):
             raise
-        return None  # LZW, JPEG, ...
+        return None  # JPEG, fax, ...
     return values
+
+
+def check_by_pillow(path: Path, page: Any, pages: int = 1) -> None:
+    """Reject what Pillow reads in part or at 8 bits: several pages, and wide samples of a pixel."""
+    wide = page.dtype is not None and page.dtype.itemsize > 1
+    if pages > 1 or (wide and page.samplesperpixel > 1):
+        raise ImageError(
+            f"{shown(path)}: {page.compression.name} compression of channels like these needs the "
+            "package imagecodecs (pip install imagecodecs). Or save it without compression."
+        )
 
 
 def _stack_message(path: Path, shape: tuple[int, ...], axes: str) -> str:

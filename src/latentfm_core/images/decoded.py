@@ -38,6 +38,8 @@ class Decoded:
         Whether decoding has reduced 16 bits to 8.
     frames
         Number of images in the file, of which this is the first; thumbnails do not count.
+    inverted
+        Whether 0 is shown white, and the values may be meant as shown rather than as stored.
     """
 
     pixels: NDArray[Any]
@@ -51,6 +53,7 @@ class Decoded:
     stored_max: int | None = None
     reduced: bool = False
     frames: int = 1
+    inverted: bool = False
 
 
 def orient(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -56,7 +56,7 @@ def open_pillow(
     ImageError
         If it is too large.
     """
-    with BoundedReader(path) as stream, _open(stream, formats) as opened:
+    with BoundedReader(path) as stream, open_unlimited(stream, formats) as opened:
         check_pixels_of(str(path), opened.height, opened.width, limits)
         depth = 4 if opened.mode in {"I", "F"} else 2 if opened.mode.startswith("I;16") else 1
         channels = 4 if opened.mode in {"P", "PA"} else len(opened.getbands())
@@ -64,8 +64,8 @@ def open_pillow(
         yield opened
 
 
-def _open(stream: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
-    # Pillow's own limit is global and cannot be raised for one file.
+def open_unlimited(stream: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
+    """Open an image with Pillow, whose own limit is global and cannot be raised for one file."""
     with _PILLOW:
         usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

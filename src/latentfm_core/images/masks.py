@@ -24,6 +24,8 @@ from latentfm_core.images.colour_tables import (
     check_numbered,
     coloured_indices,
     foreground_by_colour,
+    refuse_alike,
+    refuse_inverted,
     refuse_transparent,
 )
 from latentfm_core.images.decode import decode
@@ -65,12 +67,12 @@ def mask_of(path: Path, decoded: Decoded, threshold: float | None = None) -> Boo
         return foreground_by_colour(path, decoded, coloured)
     grey = _grey_levels(path, decoded)
     values = different_values(grey)
-    if threshold is not None and not _is_exempt(values, threshold):
+    if threshold is not None and not _is_exempt(values, threshold, decoded.stored_max):
         if decoded.lossy:
             _refuse_noise(path, values, threshold)
         return np.asarray(grey > threshold, dtype=np.bool_)
     _refuse_negative(path, values)
-    if not _is_binary(values):
+    if not _is_binary(values, decoded.stored_max):
         raise ImageError(
             f"{shown(path)}: the mask is not binary; its values are {listed(values)}. "
             f"{advice_for(grey, values, decoded.lossy)}"
@@ -154,6 +156,7 @@ def _numbers_of(path: Path, decoded: Decoded, binary: bool = False) -> NDArray[A
         _refuse_lossy_numbers(path, decoded)
     coloured = coloured_indices(path, decoded)
     if coloured is None or decoded.indices is None or decoded.palette is None:
+        refuse_alike(path, decoded)
         return _grey_levels(path, decoded)
     if binary and decoded.palette[0, :3].any() and len(coloured) <= 2:
         return foreground_by_colour(path, decoded, coloured)
@@ -200,8 +203,11 @@ def _grey_levels(path: Path, decoded: Decoded) -> NDArray[Any]:
 def _stored(path: Path, decoded: Decoded, grey: NDArray[Any]) -> NDArray[Any]:
     """Return the values of the file, which decoding may have stretched.
 
-    Raise `ImageError` if decoding has reduced them: small numbers would be lost.
+    Raise `ImageError` if it is unclear whether 0 is the background, or if decoding has reduced
+    them: small numbers would be lost.
     """
+    if decoded.inverted:
+        refuse_inverted(path)
     if decoded.reduced:
         raise ImageError(
             f"{shown(path)}: a mask with several channels of 16 bits would be read at 8 bits, and "
@@ -268,14 +274,21 @@ def _one_channel(path: Path, decoded: Decoded) -> NDArray[Any]:
     )
 
 
-def _is_exempt(values: NDArray[Any], threshold: float) -> bool:
+def _is_exempt(values: NDArray[Any], threshold: float, highest: int | None) -> bool:
     """Return whether a threshold does not apply to a mask with these values."""
-    return values.dtype == np.bool_ or (threshold >= LABELS and bool(np.isin(values, (0, 1)).all()))
+    if values.dtype == np.bool_:
+        return True
+    return threshold >= LABELS and any(
+        bool(np.isin(values, (0, one)).all()) for one in (1, highest) if one is not None
+    )
 
 
-def _is_binary(values: NDArray[Any]) -> bool:
-    """Return whether the sorted unique `values` are those of a binary mask."""
+def _is_binary(values: NDArray[Any], highest: int | None) -> bool:
+    """Return whether the sorted unique `values` are those of a binary mask.
+
+    `highest` is the highest value of the file's own scale, if it is not that of the data type.
+    """
     if values.size == 1:
         full = np.iinfo(values.dtype).max if values.dtype.kind in "ui" else 1
-        return values[0] in (0, 1, 255, full)
+        return values[0] in (0, 1, 255, full, highest)
     return values.size == 2 and bool((values == 0).any())

@@ -31,7 +31,8 @@ from latentfm_core.images.large import LargeImage, large_image
 from latentfm_core.images.limits import check_bytes_of
 from latentfm_core.images.read import read_image
 from latentfm_core.images.spacing import spacing_of
-from latentfm_core.images.tiff import is_tiff, open_tiff, other_colours
+from latentfm_core.images.tiff import is_tiff, open_tiff, orientation_of, other_colours
+from latentfm_core.images.tiff_codecs import is_packed
 from latentfm_core.names import is_there, shown
 
 logger = logging.getLogger(__name__)
@@ -153,9 +154,8 @@ def _open_tiff(path: Path, stack: contextlib.ExitStack, limits: ReadingConfig) -
         series = tiff.series[0]
         levels: list[Any]
         page = series.keyframe
-        turned = int(page.tags.valueof(274, 1) or 1) != 1
         palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
-        if turned or palette or other_colours(page):
+        if orientation_of(page) != 1 or palette or other_colours(page) or is_packed(page):
             return None
         if len(series.levels) == 1 and series.dataoffset is not None:
             dtype = np.dtype(series.dtype).newbyteorder(tiff.byteorder)

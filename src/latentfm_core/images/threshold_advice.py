@@ -6,9 +6,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, minimum_filter
+
+from latentfm_core.types import Bool
 
 _FEW = 8
-"""In a lossless file, up to this many values are taken as separate labels."""
+"""In a lossless file, up to this many values are taken as separate labels, unless on edges only."""
+_EDGES = 0.8
+"""Minimum share of in-between pixels that touch both lower and higher ones for a soft edge."""
 _FLAT = 0.7
 """Minimum share of in-between pixels with an equal neighbour for their values to be areas."""
 _ABOVE_ZERO = 0.5
@@ -63,14 +68,22 @@ def _are_numbers(grey: NDArray[Any], values: NDArray[Any]) -> bool:
     """Return whether values are object or class numbers rather than levels along an edge."""
     if grey.dtype.kind == "f" and not bool((values == np.rint(values)).all()):
         return False
-    if values.size <= _FEW or float(values[-1]) < 2 * values.size:
+    if float(values[-1]) < 2 * values.size:
         return True
     between = (grey > values[0]) & (grey < values[-1])
+    if values.size <= _FEW:
+        return not _are_edges(grey, between)
     inner = between[:, :-1]
     if not inner.any():
         return False
     same = grey[:, :-1] == grey[:, 1:]
     return bool(same[inner].mean() >= _FLAT)
+
+
+def _are_edges(grey: NDArray[Any], between: Bool) -> bool:
+    """Return whether in-between values are the edges of a mask that was resized smoothly."""
+    touches = (minimum_filter(grey, 3) < grey) & (maximum_filter(grey, 3) > grey)
+    return bool(between.any()) and bool(touches[between].mean() >= _EDGES)
 
 
 def _ignored(values: NDArray[Any]) -> float | None:

@@ -33,8 +33,8 @@ _LAYOUT = {42: ("H", "I", 12, 4), 43: ("Q", "Q", 20, 8)}
 _OTHER_COLOURS = (5, 8, 9, 10)
 """Values of the tag PhotometricInterpretation: separated, and three kinds of L*a*b*."""
 _JPEG = (6, 7, 33003, 33005, 34712)
-LOSSY = (*_JPEG, 34933, 50001)
-"""Compressions that change values: kinds of JPEG, and WebP."""
+LOSSY = (*_JPEG, 22610, 33007, 34887, 34892, 34927, 34934, 50001, 50002, 52546)
+"""Compressions that may change values: kinds of JPEG, LERC, and WebP."""
 _FAX = (2, 3, 4)
 _SLACK = 2**16
 _PIECE = 2**20
@@ -100,6 +100,22 @@ def other_colours(page: Any) -> bool:
 def lacks_codec(error: Exception) -> bool:
     """Return whether tifffile failed because an optional package is missing."""
     return isinstance(error, ImportError) or "imagecodecs" in str(error)
+
+
+def orientation_of(page: Any) -> int:
+    """Return the orientation of a page, 1 to 8; invalid ones count as none, as in viewers."""
+    turn = int(page.tags.valueof(274, 1) or 1)
+    return turn if 1 <= turn <= 8 else 1
+
+
+def is_inverted(tiff: tifffile.TiffFile, page: Any) -> bool:
+    """Return whether 0 is shown white, and the values may be meant as shown, not as stored.
+
+    ImageJ and tifffile (every boolean array) set this tag without inverting the values.
+    """
+    if int(page.photometric) != tifffile.PHOTOMETRIC.MINISWHITE or int(page.compression) in _FAX:
+        return False
+    return not (tiff.is_imagej or str(page.software).startswith("tifffile"))
 
 
 def as_stored(page: Any, pixels: NDArray[Any]) -> NDArray[Any]:

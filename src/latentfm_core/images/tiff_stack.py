@@ -19,13 +19,13 @@ from latentfm_core.errors import ImageError, LatentFMError, ResourceError
 from latentfm_core.images.channel_names import tiff_channels
 from latentfm_core.images.channels import Channels, channels_of, check_channel, used_channels
 from latentfm_core.images.decode import check_is_file
+from latentfm_core.images.decode_tiff import check_by_pillow, stored_values
 from latentfm_core.images.limits import check_pixels_of, open_pillow
 from latentfm_core.images.spacing import depth_of, spacing_of
 from latentfm_core.images.tiff import (
     as_stored,
     check_page,
     check_series,
-    lacks_codec,
     open_tiff,
     other_colours,
 )
@@ -247,12 +247,9 @@ class TiffStack:
     def _decoded(self, number: int) -> NDArray[Any]:
         page = self._pages[number]
         check_page(str(self.path), self._tiff, page, self.limits)
-        try:
-            values: NDArray[Any] = page.asarray()
-        except (ValueError, ImportError) as error:
-            if not lacks_codec(error):
-                raise
-            # Compressed with a codec (LZW, JPEG, ...) that only Pillow has.
+        values = stored_values(page)
+        if values is None:
+            check_by_pillow(self.path, page)
             with open_pillow(self.path, self.limits, ("TIFF",)) as opened:
                 opened.seek(page.index)
                 values = as_stored(page, np.array(opened))

@@ -88,6 +88,9 @@ def check_writable(folder: Path) -> None:
     """
     _refuse_broken_link(folder)
     there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    lost = [each for each in folder.absolute().parents if each.name == ".." and not each.exists()]
+    if lost:
+        raise OutputError(f"{shown(lost[0].parent)} does not exist. Create it, or correct --out.")
     try:
         with tempfile.TemporaryFile(dir=there):
             pass
@@ -103,7 +106,9 @@ def _refuse_broken_link(folder: Path) -> None:
         )
 
 
-def refuse_existing(files: Sequence[Path], go_on: str = "", *, incomplete: bool = False) -> None:
+def refuse_existing(
+    files: Sequence[Path], go_on: str = "", *, incomplete: bool = False, replaceable: bool = True
+) -> None:
     """Raise if one of `files` exists.
 
     Parameters
@@ -112,6 +117,8 @@ def refuse_existing(files: Sequence[Path], go_on: str = "", *, incomplete: bool 
         The option that resumes the command after an interruption, if any.
     incomplete
         Whether that option was given, and did not take these files for finished results.
+    replaceable
+        Whether ``--overwrite`` may be used.
 
     Raises
     ------
@@ -123,10 +130,11 @@ def refuse_existing(files: Sequence[Path], go_on: str = "", *, incomplete: bool 
         more = len(existing) - _NAMES_SHOWN
         listed = ", ".join(existing[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
         if incomplete:
+            advice = "replace all results with --overwrite"
+            advice = advice if replaceable else "choose another --out"
             raise OutputError(
                 f"These results are incomplete or changed, so --skip-done cannot keep them: "
-                f"{listed}. Move them away to compute them again, or replace all results with "
-                "--overwrite."
+                f"{listed}. Move them away to compute them again, or {advice}."
             )
         raise OutputError(
             f"These results already exist: {listed}. Choose another --out, or replace them "

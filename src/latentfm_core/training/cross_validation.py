@@ -99,7 +99,8 @@ class CrossValidation:
         if begun:
             raise CheckpointError(
                 f"{self.out} already holds training runs ({', '.join(begun)}). Add --resume to "
-                "continue the cross-validation, or choose another --out."
+                "continue the cross-validation (and remove --config and --preset), or choose "
+                "another --out."
             )
 
     def _check_record(self) -> None:

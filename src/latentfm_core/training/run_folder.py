@@ -13,6 +13,7 @@ from latentfm_core.files.disk_errors import write_error
 from latentfm_core.files.locks import FolderLock, busy
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import CARD, read_only_card
+from latentfm_core.names import shown
 from latentfm_core.training.checkpoint import FILE
 
 logger = logging.getLogger(__name__)
@@ -166,6 +167,6 @@ def refuse_second_run(out: Path) -> None:
     """Raise `CheckpointError` if a folder has the checkpoint of an earlier run."""
     if (out / TRAINING / FILE).is_file():
         raise CheckpointError(
-            f"{out} already holds a training run. Add --resume to continue it, "
-            "or choose another --out."
+            f"{shown(out)} already holds a training run. Add --resume to continue it (and remove "
+            "--config and --preset), or choose another --out."
         )

@@ -136,10 +136,14 @@ def test_a_second_start_does_only_missing_images(
 def test_a_users_own_file_is_not_overwritten(
     words: list[str], tmp_path: Path, refused: Printed
 ) -> None:
-    mine = tmp_path / "out" / "image_00_variance.png"
+    mine = tmp_path / "out" / f"{IMAGES[-1]}_variance.png"
     mine.parent.mkdir()
     mine.write_text("drawn by hand")
-    assert "image_00_variance.png" in refused(main, words)
+    message = refused(main, words)
+    assert mine.name in message
+    assert "choose another --out" in message
+    # Before any image is segmented.
+    assert names(mine.parent) == {mine.name}
     assert mine.read_text() == "drawn by hand"
     assert "--overwrite cannot be used with torchrun" in refused(main, [*words, "--overwrite"])
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from skimage.draw import disk
 
 from latentfm_core.annotation.export import export_annotation
 from latentfm_core.annotation.fingerprint import image_signature
@@ -23,8 +24,9 @@ from latentfm_core.datasets.pair_reading import read_binary
 from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.datasets.plausibility import copy_findings
 from latentfm_core.datasets.summary import size_text
+from latentfm_core.errors import ImageError
 from latentfm_core.files import memory
-from latentfm_core.images.read import read_image
+from latentfm_core.images.read import read_image, read_mask
 from tests.helpers.commands import Printed
 from tests.helpers.fixtures import Folders, copy_model, write_blobs
 from tests.helpers.predicting import OPTIONS
@@ -131,6 +133,7 @@ def test_an_estimate_changes_no_weight(tmp_path: Path, monkeypatch: pytest.Monke
     ("change", "said"),
     [
         (lambda mask, _: 255 - mask, "mostly foreground"),
+        (lambda mask, n: mask if n % 4 else 255 - mask, "masks are mostly foreground and reach"),
         (lambda mask, number: mask * 0 + 255 * (number > 2), "masks are empty"),
         (lambda mask, number: mask * 0 + 255 * (number > 2), "masks are full"),
     ],
@@ -274,6 +277,28 @@ def test_the_advised_threshold_keeps_every_object(
     assert evaluate([*command, "--mask-threshold", advised]) == 0
     share = float(np.mean(drawn > levels[0]))
     assert rows(capsys.readouterr().err)["classes"] == f"lesion {share:.1%} of the pixels"
+
+
+@pytest.mark.parametrize("side", [80, 96, 128])
+def test_a_mask_that_was_resized_smoothly_is_not_taken_for_numbers(
+    tmp_path: Path, side: int
+) -> None:
+    drawn = np.zeros((64, 64), np.uint8)
+    drawn[disk((30, 30), 15)] = 255
+    soft = Image.fromarray(drawn).resize((side, side), Image.Resampling.BILINEAR)
+    soft.save(tmp_path / "m.png")
+    with pytest.raises(ImageError) as raised:
+        read_mask(tmp_path / "m.png")
+    assert "for example --mask-threshold 127.5" in str(raised.value)
+    assert "to ignore" not in str(raised.value)
+
+
+def test_thin_labels_are_numbers(tmp_path: Path) -> None:
+    drawn = np.zeros((64, 64), np.uint8)
+    drawn[10:12], drawn[20:23, :50], drawn[:, 40] = 128, 255, 128
+    Image.fromarray(drawn).save(tmp_path / "m.png")
+    with pytest.raises(ImageError, match=r"numbers.*--mask-threshold 0.5"):
+        read_mask(tmp_path / "m.png")
 
 
 def test_a_channel_of_masks_leaves_colour_images_alone(

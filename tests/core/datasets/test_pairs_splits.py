@@ -197,6 +197,13 @@ def test_group_files_of_spreadsheets(tmp_path, separator):
     assert read_groups(path, "patient", ["a", "b", "c"]) == {"a": "p", "b": "p", "c": "q"}
 
 
+def test_a_group_file_in_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "g.csv"
+    path.write_bytes("image;patient\na;Müller\n".encode("latin-1"))
+    with pytest.raises(DatasetError, match=r"line 2 is not in UTF-8.*choose CSV UTF-8"):
+        read_groups(path, "patient", ["a"])
+
+
 def test_a_column_or_key_that_occurs_twice_is_refused(tmp_path):
     groups, split = tmp_path / "groups.csv", tmp_path / "split.json"
     groups.write_text("image,patient,patient\na,p,q\n")

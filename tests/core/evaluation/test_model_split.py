@@ -121,6 +121,10 @@ def test_other_images_are_all_taken(
     code, _ = run_evaluation(model, some, tmp_path / "out2", "--part", "test")
     assert code == 2
     assert "lacks 5 images of the part test" in capsys.readouterr().err
+    # A copy without its training folder.
+    shutil.rmtree(model / "training")
+    assert run_evaluation(model, some, tmp_path / "out3")[0] == 0
+    assert "not known which images the model was trained on" in capsys.readouterr().err
 
 
 def run_calibration(model: Path, folders: Folders, *more: object) -> int:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
+from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.images.lossless import is_lossless
 from latentfm_core.images.masks import read_labels, read_mask, read_numbers
 from latentfm_core.images.read import read_image
-from tests.helpers.pictures import rgb, save, write_png16
+from tests.helpers.pictures import rgb, save, write_png, write_png16
 
 __all__ = ["rgb"]
 
@@ -89,6 +92,23 @@ def test_numbers_in_pgm_files_are_those_of_the_file(tmp_path, highest):
     path.write_bytes(f"P5\n3 4\n{highest}\n".encode() + stored.tobytes())
     np.testing.assert_array_equal(read_numbers(path), labels)
     np.testing.assert_array_equal(read_labels(path, 2), labels)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_numbers_in_png_files_of_few_bits_are_those_of_the_file(tmp_path, bits):
+    def write(values):
+        row = int("".join(f"{value:0{bits}b}" for value in values), 2)
+        data = (b"\0" + row.to_bytes(bits // 2, "big")) * 2
+        write_png(tmp_path / "m.png", (4, 2, bits, 0, 0), zlib.compress(data))
+        return tmp_path / "m.png"
+
+    np.testing.assert_array_equal(read_labels(write([0, 1, 2, 2]), 2)[0], [0, 1, 2, 2])
+    np.testing.assert_array_equal(read_annotation(write([0, 1, 2, 2]))[0][1], [0, 1, 2, 2])
+    highest = 2**bits - 1
+    # As others of the folder, whose levels a threshold is meant for.
+    for threshold in (None, 127):
+        assert read_mask(write([0, highest, 0, 0]), threshold)[0].tolist() == [0, 1, 0, 0]
+        assert read_mask(write([highest] * 4), threshold).all()
 
 
 def test_colour_masks_of_16_bits_are_refused_since_small_numbers_would_be_lost(tmp_path):

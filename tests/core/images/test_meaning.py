@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -241,6 +242,99 @@ def test_a_second_channel_is_not_alpha(tmp_path: Path, name: str, options: dict[
         np.testing.assert_array_equal(np.asarray(image.levels[0][0:60, 0:80]) > 100, DRAWN)
     with pytest.raises(ImageError, match="channel 3 does not exist; the file has 2"):
         read_image(path, ReadingConfig(channel=3))
+
+
+def compressed(path: Path, pixels: np.ndarray, code: str = "tiff_lzw", **options: Any) -> Path:
+    """Write pages with a codec that tifffile cannot write; Pillow's libtiff packs their bytes."""
+    pages = pixels if "axes" in options.get("metadata", {}) else pixels[None]
+    packed = []
+    for page in pages:
+        flat = np.frombuffer(np.ascontiguousarray(page).tobytes(), np.uint8)[None]
+        stream = io.BytesIO()
+        Image.fromarray(flat).save(stream, "TIFF", compression=code)
+        with tifffile.TiffFile(io.BytesIO(stream.getvalue())) as tiff:
+            (at,), (length,) = tiff.pages.first.dataoffsets, tiff.pages.first.databytecounts
+        packed.append(stream.getvalue()[at : at + length])
+    options |= {"compression": "zlib", "rowsperstrip": SHAPE[0]}
+    tifffile.imwrite(path, iter(packed), shape=pixels.shape, dtype=pixels.dtype, **options)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        for each in tiff.pages:
+            each.tags["Compression"].overwrite(5 if code == "tiff_lzw" else 50000)
+    return path
+
+
+@pytest.mark.parametrize("code", ["tiff_lzw", "zstd"])
+def test_compressed_channels_are_read_like_others(tmp_path: Path, code: str) -> None:
+    planes = np.stack([np.full(SHAPE, 9), DRAWN * 200 + 20]).astype(np.uint16)
+    axes = {"axes": "CYX", "Channel": {"Name": ["DAPI", "BF"]}}
+    path = compressed(tmp_path / "a.ome.tif", planes, code, metadata=axes)
+    with pytest.raises(ImageError, match=r"2 channels.*1 DAPI, 2 BF.*--channel 1"):
+        read_image(path)
+    np.testing.assert_array_equal(read_image(path, SECOND).pixels, planes[1])
+    with open_large(path, SECOND) as image:
+        np.testing.assert_array_equal(np.asarray(image.levels[0][0:60, 0:80]), planes[1])
+    samples = np.moveaxis(planes, 0, -1)
+    path = compressed(tmp_path / "b.tif", samples, code, extrasamples=["unspecified"], metadata={})
+    np.testing.assert_array_equal(read_image(path, SECOND).pixels, planes[1])
+
+
+@pytest.mark.parametrize("dtype", ["u2", ">u2", "i1", "i2", "u4", "f4"])
+def test_compression_changes_no_value(tmp_path: Path, dtype: str) -> None:
+    pixels = (DRAWN * 100 + np.arange(SHAPE[1])).astype(dtype)
+    colours = np.dstack([pixels, pixels + 5, pixels + 9]).astype(dtype)
+    order = ">" if dtype[0] == ">" else "<"
+    grey = compressed(tmp_path / "grey.tif", pixels, byteorder=order)
+    np.testing.assert_array_equal(read_image(grey).pixels, pixels)
+    rgb = compressed(tmp_path / "rgb.tif", colours, photometric="rgb", byteorder=order)
+    np.testing.assert_array_equal(read_image(rgb).pixels, colours)
+    three = {"photometric": "minisblack", "metadata": {"axes": "ZYX"}, "byteorder": order}
+    stack = compressed(tmp_path / "s.tif", np.stack([pixels] * 3).astype(dtype), **three)
+    with TiffStack(stack) as planes:
+        np.testing.assert_array_equal(planes.read(1).pixels, pixels)
+
+
+def test_compressed_labels_open_as_annotation(tmp_path: Path) -> None:
+    labels = DRAWN * np.uint16(700)
+    np.testing.assert_array_equal(
+        read_annotation(compressed(tmp_path / "l.tif", labels))[0], labels
+    )
+    Image.fromarray(DRAWN).save(tmp_path / "bit.tif", compression="tiff_lzw")
+    np.testing.assert_array_equal(read_annotation(tmp_path / "bit.tif")[0], DRAWN)
+
+
+def test_channels_that_only_pillow_decodes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "jpeg.tif"
+    xml = tifffile.OmeXml()
+    xml.addimage("uint8", (2, *SHAPE), (2, 1, 1, *SHAPE, 1), axes="CYX")
+    first, second = (Image.fromarray(DRAWN * np.uint8(level)) for level in (90, 200))
+    tags = {270: xml.tostring()}
+    first.save(path, save_all=True, append_images=[second], compression="jpeg", tiffinfo=tags)
+    with pytest.raises(ImageError, match=r"JPEG compression of channels.*pip install imagecodecs"):
+        read_image(path, SECOND)
+
+
+def test_a_mask_in_which_0_is_white_is_read_only_from_programs_that_store_it_unchanged(
+    tmp_path: Path,
+) -> None:
+    white, other, fax = tmp_path / "tifffile.tif", tmp_path / "other.tif", tmp_path / "fax.tif"
+    tifffile.imwrite(white, DRAWN)
+    np.testing.assert_array_equal(read_mask(white), DRAWN)
+    for code in ("raw", "packbits", "tiff_lzw"):
+        Image.fromarray(DRAWN).save(other, compression=code, tiffinfo={262: 0})
+        for read in (read_mask, read_annotation, read_instances):
+            with pytest.raises(ImageError, match=r"0 is shown white.*Save it so that 0 is black"):
+                read(other)
+    Image.fromarray(DRAWN).save(fax, compression="group4", tiffinfo={262: 0})
+    np.testing.assert_array_equal(read_mask(fax), DRAWN)
+
+
+def test_objects_that_a_table_of_grey_levels_shows_alike_are_not_merged(tmp_path: Path) -> None:
+    numbers = DRAWN * 1
+    numbers[:3] = 2
+    path = indexed(tmp_path / "m.png", numbers, [(0,) * 3, (255,) * 3, (255,) * 3])
+    with pytest.raises(ImageError, match=r"objects would merge.*Save the mask as grey"):
+        read_instances(path)
+    np.testing.assert_array_equal(read_mask(path), numbers > 0)
 
 
 STAINS, COLOURS = ["DAPI", "GFP", "Cy5"], ["Red", "Green", "Blue"]

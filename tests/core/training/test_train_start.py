@@ -75,6 +75,14 @@ def test_a_card_that_cannot_be_written_is_refused_first(
     assert not out.exists()
 
 
+def test_an_output_below_a_folder_that_is_missing_is_refused_first(
+    images: Folders, tmp_path: Path, read: list[int], refused: Printed
+) -> None:
+    message = refused(main, words(images, tmp_path / "lost" / ".." / "model"))
+    assert f"{tmp_path / 'lost'} does not exist. Create it" in message
+    assert read == []
+
+
 @pytest.mark.parametrize("where", ["images", "masks", "masks/model", "data", "file"])
 def test_an_output_among_the_data_is_refused_first(
     images: Folders, tmp_path: Path, read: list[int], capsys: pytest.CaptureFixture[str], where: str
@@ -221,10 +229,14 @@ def test_the_work_of_a_stage_takes_no_memory_and_is_that_of_its_steps() -> None:
         assert [work.until(step + 1) for step in range(total)] == list(sums)
 
 
-def test_the_message_of_a_second_run_can_be_followed(images: Folders, tmp_path: Path) -> None:
+def test_the_message_of_a_second_run_can_be_followed(
+    images: Folders, tmp_path: Path, refused: Printed
+) -> None:
     """ "Add --resume" leads to a run that goes on."""
     out = tmp_path / "model"
     assert main(words(images, out, "--quiet")) == 0
+    said = refused(main, words(images, out))
+    assert "Add --resume to continue it (and remove --config and --preset)" in said
     result = start(["--out", str(out), "--resume"], subprocess.STDOUT)
     said, _ = result.communicate()
     assert result.returncode == 0, said

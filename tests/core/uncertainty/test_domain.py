@@ -121,6 +121,7 @@ def test_result_files_record_the_domain_score(
     sidecar.write_text(json.dumps(unlike | {"prompt": {"box": [5, 5, 40, 40]}}))
     look = first_look([("noise", sidecar)])
     assert look == f"{first} (check the outlines, and do not rely on their confidence): noise"
+    assert str(first_look([("a\nb", sidecar)])).endswith(r"a\nb")
 
 
 def test_table_and_report_show_the_domain_score(

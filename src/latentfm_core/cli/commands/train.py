@@ -106,7 +106,7 @@ def _say_written(out: Path) -> None:
         "Model written to %s (%s)%s",
         shown(out),
         f"validation {figures}" if figures else "no validation part",
-        f". Curves and advice: {report}" if report.is_file() else "",
+        f". Curves and advice: {shown(report)}" if report.is_file() else "",
     )
     if card.metrics.get("val_dice", 1.0) < UNUSABLE:
         logger.warning(
