@@ -95,14 +95,14 @@ def decoded_text(content: bytes | str) -> str:
     ValueError
         If it is not in this encoding.
     """
-    if isinstance(content, bytes):
-        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        try:
-            content = content.decode("utf-16" if wide else "utf-8")
-        except UnicodeDecodeError as error:
-            line = content[: error.start].count(b"\n") + 1
-            raise ValueError(f"line {line} is not in UTF-8; save it as UTF-8") from None
-    return content.removeprefix("\ufeff")
+    if isinstance(content, str):
+        return content.removeprefix("\ufeff")
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if wide else "utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(f"line {line} is not in UTF-8; save it as UTF-8") from None
 
 
 def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
