@@ -26,7 +26,7 @@ class StageConfig(Settings):
     weight_decay
         Decay of AdamW; biases and scales are excluded.
     warmup_steps
-        Steps over which the learning rate rises.
+        Steps over which the learning rate rises, at most a fifth of the stage.
     cosine
         Whether the learning rate is annealed.
     size

@@ -39,6 +39,9 @@ from latentfm_core.training.stage import (
 
 __all__ = ["STAGES", "Batch", "Losses", "Stage", "freeze_except", "learning_rate", "make_stage"]
 
+WARMUP_SHARE = 0.2
+"""Largest share of a stage in which the learning rate rises."""
+
 
 class ImageVAEStage(Stage):
     """Mean squared reconstruction error + beta KL."""
@@ -266,18 +269,21 @@ def freeze_except(model: LatentFM, parameters: Iterable[nn.Parameter]) -> None:
 def learning_rate(settings: StageConfig, step: int, done: float, total: int) -> float:
     """Return the rate of `step`: linear warm-up, then constant or a cosine to 1 % of it.
 
+    The warm-up ends after `WARMUP_SHARE` of the stage at the latest. With a time budget that may
+    be long before ``warmup_steps``: such a stage would end before its rate is annealed.
+
     Parameters
     ----------
     done
-        Finished share of the stage, in [0, 1].
+        Finished share of the stage, of its steps or of its time budget, in [0, 1].
     total
         Steps of the stage unless a time budget ends it earlier.
     """
-    warm = min(settings.warmup_steps, total // 5)
-    if step < warm:
-        return settings.learning_rate * (step + 1) / warm
+    warm = min(settings.warmup_steps, int(total * WARMUP_SHARE))
+    rise = max((step + 1) / warm, done / WARMUP_SHARE) if warm else 1.0
     if not settings.cosine:
-        return settings.learning_rate
+        return settings.learning_rate * min(1.0, rise)
     start = warm / total
     phase = min(1.0, max(0.0, (done - start) / (1 - start)))
-    return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * phase)))
+    annealed = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * phase))
+    return settings.learning_rate * min(annealed, rise)

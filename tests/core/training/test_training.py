@@ -241,6 +241,16 @@ def test_the_rate_is_annealed_by_time_as_well_as_by_steps() -> None:
     assert learning_rate(settings, 1000, 1.0, 1000) == pytest.approx(0.01)
 
 
+def test_a_time_budget_shortens_the_warm_up() -> None:
+    settings = StageConfig(learning_rate=1.0, warmup_steps=200)
+    # 150 steps fit into the budget of a stage that would have a million.
+    rates = [learning_rate(settings, step, step / 150, 1_000_000) for step in range(151)]
+    assert rates[15] == pytest.approx(0.5)
+    assert max(rates) > 0.9
+    assert rates.index(max(rates)) in range(25, 35)
+    assert rates[-1] == pytest.approx(0.01)
+
+
 def test_training_from_a_model_takes_its_network(
     tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
