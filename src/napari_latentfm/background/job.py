@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FIRST_MS = 400
+"""Time until the first update: a quick answer comes sooner without any."""
 PROGRESS_MS = 100
 """Least time between two updates. Each one repaints the window, while the worker computes."""
 
@@ -100,7 +102,7 @@ class Run(Generic[R]):
         self._stop = threading.Event()
         self._outcome: Outcome[R] = Outcome()
         self._latest: Update | None = None
-        self._is_pausing = False
+        self._is_pausing = True
         self.running = True
 
     def follow(self, work: Callable[..., Generator[Update, None, Outcome[R]]], *args: Any) -> None:
@@ -114,6 +116,7 @@ class Run(Generic[R]):
             returned=self._returned,
             finished=self._finished,
         )
+        QTimer.singleShot(FIRST_MS, self._report)
 
     def cancel(self) -> None:
         """Ask the run to stop; it does within one ODE step."""

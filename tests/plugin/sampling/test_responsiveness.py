@@ -32,6 +32,7 @@ def large_window(docked_panel: OpenPanel) -> Window:
     return viewer, panel
 
 
+@pytest.mark.styled
 def test_outlines_are_computed_only_for_the_drawn_level(
     qtbot: Any, docked_panel: OpenPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +140,7 @@ def test_every_phase_is_named(
     qtbot: Any, large_window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The small model needs less than the usual pause between two updates for some phases.
+    monkeypatch.setattr(job, "FIRST_MS", 0)
     monkeypatch.setattr(job, "PROGRESS_MS", 0)
     viewer, panel = large_window
     output: list[str] = []
