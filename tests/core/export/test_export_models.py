@@ -391,10 +391,10 @@ def test_models_that_cannot_be_exported_are_refused(
     (folder / "notes.txt").write_text("mine")
     assert "all of it would be lost: notes.txt" in refused(export, *onnx, folder, "--overwrite")
     assert (folder / "notes.txt").read_text() == "mine"
-    assert "is a file, and a folder" in refused(export, *onnx, archive, "--overwrite")
+    assert "is a file, but a folder" in refused(export, *onnx, archive, "--overwrite")
     archive.unlink()
     archive.mkdir()
-    assert "is a folder, and a .zip" in refused(export, *zoo, archive, "--overwrite")
+    assert "is a folder, but a .zip" in refused(export, *zoo, archive, "--overwrite")
 
 
 @pytest.mark.parametrize(
