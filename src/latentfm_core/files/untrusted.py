@@ -100,7 +100,7 @@ def decoded_text(content: bytes | str) -> str:
         try:
             content = content.decode("utf-16" if wide else "utf-8")
         except UnicodeDecodeError as error:
-            line = content[: error.start].count(b"\n") + 1
+            line = error.object[: error.start].count(b"\n") + 1
             raise ValueError(f"line {line} is not in UTF-8; save it as UTF-8") from None
     return content.removeprefix("\ufeff")
 
