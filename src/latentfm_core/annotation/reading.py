@@ -23,17 +23,26 @@ from latentfm_core.files.untrusted import decoded_text, read_bounded, read_start
 from latentfm_core.images.colour_tables import check_numbered, refuse_inverted
 from latentfm_core.images.decode import check_is_file
 from latentfm_core.images.decode_errors import decoding
-from latentfm_core.images.decode_tiff import is_thumbnail, stored_values, tiff_palette
+from latentfm_core.images.decode_tiff import stored_values, tiff_palette
 from latentfm_core.images.decoded import orient
 from latentfm_core.images.limits import check_bytes_of
 from latentfm_core.images.masks import read_numbers
-from latentfm_core.images.tiff import check_series, is_inverted, open_tiff, orientation_of
+from latentfm_core.images.tiff import (
+    check_series,
+    is_inverted,
+    is_thumbnail,
+    main_series,
+    open_tiff,
+    orientation_of,
+)
 from latentfm_core.names import is_there, shown, storable
 
 logger = logging.getLogger(__name__)
 
 MAX_SIDECAR_BYTES = 16_000_000
 MAX_NIFTI_START = 16_000_000
+_EXACT = 2**53
+"""Below it, whole numbers are exact in double precision."""
 
 
 def read_annotation(
@@ -115,7 +124,10 @@ def read_labels_file(path: Path, suffix: str, limits: ReadingConfig = READING) -
         labels = _read(path, suffix, limits)
         if not labels.size:
             raise ImageError(f"{shown(path)}: the file has no pixels. Choose another file.")
-        return compact(labels)
+        try:
+            return compact(labels)
+        except ImageError as error:
+            raise ImageError(f"{shown(path)}: {error}") from None
 
 
 def _black_and_white(labels: NDArray[Any]) -> NDArray[Any]:
@@ -157,9 +169,9 @@ def read_tiff(
     """
     name = name or str(source)
     with open_tiff(source) as tiff:
-        series = tiff.series[0]
+        series = main_series(tiff)
         check_series(name, series, limits, plane=False)
-        count = 1 + sum(not is_thumbnail(other) for other in tiff.series[1:])
+        count = max(1, sum(not is_thumbnail(each) for each in tiff.series))
         if count > 1:
             raise ImageError(
                 f"{shown(name)}: {count} images that the file does not mark as planes of one "
@@ -244,13 +256,12 @@ def _nifti_labels(path: Path, image: Any, limits: ReadingConfig) -> NDArray[Any]
         raise ImageError(f"{shown(path)}: {len(shape)} axes; labels have 2 to 4. Export fewer.")
     values = np.asarray(image.dataobj)
     if values.dtype.kind == "f":
-        whole = np.rint(values).astype(np.int64)
-        if not np.array_equal(whole, values):
+        if not (np.abs(values) < _EXACT).all() or (values != np.rint(values)).any():
             raise ImageError(
                 f"{shown(path)}: not labels, its values are not integers. Choose a file of whole "
                 "numbers."
             )
-        values = whole
+        values = values.astype(np.int64)
     # (column, row, plane, time) to (time, plane, row, column).
     values = values.transpose()
     return values[:, 0] if values.ndim == 4 and values.shape[1] == 1 else values

@@ -30,11 +30,14 @@ class PromptedImage:
     ----------
     suffix
         Added to the name of the result.
+    size
+        Rows and columns of the annotated image, if the file of prompts gives them.
     """
 
     image: Path
     prompt: Prompt | None = None
     suffix: str = ""
+    size: tuple[int, int] | None = None
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Reject a prompt that does not fit the image, of `shape` ``(H, W, ...)``.
@@ -46,6 +49,12 @@ class PromptedImage:
         """
         if self.prompt is None:
             return
+        if self.size is not None and self.size != shape[:2]:
+            raise ImageError(
+                f"{shown(self.image)} has {shape[0]} x {shape[1]} pixels (rows x columns), and "
+                f"its prompts are of an image of {self.size[0]} x {self.size[1]}. Use the image "
+                "that was annotated, or scale the prompts."
+            )
         try:
             check_prompt(self.prompt, (shape[0], shape[1]))
         except ImageError as error:
@@ -80,7 +89,7 @@ def prompted_images(
     prompts = read_prompts(args.prompts, limits)
     _check_names(prompts, images)
     found = [
-        PromptedImage(image, prompt, f"_object{number}")
+        PromptedImage(image, prompt, f"_object{number}", prompts.size_of(image))
         for image in images
         for number, prompt in enumerate(prompts.of(image), start=1)
     ]

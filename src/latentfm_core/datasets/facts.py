@@ -18,7 +18,7 @@ from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.files.regular import open_regular
 from latentfm_core.images.limits import open_pillow
-from latentfm_core.images.tiff import is_tiff, open_tiff
+from latentfm_core.images.tiff import is_tiff, main_series, open_tiff
 
 _COUNTED_PIXELS = 2**20
 """Larger masks are subsampled to every second, third, ... row and column."""
@@ -88,7 +88,7 @@ def image_size(path: Path) -> tuple[int, int] | None:
     try:
         if is_tiff(path):
             with open_tiff(path) as tiff:
-                page: Any = tiff.series[0].keyframe
+                page: Any = main_series(tiff).keyframe
                 rows, columns = int(page.imagelength), int(page.imagewidth)
                 turn = int(page.tags.valueof(274, 1) or 1)
         else:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from latentfm_core.images.tiff import open_tiff
+from latentfm_core.images.tiff import main_series, open_tiff
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def read_channel_axis(path: Path) -> ChannelAxis | None:
         with open_tiff(path) as tiff:
             if not (tiff.is_ome or tiff.is_imagej):
                 return None
-            series = tiff.series[0]
+            series = main_series(tiff)
             pairs = zip(series.axes, series.shape, strict=True)
             kept = [(label, int(length)) for label, length in pairs if label != "S"]
             labels = [label for label, _ in kept]

@@ -23,7 +23,9 @@ from latentfm_core.images.tiff import (
     as_stored,
     check_series,
     is_inverted,
+    is_thumbnail,
     lacks_codec,
+    main_series,
     open_tiff,
     orientation_of,
     other_colours,
@@ -48,10 +50,10 @@ def decode_tiff(path: Path, limits: ReadingConfig) -> Decoded | None:
 
 
 def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -> Decoded:
-    series = tiff.series[0]
+    series = main_series(tiff)
     if sum(other.shape == series.shape for other in tiff.series) > 1:
         raise ImageError(_stack_message(path, (len(tiff.series), *series.shape), "pages"))
-    others = [other for other in tiff.series[1:] if not is_thumbnail(other)]
+    others = [other for other in tiff.series if other is not series and not is_thumbnail(other)]
     if others:
         logger.warning(
             "%s: %d images of different sizes in one file; reading the first",
@@ -69,11 +71,13 @@ def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -
     if values is None:
         if not other_colours(page):
             _one_plane(path, np.broadcast_to(False, series.shape), series, limits)
-            check_by_pillow(path, page, len(series.pages))
+            # Pillow reads the first page of the file.
+            check_by_pillow(path, page, len(series.pages) + int(page.index != 0))
         image = decode_pillow(path, limits)
         pixels = as_stored(page, image.pixels)
         image = replace(image, pixels=pixels, lossy=lossy, frames=1 + len(others), **spacing)
-        return replace(image, inverted=is_inverted(tiff, page))
+        # Pillow has applied the orientation, and forgotten it.
+        return replace(image, orientation=turn, inverted=is_inverted(tiff, page))
     pixels = orient(_one_plane(path, values, series, limits), turn)
     indices = palette = None
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
@@ -94,12 +98,6 @@ def tiff_palette(page: Any) -> NDArray[np.uint8]:
     wide = int(table.max(initial=0)) > 255
     colours: NDArray[np.uint8] = (table >> 8 if wide else table).astype(np.uint8)
     return colours
-
-
-def is_thumbnail(series: tifffile.TiffPageSeries) -> bool:
-    """Return whether a series is a smaller copy or a mask of another one (NewSubfileType)."""
-    page: Any = series.keyframe
-    return bool(int(page.tags.valueof(254, 0) or 0) or int(page.tags.valueof(255, 1) or 1) != 1)
 
 
 def stored_values(source: Any) -> NDArray[Any] | None:

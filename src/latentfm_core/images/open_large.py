@@ -31,7 +31,7 @@ from latentfm_core.images.large import LargeImage, large_image
 from latentfm_core.images.limits import check_bytes_of
 from latentfm_core.images.read import read_image
 from latentfm_core.images.spacing import spacing_of
-from latentfm_core.images.tiff import is_tiff, open_tiff, orientation_of, other_colours
+from latentfm_core.images.tiff import is_tiff, main_series, open_tiff, orientation_of, other_colours
 from latentfm_core.images.tiff_codecs import is_packed
 from latentfm_core.names import is_there, shown
 
@@ -151,7 +151,7 @@ def _open_tiff(path: Path, stack: contextlib.ExitStack, limits: ReadingConfig) -
     """Return None if the file must be read whole, which also reports any error."""
     try:
         tiff = stack.enter_context(open_tiff(path))
-        series = tiff.series[0]
+        series = main_series(tiff)
         levels: list[Any]
         page = series.keyframe
         palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE

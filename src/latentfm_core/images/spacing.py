@@ -8,6 +8,7 @@ from typing import Any
 
 import tifffile
 
+from latentfm_core.images.tiff import main_series
 from latentfm_core.names import shown
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def _ome_spacing(tiff: tifffile.TiffFile) -> tuple[float, float, str] | None:
 
 def _tag_spacing(tiff: tifffile.TiffFile) -> tuple[float, float, str] | None:
     """Return the inverse of pixels per unit; one pixel per unit means unknown."""
-    tags = tiff.pages.first.tags
+    tags: Any = main_series(tiff).keyframe.tags
     densities = [tags.valueof(code) for code in (283, 282)]  # YResolution, XResolution
     if None in densities:
         return None

@@ -86,6 +86,21 @@ def open_tiff(source: Path | BinaryIO) -> Iterator[tifffile.TiffFile]:
             yield tiff
 
 
+def is_thumbnail(series: tifffile.TiffPageSeries) -> bool:
+    """Return whether a series is a smaller copy or a mask of another one.
+
+    From NewSubfileType and SubfileType (TIFF 6.0, section 8), whose value for one page of
+    several says neither.
+    """
+    tags: Any = series.keyframe.tags
+    return bool(int(tags.valueof(254, 0) or 0) & 0b101) or int(tags.valueof(255, 1) or 1) == 2
+
+
+def main_series(tiff: tifffile.TiffFile) -> tifffile.TiffPageSeries:
+    """Return the first series that is not marked as a thumbnail; some programs put one first."""
+    return next((each for each in tiff.series if not is_thumbnail(each)), tiff.series[0])
+
+
 def other_colours(page: Any) -> bool:
     """Return whether the stored values are not grey levels, RGB or palette indices.
 

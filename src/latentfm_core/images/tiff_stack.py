@@ -26,6 +26,7 @@ from latentfm_core.images.tiff import (
     as_stored,
     check_page,
     check_series,
+    main_series,
     open_tiff,
     other_colours,
 )
@@ -159,7 +160,7 @@ class TiffStack:
             ) from None
 
     def _look(self, plane: str) -> None:
-        series = self._tiff.series[0]
+        series = main_series(self._tiff)
         pages: Sequence[Any] = series.pages
         labels, lengths = series.axes, series.shape
         alike = [other for other in self._tiff.series if other.shape == series.shape]
@@ -231,8 +232,8 @@ class TiffStack:
             values = np.stack(pages).reshape([self._lengths[position] for position in taken])
         else:
             if self._whole is None:
-                check_series(str(self.path), self._tiff.series[0], self.limits, plane=False)
-                self._whole = self._tiff.series[0].asarray()
+                check_series(str(self.path), main_series(self._tiff), self.limits, plane=False)
+                self._whole = main_series(self._tiff).asarray()
             values = self._whole[tuple(slice(None) if at is None else at for at in index)]
             taken = [position for position, at in enumerate(index) if at is None]
         channel = [n for n, position in enumerate(taken) if self._order[position] < 0]

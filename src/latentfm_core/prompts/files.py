@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -41,10 +41,13 @@ class PromptFile:
         empty if its prompts apply to any image.
     read
         Returns the prompts of the image of a name in `names`, one for each object.
+    sizes
+        Rows and columns of the annotated images, where the file gives them.
     """
 
     names: frozenset[str]
     read: Callable[[str], list[Prompt]]
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def of(self, image: Path) -> list[Prompt]:
         """Return the prompts of an image, one for each object; may be empty.
@@ -55,6 +58,10 @@ class PromptFile:
             return self.read("")
         used = self.used(image)
         return [] if used is None else self.read(used)
+
+    def size_of(self, image: Path) -> tuple[int, int] | None:
+        """Return rows and columns of an image as the file gives them; None if it does not."""
+        return self.sizes.get(self.used(image) or "")
 
     def used(self, image: Path) -> str | None:
         """Return the name in the file that means an image.
@@ -121,6 +128,8 @@ class _Entry(BaseModel):
 class _CocoImage(BaseModel):
     id: int | str
     file_name: str
+    width: int | None = None
+    height: int | None = None
 
 
 class _CocoAnnotation(BaseModel):
@@ -165,8 +174,8 @@ def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptFile:
             f"The prompts {path} must hold a JSON object; see latentfm-predict --help."
         )
     try:
-        read = _from_coco if "annotations" in content else _from_lists
-        by_image = read(content, path)
+        coco = _Coco.model_validate(content) if "annotations" in content else None
+        by_image = _from_lists(content, path) if coco is None else _from_coco(coco, path)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         location = ".".join(str(part) for part in first["loc"])[:200]
@@ -178,7 +187,8 @@ def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptFile:
     for name, prompts in by_image.items():
         _check_count(path, name, len(prompts))
     # A name that none of the images has: prompts must not apply to all of them.
-    return PromptFile(frozenset(by_image) or frozenset({""}), by_image.__getitem__)
+    names = frozenset(by_image) or frozenset({""})
+    return PromptFile(names, by_image.__getitem__, {} if coco is None else _sizes(coco))
 
 
 def _from_lists(content: Mapping[str, Any], path: Path) -> dict[str, list[Prompt]]:
@@ -192,8 +202,16 @@ def _from_lists(content: Mapping[str, Any], path: Path) -> dict[str, list[Prompt
     return by_image
 
 
-def _from_coco(content: Mapping[str, Any], path: Path) -> dict[str, list[Prompt]]:
-    coco = _Coco.model_validate(content)
+def _sizes(coco: _Coco) -> dict[str, tuple[int, int]]:
+    """Return rows and columns by name; some programs write 0 for an unknown size."""
+    return {
+        comparable(image.file_name): (image.height, image.width)
+        for image in coco.images
+        if image.height and image.width
+    }
+
+
+def _from_coco(coco: _Coco, path: Path) -> dict[str, list[Prompt]]:
     names = {image.id: comparable(image.file_name) for image in coco.images}
     if len(set(names.values())) < len(coco.images):
         raise DatasetError(

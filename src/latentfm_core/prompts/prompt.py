@@ -151,6 +151,10 @@ def _clipped(box: Box, shape: tuple[int, int]) -> Box:
             f"The box {box} is empty. Give (top, left, bottom, right) with top < bottom and "
             "left < right."
         )
+    if min(box) >= 0 and max(box) <= 1:
+        raise ImageError(
+            f"The box {box} lies in one pixel. Give pixels, not fractions of the image."
+        )
     height, width = shape
     clipped = (max(0.0, top), max(0.0, left), min(float(height), bottom), min(float(width), right))
     if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from skimage.draw import disk
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import ImageError
+from latentfm_core.images.decode import decode
 from latentfm_core.images.open_large import open_large
 from latentfm_core.images.read import read_image, read_instances, read_labels, read_mask
 from latentfm_core.images.tiff_stack import TiffStack
@@ -546,6 +548,31 @@ def test_one_of_several_images_in_a_file_is_not_taken_for_the_mask(
             read(path)
 
 
+def test_a_thumbnail_in_front_is_not_taken_for_the_image(tmp_path: Path) -> None:
+    path = tmp_path / "m.tif"
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(DRAWN[::4, ::4] * np.uint8(255), subfiletype=1, resolution=(100, 100))
+        writer.write(DRAWN * np.uint8(255), resolution=(50, 50), resolutionunit="CENTIMETER")
+    image = read_image(path)
+    assert image.pixels.shape == SHAPE
+    assert image.spacing == (200, 200)
+    np.testing.assert_array_equal(read_mask(path), DRAWN)
+    np.testing.assert_array_equal(read_annotation(path)[0], DRAWN)
+    with open_large(path) as large:
+        assert large.levels[0].shape == SHAPE
+
+
+def test_a_page_of_several_is_no_thumbnail(tmp_path: Path) -> None:
+    """ImageMagick marks every page of a file in this way."""
+    path = tmp_path / "m.tif"
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(DRAWN * np.uint8(255), subfiletype=2)
+        writer.write(DRAWN[:40] * np.uint8(255), subfiletype=2)
+    for read in (read_mask, read_annotation):
+        with pytest.raises(ImageError, match="2 images"):
+            read(path)
+
+
 def test_the_thumbnail_of_a_mask_is_no_second_mask(tmp_path: Path) -> None:
     path = tmp_path / "m.tif"
     with tifffile.TiffWriter(path) as tiff:
@@ -603,8 +630,29 @@ def test_an_annotation_with_negative_labels_is_refused(
 ) -> None:
     path = tmp_path / name
     tifffile.imwrite(path, np.where(DRAWN, 0, -1).astype(dtype))
-    with pytest.raises(ImageError, match="from -1 to 0"):
+    with pytest.raises(ImageError, match=rf"{name}.*from -1 to 0"):
         read_annotation(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, 0.5])
+def test_labels_of_nifti_that_are_not_whole_numbers_are_refused(
+    tmp_path: Path, value: float
+) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    values = np.where(DRAWN, value, 0).astype(np.float32)
+    (tmp_path / "a.nii").write_bytes(nibabel.Nifti1Image(values, np.eye(4)).to_bytes())
+    with warnings.catch_warnings(action="error"), pytest.raises(ImageError, match="not integers"):
+        read_annotation(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("code", ["jpeg", "group4", "tiff_lzw"])
+def test_the_orientation_of_a_compressed_tiff_is_known(tmp_path: Path, code: str) -> None:
+    path, stored = tmp_path / "a.tif", np.rot90(DRAWN).copy()
+    picture = stored if code == "group4" else stored * np.uint8(255)
+    Image.fromarray(picture).save(path, compression=code, tiffinfo={274: 6})
+    decoded = decode(path)
+    assert decoded.orientation == 6
+    assert np.mean((decoded.pixels > 127 * (code != "group4")) == DRAWN) > 0.99
 
 
 def test_a_threshold_among_the_noise_of_a_jpeg_mask_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from skimage.io import imread, imsave
 from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.predict import main as predict
+from latentfm_core.cli.prompts import prompted_images
 from latentfm_core.cli.train import main as train
-from latentfm_core.config import load_config
-from latentfm_core.errors import DatasetError
+from latentfm_core.config import READING, load_config
+from latentfm_core.errors import DatasetError, ImageError
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.model_io.card import read_card
 from latentfm_core.prompts.field import extent
@@ -212,6 +214,29 @@ def test_one_bad_prompt_of_an_image_costs_only_its_own_object(
     mask = imread(tmp_path / "out" / "discs_000_object2_mean_mask.png") > 0
     assert dice(mask, labels_of(folders, "discs_000") == 1) > 0.85
     assert not list((tmp_path / "out").glob("*object1*"))
+
+
+@pytest.mark.parametrize(
+    ("size", "box", "message"),
+    [
+        ((480, 640), [20, 20, 24, 24], "64 x 64 pixels.*of an image of 480 x 640.*scale the"),
+        ((64, 64), [0.3, 0.3, 0.4, 0.4], "lies in one pixel. Give pixels, not fractions"),
+        ((64, 64), [20, 20, 24, 24], ""),
+        ((0, 0), [20, 20, 24, 24], ""),
+    ],
+)
+def test_boxes_of_another_scale_are_refused(
+    tmp_path: Path, size: tuple[int, int], box: list[float], message: str
+) -> None:
+    image, path = tmp_path / "x.png", tmp_path / "coco.json"
+    listed = {"id": 1, "file_name": "x.png", "height": size[0], "width": size[1]}
+    path.write_text(json.dumps({"images": [listed], "annotations": [{"image_id": 1, "bbox": box}]}))
+    args = argparse.Namespace(box=None, prompts=path)
+    (item,) = prompted_images([image], args, READING)
+    assert item.fits((64, 64, 3)) == (message == "")
+    if message:
+        with pytest.raises(ImageError, match=message):
+            item.check((64, 64, 3))
 
 
 def test_names_of_prompts_are_compared_in_one_unicode_form(tmp_path: Path) -> None:
