@@ -3,8 +3,8 @@
     python scripts/make_model.py isic2018 [--data ../shared/data] [options of latentfm-train]
 
 Reads ``configs/NAME.toml`` and ``configs/cards/NAME.toml`` and writes ``runs/NAME``. A run that was
-stopped is continued. If images are missing, it says where to get them and which folders are
-expected.
+stopped is continued. A model that was trained in several runs gets the later ones as well
+(`LATER`). If images are missing, it says where to get them and which folders are expected.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from latentfm_core.cli.train import main as train
@@ -35,6 +36,26 @@ PARENTS = {
     "polyp": "generalist",
 }
 """Bundled models from which others are fine-tuned."""
+
+LATER = {
+    "isic2018": {
+        "isic2018": (
+            "training.flow.epochs=46",
+            "training.flow.max_seconds=8000",
+            "training.flow.learning_rate=4e-4",
+        ),
+        "isic2018_final": (
+            "training.flow.epochs=4",
+            "training.flow.small_epochs=2",
+            "training.flow.learning_rate=3e-4",
+            "training.flow.encoder_frozen=0",
+            "training.flow.validate_every=1",
+            "training.flow.max_seconds=1500",
+        ),
+    }
+}
+"""Later runs of a model: their folders, and their settings. The same folder extends the run in it,
+another one starts from the model that the run before has written."""
 
 SOURCES = {
     "isic2018": "https://challenge.isic-archive.com/data/#2018",
@@ -127,17 +148,35 @@ def command_of(args: argparse.Namespace, more: Sequence[str]) -> list[str]:
         config = elsewhere(config, args.data)
     check_data(config)
     out = args.runs / args.name
+    if args.data is not None and not (out / TRAINING / FILE).is_file():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        path = args.runs / f"{args.name}.toml"
+        write_text(path, to_toml(config))
+    return one_run(args, path, out, PARENTS.get(args.name), more)
+
+
+def one_run(
+    args: argparse.Namespace, config: Path, out: Path, parent: str | None, more: Sequence[str]
+) -> list[str]:
+    """Return the arguments of a run into the folder `out`, or of its continuation."""
     card = args.configs / "cards" / f"{args.name}.toml"
     common = ["--card", os.path.relpath(card), "--out", os.path.relpath(out), *more]
     if (out / TRAINING / FILE).is_file():
         return ["--resume", *common]
-    if args.data is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        path = args.runs / f"{args.name}.toml"
-        write_text(path, to_toml(config))
-    parent = PARENTS.get(args.name)
     init = [] if parent is None else ["--init", parent]
-    return ["--config", os.path.relpath(path), *init, *common]
+    return ["--config", os.path.relpath(config), *init, *common]
+
+
+def later_runs(args: argparse.Namespace, more: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the arguments of each later run, when the one before it has ended."""
+    written = args.runs / f"{args.name}.toml"
+    config = config_file(args.name, args.configs) if args.data is None else written
+    before = args.name
+    for name, settings in LATER.get(args.name, {}).items():
+        sets = [word for setting in settings for word in ("--set", setting)]
+        parent = os.path.relpath(args.runs / before)
+        yield one_run(args, config, args.runs / name, parent, [*more, *sets])
+        before = name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -157,8 +196,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LatentFMError as error:
         logger.error("%s", error)
         return 2
-    logger.info("latentfm-train %s", " ".join(command))
-    return train(command)
+    later = iter(()) if "--dry-run" in more else later_runs(args, more)
+    for each in chain([command], later):
+        logger.info("latentfm-train %s", " ".join(each))
+        if code := train(each):
+            return code
+    return 0
 
 
 if __name__ == "__main__":

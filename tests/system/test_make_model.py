@@ -56,12 +56,17 @@ def test_released_models_start_from_the_model_that_their_configuration_names(
     monkeypatch.setattr(script, "train", lambda words: found.append(words) or 0)
     words = [name, "--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs")]
     assert script.main([*words, "--minutes", "5"]) == 0
-    (command,) = found
+    command, *later = found
+    for folder, words in zip(script.LATER.get(name, {}), later, strict=True):
+        assert Path(words[words.index("--out") + 1]).name == folder
     parent = command[command.index("--init") + 1] if "--init" in command else None
     assert parent == PARENTS.get(name)
     text = (ROOT / "configs" / f"{name}.toml").read_text("utf-8")
     assert parent is None or f"--init {parent}" in text
     assert command[-2:] == ["--minutes", "5"]
+    settings = [word for words in later for word in words if word.startswith("training.")]
+    assert text.count("--set ") == len(settings), "the configuration names the same later runs"
+    assert all(f"--set {setting}" in text for setting in settings)
     assert load_config(tmp_path / "runs" / f"{name}.toml").model == config.model
     card = ROOT / "configs" / "cards" / f"{name}.toml"
     assert Path(command[command.index("--card") + 1]).resolve() == card
@@ -94,3 +99,22 @@ def test_a_model_is_made_with_its_card_and_a_stopped_run_continues(
     assert script.main(words) == 0
     assert script.main([*words, "--set", "training.flow.epochs=3"]) == 0
     assert read_card(tmp_path / "runs" / "blobs").training.epochs["flow"] == 3
+
+
+def test_a_model_of_several_runs_is_made_by_one_command(
+    script: ModuleType, blob_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = tmp_path / "configs"
+    (configs / "cards").mkdir(parents=True)
+    named = f'[data]\nimages = "{blob_folders[0]}"\nmasks = "{blob_folders[1]}"'
+    (configs / "blobs.toml").write_text(TOML.replace("[data]", named, 1))
+    (configs / "cards" / "blobs.toml").write_text('title = "Blobs"\n')
+    later = {"blobs": ("training.flow.epochs=3",), "blobs_final": ("training.flow.epochs=1",)}
+    monkeypatch.setitem(script.LATER, "blobs", later)
+    words = ["blobs", "--configs", str(configs), "--runs", str(tmp_path / "runs"), "--quiet"]
+    assert script.main([*words, "--dry-run"]) == 0
+    assert not (tmp_path / "runs").exists()
+    for _ in range(2):  # the second time, nothing is left to do
+        assert script.main(words) == 0
+        assert read_card(tmp_path / "runs" / "blobs").training.epochs["flow"] == 3
+        assert read_card(tmp_path / "runs" / "blobs_final").training.epochs["flow"] == 1

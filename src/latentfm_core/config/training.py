@@ -133,7 +133,8 @@ class TrainingConfig(Settings):
         Samples, ODE steps and images of each validation in the flow stage.
     minutes
         Time budget of the whole run, divided among the stages without their own
-        (`max_seconds`). The run ends earlier if the epochs do. Excludes reading the images.
+        (`max_seconds`); limits that exceed it together are shortened. The run ends earlier if the
+        epochs do. Excludes reading the images.
     checkpoint_minutes, checkpoint_steps
         Write a checkpoint after this many minutes, and after this many steps of a stage if
         `checkpoint_steps` is not None.

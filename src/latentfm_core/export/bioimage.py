@@ -15,10 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.errors import ConfigError, ImageError
+from latentfm_core.errors import ConfigError, ImageError, ModelFolderError
 from latentfm_core.export.graphs import Run, WholeRun, starts
 from latentfm_core.export.onnx_file import OPSET, Graph, build_in, needed, write_graph
-from latentfm_core.export.parts import refuse_ensemble
 from latentfm_core.export.recipe import facts_of
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.images.canvas import to_canvas
@@ -89,7 +88,7 @@ def write_package(
     OutputError
         If the file cannot be written.
     """
-    refuse_ensemble(segmenter)
+    _refuse_ensemble(segmenter.card)
     described = described or Described()
     # Check for missing packages first.
     for name in ("onnx", "bioimageio.spec"):
@@ -123,6 +122,16 @@ def write_package(
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(work.iterdir()):
                 archive.write(file, file.name)
+
+
+def _refuse_ensemble(card: ModelCard) -> None:
+    if card.members:
+        folders = ", ".join(member.folder for member in card.members)
+        raise ModelFolderError(
+            f"{card.id} is an ensemble of {len(card.members)} models, and a BioImage.IO package "
+            f"holds a single one. Export one of the folders in it ({folders}), or all of them with "
+            "--format onnx."
+        )
 
 
 def image_tensor(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.errors import ModelFolderError, OutputError
+from latentfm_core.errors import OutputError
 from latentfm_core.export.graphs import (
     ConditionPart,
     DecoderPart,
@@ -40,6 +40,8 @@ def write_parts(
 ) -> None:
     """Write ``condition.onnx``, ``velocity.onnx``, ``decoder.onnx`` and the recipe.
 
+    Of an ensemble, those of each member are in a folder with its name.
+
     A model with a few-step network also has ``condition_few_steps.onnx`` and
     ``velocity_few_steps.onnx``, a promptable model ``image_encoder.onnx`` and
     ``prompt_encoder.onnx`` (and ``prompt_encoder_few_steps.onnx``).
@@ -58,32 +60,53 @@ def write_parts(
     ------
     ConfigError
         If a package is missing.
-    ModelFolderError
-        If the model is an ensemble.
     OutputError
         If the folder may not be replaced or cannot be written.
     """
-    refuse_ensemble(segmenter)
     if overwrite:
         refuse_foreign(folder)
-    model, card = segmenter.model, segmenter.card
-    size = card.config.data.size
-    facts = facts_of(segmenter)
-    noise = starts(model, size, settings)
+    members = segmenter.members
+    names = [member.folder for member in segmenter.card.members] or ["."]
+    noise = starts(members[0].model, segmenter.card.config.data.size, settings)
     with atomic_folder(folder, overwrite=overwrite) as work:
-        maps = _write_network(work, segmenter, "", model.velocity, facts)
-        if model.few_step_velocity is not None:
-            _write_network(work, segmenter, "_few_steps", model.few_step_velocity, facts)
-        if card.config.model.prompts:
-            _write_prompts(work, model, size, facts)
-        z = torch.zeros(2, *noise.shape[1:])
-        decoder = Graph(DecoderPart(model), {"z": z}, ["probability"], ["z", "probability"])
-        write_graph(work / "decoder.onnx", decoder, facts)
+        maps = {}
+        for name, member in zip(names, members, strict=True):
+            (work / name).mkdir(exist_ok=True)
+            maps[name] = _write_member(work / name, member, tuple(noise.shape[1:]))
         np.save(work / NOISE, noise.numpy(), allow_pickle=False)
-        files = {path.name: file_sha256(path) for path in sorted(work.iterdir())}
-        content = recipe(segmenter, settings, maps, files)
+        files = {name: file_sha256(work / name) for name in _files_in(work)}
+        content = recipe(segmenter, settings, maps[names[0]], files)
+        if segmenter.card.members:
+            content["members"] = {"means": _MEMBERS, "maps": maps}
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (work / RECIPE).write_text(text, "utf-8")
+
+
+_MEMBERS = (
+    "an ensemble of M models, each in the folder of its name, with its own maps; sample n is drawn "
+    "by model n modulo M, in this order; threshold and calibration are of all samples together"
+)
+
+
+def _write_member(work: Path, segmenter: Segmenter, latent: tuple[int, ...]) -> list[str]:
+    """Write the functions of one model; return the names of its condition maps."""
+    model, card = segmenter.model, segmenter.card
+    facts = facts_of(segmenter)
+    maps = _write_network(work, segmenter, "", model.velocity, facts)
+    if model.few_step_velocity is not None:
+        _write_network(work, segmenter, "_few_steps", model.few_step_velocity, facts)
+    if card.config.model.prompts:
+        _write_prompts(work, model, card.config.data.size, facts)
+    given = {"z": torch.zeros(2, *latent)}
+    decoder = Graph(DecoderPart(model), given, ["probability"], ["z", "probability"])
+    write_graph(work / "decoder.onnx", decoder, facts)
+    return maps
+
+
+def _files_in(folder: Path) -> list[str]:
+    """Return the paths of all files in a folder and its subfolders."""
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def refuse_foreign(folder: Path) -> None:
@@ -101,7 +124,7 @@ def refuse_foreign(folder: Path) -> None:
         own = {RECIPE, *content["files"]}
     except (OSError, ValueError, KeyError, TypeError):
         own = set()
-    others = [path.name for path in folder.iterdir()] if folder.is_dir() else [folder.name]
+    others = _files_in(folder) if folder.is_dir() else [folder.name]
     others = [name for name in others if name not in own]
     if others:
         raise OutputError(
@@ -129,18 +152,6 @@ def _write_network(
     graph = Graph(part, {**inputs, **maps}, ["v"], ["z", "v"])
     write_graph(work / f"velocity{ending}.onnx", graph, facts)
     return list(maps)
-
-
-def refuse_ensemble(segmenter: Segmenter) -> None:
-    """Raise a `ModelFolderError` that says what to export instead if a model is an ensemble."""
-    members = segmenter.card.members
-    if members:
-        folders = ", ".join(member.folder for member in members)
-        raise ModelFolderError(
-            f"{segmenter.card.id} is an ensemble of {len(members)} models, and an export holds a "
-            f"single one. Export the folders in it one by one ({folders}), and average the "
-            "probabilities."
-        )
 
 
 def _write_prompts(work: Path, model: LatentFM, size: int, facts: dict[str, str]) -> None:

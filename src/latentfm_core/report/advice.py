@@ -57,7 +57,9 @@ UNKNOWN = (
     "There is no validation part, so over- and underfitting cannot be judged. Hold out images:"
 )
 EARLY = (
-    "Too early to judge over- or underfitting: {count} of at least {fewest} validations are done."
+    "Too early to judge over- or underfitting: {count} of at least {fewest} validations are done. "
+    "If the run has ended, it was too short for that: train longer (more epochs or --minutes), or "
+    "validate more often (training.flow.validate_every)."
 )
 
 

@@ -165,5 +165,6 @@ def _stages(config: Config, images: int) -> str:
             steps = settings.epochs * steps_per_epoch(images, settings.batch_size)
             limit = stage_seconds(config, name)
             most = "" if limit is None else f", at most {duration(limit)}"
-            parts.append(f"{name} {settings.epochs} epochs ({steps:,} steps{most})")
+            epochs = f"{settings.epochs} epoch{'s' * (settings.epochs > 1)}"
+            parts.append(f"{name} {epochs} ({steps:,} step{'s' * (steps > 1)}{most})")
     return ", ".join(parts) or "none"

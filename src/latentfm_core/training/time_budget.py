@@ -25,15 +25,20 @@ def stage_seconds(config: Config, stage: str) -> float | None:
     """Return the time limit of a stage's steps in seconds, None without a limit.
 
     A stage with ``max_seconds`` has its own limit. The others share the rest of the run's budget
-    (``training.minutes``) according to `SHARES`.
+    (``training.minutes``) according to `SHARES`. If nothing is left for them, or the limits exceed
+    the budget, all stages share it, and none gets more than its own limit.
     """
-    stage_limit: float | None = getattr(config.training, stage).max_seconds
-    if stage_limit is not None or config.training.minutes is None:
-        return stage_limit
+    own: float | None = getattr(config.training, stage).max_seconds
+    if config.training.minutes is None:
+        return own
+    budget = config.training.minutes * 60 * OPTIMISATION
     trained = [name for name in STAGES if is_trained(config, name)]
     limits = {name: getattr(config.training, name).max_seconds for name in trained}
     fixed = sum(limit for limit in limits.values() if limit is not None)
-    left: float = max(1.0, config.training.minutes * 60 * OPTIMISATION - fixed)
+    if fixed < budget and own is not None:
+        return own
+    if fixed >= budget:
+        limits, fixed = dict.fromkeys(limits), 0.0
     parts = sum(SHARES[name] for name in trained if limits[name] is None)
-    share = SHARES[stage] / max(parts, SHARES[stage])
-    return left * share
+    share: float = (budget - fixed) * SHARES[stage] / max(parts, SHARES[stage])
+    return share if own is None else min(own, share)

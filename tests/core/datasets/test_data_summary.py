@@ -108,7 +108,7 @@ def test_the_summary_comes_first_and_is_right(tmp_path: Path, printed: Printed) 
     assert found["objects"] == "0.8 per mask (0 to 1)"
     assert found["empty masks"] == "2 of 9: blob_000, blob_001"
     assert found["stages"] == (
-        "image_vae 1 epochs (2 steps), mask_vae 1 epochs (2 steps), flow 1 epochs (2 steps)"
+        "image_vae 1 epoch (2 steps), mask_vae 1 epoch (2 steps), flow 1 epoch (2 steps)"
     )
     assert "without validation" in found["expected"]
     assert "MB for images" in found["expected"]

@@ -13,7 +13,6 @@ import tifffile
 
 from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.evaluate import main as evaluate
-from latentfm_core.cli.export import main as export
 from latentfm_core.cli.predict import main as predict
 from latentfm_core.cli.train import main as train
 from latentfm_core.config import SamplingConfig
@@ -186,10 +185,6 @@ def test_the_domain_score_is_the_mean_over_the_members(
 def test_what_needs_a_single_model_says_which_to_choose(
     fold_models: Path, data: tuple[object, ...], tmp_path: Path, refused: Printed
 ) -> None:
-    words = ["--format", "onnx", "--out", tmp_path / "onnx", "--model", fold_models]
-    said = refused(export, [*map(str, words)])
-    assert "Export the folders in it one by one (fold_0, fold_1, fold_2)" in said
-    assert not (tmp_path / "onnx").exists()
     for preset in ((), ("--preset", "finetune"), ("--preset", "distill")):
         out = ("--out", tmp_path / "new")
         said = refused(train, [*map(str, (*data, *out, *preset, "--init", fold_models))])

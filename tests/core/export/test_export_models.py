@@ -104,17 +104,28 @@ def read_recipe(folder: Path) -> dict[str, Any]:
 
 
 def integrate(
-    folder: Path, maps: list[Float32], solver: str, steps: int, ending: str = ""
+    folder: Path,
+    maps: list[Float32],
+    solver: str,
+    steps: int,
+    ending: str = "",
+    *,
+    member: str = "",
+    share: slice = slice(None),
 ) -> Float32:
-    """Return the probabilities of the exported noise, given the maps of the condition."""
+    """Return the probabilities of the exported noise, given the maps of the condition.
+
+    Of an ensemble, those of the `share` of one member.
+    """
     recipe = read_recipe(folder)
-    given = dict(zip(recipe["ode"]["maps"], maps, strict=True))
+    names = recipe["members"]["maps"][member] if member else recipe["ode"]["maps"]
+    given = dict(zip(names, maps, strict=True))
     h = np.float32(1 / steps)
     if ending:
         given["h"] = np.array([h])
-    network = session(folder / f"velocity{ending}.onnx")
+    network = session(folder / member / f"velocity{ending}.onnx")
     how = recipe["ode"]["solvers"][solver]
-    z = np.load(folder / recipe["noise"]["file"])
+    z = np.load(folder / recipe["noise"]["file"])[share]
     assert list(z.shape[1:]) == recipe["noise"]["shape"][1:]
     for step in range(steps):
         slopes: list[Float32] = []
@@ -125,7 +136,7 @@ def integrate(
             slopes.append(network.run(None, inputs)[0])
         moved = z + h * sum(b * s for b, s in zip(how["weights"], slopes, strict=True))
         z = moved.astype(np.float32)
-    decoded: Float32 = session(folder / "decoder.onnx").run(None, {"z": z})[0]
+    decoded: Float32 = session(folder / member / "decoder.onnx").run(None, {"z": z})[0]
     return decoded
 
 
@@ -220,6 +231,33 @@ def test_a_promptable_model_is_exported_with_its_prompts(
     plain = session(out / "condition.onnx").run(None, given)
     for one, other in zip(ours, plain, strict=True):
         np.testing.assert_allclose(one, other, atol=TOLERANCE)
+
+
+def test_an_ensemble_is_exported_with_all_its_members(
+    fold_models: Path, blob_folders: Folders, tmp_path: Path, refused: Printed
+) -> None:
+    out = tmp_path / "parts"
+    words = ["--model", fold_models, "--format", "onnx", "--out", out, "--samples", 5]
+    for more in ((), ("--overwrite",)):
+        assert export(*words, "--seed", 2, *more) == 0
+    image = blob(blob_folders)
+    settings = SamplingConfig(n_samples=5, seed=2, steps=2)
+    own = Segmenter.load(fold_models, "cpu", "fp32").sample(image, settings).probabilities
+    recipe = read_recipe(out)
+    members = list(recipe["members"]["maps"])
+    assert members == ["fold_0", "fold_1", "fold_2"]
+    for index, member in enumerate(members):
+        share = slice(index, None, len(members))
+        maps = session(out / member / "condition.onnx").run(None, {"image": as_input(image)})
+        theirs = integrate(out, maps, "euler", 2, member=member, share=share)
+        np.testing.assert_allclose(theirs[:, 0], own[share], atol=TOLERANCE)
+    assert f"{members[2]}/decoder.onnx" in recipe["files"]
+    (out / "fold_1" / "notes.txt").write_text("mine")
+    assert "would be lost: fold_1/notes.txt" in refused(export, *words, "--overwrite")
+    zoo = ["--model", fold_models, "--format", "bioimageio", "--out", tmp_path / "model.zip"]
+    said = refused(export, *zoo)
+    assert "Export one of the folders in it (fold_0, fold_1, fold_2)" in said
+    assert not (tmp_path / "model.zip").exists()
 
 
 def test_the_recipe_has_what_was_fitted_to_each_kind_of_prompt() -> None:

@@ -62,6 +62,12 @@ def test_the_budget_is_shared_out_over_the_stages_that_train() -> None:
     assert seconds["mask_vae"] == 400
     assert seconds["image_vae"] == pytest.approx((5400 - 400) * 8 / 80)
     assert seconds["flow"] == pytest.approx((5400 - 400) * 72 / 80)
+    short = with_overrides(config, ["training.minutes=10", "training.flow.max_seconds=4200"])
+    seconds = {name: stage_seconds(short, name) for name in seconds}
+    assert sum(value or 0 for value in seconds.values()) <= 600, (
+        "of the run, whatever its stages ask"
+    )
+    assert seconds["flow"] == pytest.approx(540 * 72 / 90)
     pretrained = with_overrides(config, ["model.condition=pretrained"])
     assert stage_seconds(pretrained, "flow") == pytest.approx(5400 - 400)
 

@@ -155,7 +155,9 @@ def test_the_page_says_what_to_do_about_over_and_underfitting() -> None:
     assert "0.50" in under
     level = judged([*rising, 0.881, 0.879, 0.882, 0.88], falling)
     assert level.startswith("Levelled off: the validation has not improved")
-    assert "Too early" in judged([0.5, 0.6], [1.0, 0.9])
+    early = judged([0.5, 0.6], [1.0, 0.9])
+    assert "Too early" in early
+    assert "If the run has ended, it was too short for that: train longer" in early
     assert "no validation part" in advice([{"stage": "flow", "epoch": 1, "loss": 1.0}])
     assert advice([]) == ""
 
