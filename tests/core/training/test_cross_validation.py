@@ -330,7 +330,7 @@ def test_each_of_several_data_sets_is_divided_by_itself(tmp_path: Path) -> None:
     assert own is not None
     known = {f"right__{pair.name}": pair for pair in pairs}
     held_out = [pair for name, pair in known.items() if name not in folds.test]
-    fold_of = own.fold_of(chosen, held_out)
+    fold_of = own.fold_of(held_out, chosen.part)
     assert fold_of == {pair.name: folds.fold_of()[f"right__{pair.name}"] for pair in held_out}
 
 
