@@ -22,6 +22,7 @@ from latentfm_core.images.tiff import (
     LOSSY,
     as_stored,
     check_series,
+    is_fax,
     is_inverted,
     is_thumbnail,
     lacks_codec,
@@ -101,8 +102,12 @@ def tiff_palette(page: Any) -> NDArray[np.uint8]:
 
 
 def stored_values(source: Any) -> NDArray[Any] | None:
-    """Return pixels of a series or page; None if Pillow must decode or convert them."""
-    if other_colours(source.keyframe) or is_packed(source.keyframe):
+    """Return pixels of a series or page; None if Pillow must decode or convert them.
+
+    Pillow decodes every fax: tifffile, which can with imagecodecs, gives the opposite values.
+    """
+    page = source.keyframe
+    if other_colours(page) or is_packed(page) or is_fax(page):
         return None
     try:
         values: NDArray[Any] = source.asarray()
@@ -117,9 +122,12 @@ def check_by_pillow(path: Path, page: Any, pages: int = 1) -> None:
     """Reject what Pillow reads in part or at 8 bits: several pages, and wide samples of a pixel."""
     wide = page.dtype is not None and page.dtype.itemsize > 1
     if pages > 1 or (wide and page.samplesperpixel > 1):
+        kind = f"{shown(path)}: {page.compression.name} compression of channels like these"
+        if is_fax(page):
+            raise ImageError(f"{kind} is not read. Save it without compression.")
         raise ImageError(
-            f"{shown(path)}: {page.compression.name} compression of channels like these needs the "
-            "package imagecodecs (pip install imagecodecs). Or save it without compression."
+            f"{kind} needs the package imagecodecs (pip install imagecodecs). Or save it without "
+            "compression."
         )
 
 

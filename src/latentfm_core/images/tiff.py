@@ -123,12 +123,17 @@ def orientation_of(page: Any) -> int:
     return turn if 1 <= turn <= 8 else 1
 
 
+def is_fax(page: Any) -> bool:
+    """Return whether a page is compressed as a fax, where 1 is black by definition."""
+    return int(page.compression) in _FAX
+
+
 def is_inverted(tiff: tifffile.TiffFile, page: Any) -> bool:
     """Return whether 0 is shown white, and the values may be meant as shown, not as stored.
 
     ImageJ and tifffile (every boolean array) set this tag without inverting the values.
     """
-    if int(page.photometric) != tifffile.PHOTOMETRIC.MINISWHITE or int(page.compression) in _FAX:
+    if int(page.photometric) != tifffile.PHOTOMETRIC.MINISWHITE or is_fax(page):
         return False
     return not (tiff.is_imagej or str(page.software).startswith("tifffile"))
 
@@ -136,11 +141,11 @@ def is_inverted(tiff: tifffile.TiffFile, page: Any) -> bool:
 def as_stored(page: Any, pixels: NDArray[Any]) -> NDArray[Any]:
     """Undo Pillow's inversion of grey levels in files where 0 is white.
 
-    A fax is left as Pillow reads it: there, 1 is black by definition of the format.
+    A fax is left as Pillow reads it.
     """
     turned = int(page.photometric) == tifffile.PHOTOMETRIC.MINISWHITE
     by_pillow = pixels.ndim == 2 and pixels.dtype in (np.bool_, np.uint8)
-    if turned and by_pillow and int(page.compression) not in _FAX:
+    if turned and by_pillow and not is_fax(page):
         stored: NDArray[Any] = np.invert(pixels)
         return stored
     return pixels

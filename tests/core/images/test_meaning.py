@@ -6,6 +6,7 @@ import io
 import struct
 import warnings
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +305,9 @@ def test_compressed_labels_open_as_annotation(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_annotation(tmp_path / "bit.tif")[0], DRAWN)
 
 
+@pytest.mark.skipif(
+    find_spec("imagecodecs") is not None, reason="tifffile decodes JPEG with imagecodecs"
+)
 def test_channels_that_only_pillow_decodes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "jpeg.tif"
     xml = tifffile.OmeXml()
@@ -312,6 +316,17 @@ def test_channels_that_only_pillow_decodes_are_refused(tmp_path: Path) -> None:
     tags = {270: xml.tostring()}
     first.save(path, save_all=True, append_images=[second], compression="jpeg", tiffinfo=tags)
     with pytest.raises(ImageError, match=r"JPEG compression of channels.*pip install imagecodecs"):
+        read_image(path, SECOND)
+
+
+def test_fax_of_several_channels_is_refused_with_advice_that_works(tmp_path: Path) -> None:
+    path = tmp_path / "fax.tif"
+    xml = tifffile.OmeXml()
+    xml.addimage("bool", (2, *SHAPE), (2, 1, 1, *SHAPE, 1), axes="CYX")
+    page = Image.fromarray(DRAWN)
+    tags = {270: xml.tostring()}
+    page.save(path, save_all=True, append_images=[page], compression="group4", tiffinfo=tags)
+    with pytest.raises(ImageError, match=r"is not read\. Save it without compression"):
         read_image(path, SECOND)
 
 
