@@ -26,7 +26,7 @@ class StageConfig(Settings):
     weight_decay
         Decay of AdamW; biases and scales are excluded.
     warmup_steps
-        Steps over which the learning rate rises, at most a fifth of the stage.
+        Steps over which the learning rate rises, at most a twentieth of the stage.
     cosine
         Whether the learning rate is annealed.
     size
@@ -57,7 +57,8 @@ class FlowConfig(StageConfig):
         ``small_epochs / epochs`` of it) run on images of side `small_size`, possible as
         the networks are convolutional: half the side is a quarter of the work per image.
     noise_draws
-        Pairs (t, z_0) per image and step; they share image features, so extra draws are cheap.
+        Pairs (t, z_0) per image and step. They share image features; each costs about a sixth of
+        them, and images instead of draws learn faster (docs/benchmarks.md).
     time_sampling
         ``"uniform"``, as in the paper, or ``"logit_normal"``.
     endpoint_weight
@@ -80,10 +81,10 @@ class FlowConfig(StageConfig):
 
     small_epochs: Epochs = 0
     small_size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 128
-    noise_draws: Annotated[int, Field(ge=1, le=1024)] = 4
+    noise_draws: Annotated[int, Field(ge=1, le=1024)] = 1
     time_sampling: Literal["uniform", "logit_normal"] = "uniform"
     endpoint_weight: Weight = 0.2
-    auxiliary_weight: Weight = 0.5
+    auxiliary_weight: Weight = 1.0
     encoder_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     encoder_frozen: Annotated[int, Field(ge=0, le=7)] = 0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
@@ -142,7 +143,7 @@ class TrainingConfig(Settings):
 
     image_vae: StageConfig = StageConfig(epochs=4, learning_rate=5e-4, size=128)
     mask_vae: StageConfig = StageConfig(epochs=12, learning_rate=1e-3)
-    flow: FlowConfig = FlowConfig(epochs=60, learning_rate=5e-4)
+    flow: FlowConfig = FlowConfig(epochs=60, learning_rate=1e-3)
     distill: DistillConfig = DistillConfig(epochs=0, learning_rate=5e-4)
     kl_weight: Weight = 1e-4
     augmentation: Literal["none", "flips", "strong"] = "strong"

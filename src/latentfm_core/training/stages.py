@@ -39,7 +39,7 @@ from latentfm_core.training.stage import (
 
 __all__ = ["STAGES", "Batch", "Losses", "Stage", "freeze_except", "learning_rate", "make_stage"]
 
-WARMUP_SHARE = 0.2
+WARMUP_SHARE = 0.05
 """Largest share of a stage in which the learning rate rises."""
 
 

@@ -32,8 +32,8 @@ def test_defaults_are_not_named() -> None:
     [
         (
             ["training.flow.warmup_steps=500"],
-            "flow.warmup_steps is 500, but the stage has 120 steps; the rate rises over 24",
-            ["training.flow.warmup_steps=24"],
+            "flow.warmup_steps is 500, but the stage has 120 steps; the rate rises over 6",
+            ["training.flow.warmup_steps=6"],
         ),
         (
             ["training.mask_vae.warmup_steps=25"],

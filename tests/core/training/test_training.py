@@ -245,9 +245,8 @@ def test_a_time_budget_shortens_the_warm_up() -> None:
     settings = StageConfig(learning_rate=1.0, warmup_steps=200)
     # 150 steps fit into the budget of a stage that would have a million.
     rates = [learning_rate(settings, step, step / 150, 1_000_000) for step in range(151)]
-    assert rates[15] == pytest.approx(0.5)
-    assert max(rates) > 0.9
-    assert rates.index(max(rates)) in range(25, 35)
+    assert rates[3] == pytest.approx(0.4, abs=0.01)
+    assert rates.index(max(rates)) in (7, 8)
     assert rates[-1] == pytest.approx(0.01)
 
 
