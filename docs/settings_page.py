@@ -42,7 +42,7 @@ def _sections(kind: type[Settings], name: str, used: object) -> Iterator[str]:
     for key, field in kind.model_fields.items():
         section = _section_of(field.annotation)
         if section is None:
-            value = _default(field, getattr(used, key, None))
+            value = _default(field, getattr(used, key, field.default))
             rows.append(f"| `{key}` | {value} | {_range(field)} | {meanings[key]} |")
         else:
             full = f"{name}.{key}" if name else key
