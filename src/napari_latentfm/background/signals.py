@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 from weakref import WeakMethod
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QObject, Qt, QThreadPool, QTimer
+from qtpy.QtCore import QObject, Qt, QTimer
 from qtpy.QtCore import Signal as QtSignal
 
 from napari_latentfm.background.garbage import gui_collector
@@ -124,7 +124,7 @@ def abandon(runs: list[Any]) -> None:
         run.abandon()
 
 
-_KEPT: dict[object, object] = {}
+_KEPT: set[object] = set()
 
 
 def start_worker(
@@ -135,7 +135,7 @@ def start_worker(
     returned: Callable[[Returned], None],
     finished: Callable[[], None],
 ) -> None:
-    """Start a napari worker at once; its signals are connected to methods of `receiver`.
+    """Start a napari worker whose signals are connected to methods of `receiver`.
 
     The receiver is kept alive until the worker has finished: Qt delivers signals of another
     thread later, and does not own the object whose method it then calls.
@@ -160,13 +160,11 @@ def start_worker(
     worker.yielded.connect(yielded)
     worker.returned.connect(returned)
     worker.finished.connect(finished)
-    key = object()
-    _KEPT[key] = (receiver, worker)
-    worker.finished.connect(partial(_release, key))
+    _KEPT.add(receiver)
+    worker.finished.connect(partial(_release, receiver))
     # A worker that was asked to quit may not have begun its work.
     worker.finished.connect(ended)
-    # `worker.start` would begin after a timer, and so after the window has been repainted.
-    QThreadPool.globalInstance().start(worker)
+    worker.start()
 
 
 def _ending(
@@ -183,8 +181,8 @@ def _ending(
     return do
 
 
-def _release(key: object, *_: object) -> None:
-    _KEPT.pop(key, None)
+def _release(receiver: object, *_: object) -> None:
+    _KEPT.discard(receiver)
 
 
 def _disconnect(source: Source, relay: Callable[..., object], *_: object) -> None:
