@@ -38,8 +38,8 @@ def load_canvas_sets(
     DatasetError
         As `load_canvases` does; the message begins with the name of the set.
     """
-    loaded = []
-    for one in (each for each in sets if getattr(each.split, part)):
+    loaded, used = [], [one for one in sets if getattr(one.split, part)]
+    for one in used:
         pairs = unique_pairs(one)
         names = [unique_name(one.settings.name, name) for name in getattr(one.split, part)]
         threshold = 0.0 if one.settings.kind == "instances" else one.settings.mask_threshold
@@ -48,8 +48,7 @@ def load_canvas_sets(
             loaded.append(load_canvases([pairs[n] for n in names], own, on_progress, classes))
         except DatasetError as error:
             raise DatasetError(f"Set {one.settings.name}: {error}") from None
-    shares = shares_of([one for one in sets if getattr(one.split, part)], part)
-    return _joined(loaded, shares)
+    return _joined(loaded, shares_of(used, part))
 
 
 def _joined(loaded: Sequence[CanvasSet], shares: Sequence[float]) -> CanvasSet:

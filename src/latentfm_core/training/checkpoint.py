@@ -226,7 +226,9 @@ def _opened(folder: Path) -> Iterator[tuple[Any, CheckpointHeader]]:
     except (SafetensorError, ConfigError, OSError, KeyError, ValueError) as error:
         reason = str(error)[:500]
         of_fold = (folder.parent.parent / FOLDS).is_file()
-        again = "resume again to train this fold anew" if of_fold else "start without --resume"
+        again = "start without --resume"
+        if of_fold:
+            again = "resume again to train this fold from the start"
         raise CheckpointError(
             f"{path} is damaged ({reason}). Remove that file and {again}, or choose another --out."
         ) from None

@@ -7,7 +7,7 @@ from latentfm_core.config.base import Settings
 from latentfm_core.config.training import DistillConfig, FlowConfig, StageConfig
 from latentfm_core.datasets.plausibility import Finding
 from latentfm_core.training.batches import steps_per_epoch
-from latentfm_core.training.stages import STAGES, WARMUP_SHARE
+from latentfm_core.training.stages import STAGES, longest_warm_up
 from latentfm_core.training.time_budget import is_trained
 
 
@@ -41,7 +41,7 @@ def _warm_up(name: str, stage: StageConfig, images: int) -> list[str]:
         return []
     return [
         f"training.{name}.warmup_steps is {stage.warmup_steps:,}, but the stage has {steps:,} "
-        f"steps; the rate rises over {int(steps * WARMUP_SHARE):,}. Set at most that, or train for "
+        f"steps; the rate rises over {longest_warm_up(steps):,}. Set at most that, or train for "
         "more epochs."
     ]
 

@@ -37,7 +37,16 @@ from latentfm_core.training.stage import (
     repeat,
 )
 
-__all__ = ["STAGES", "Batch", "Losses", "Stage", "freeze_except", "learning_rate", "make_stage"]
+__all__ = [
+    "STAGES",
+    "Batch",
+    "Losses",
+    "Stage",
+    "freeze_except",
+    "learning_rate",
+    "longest_warm_up",
+    "make_stage",
+]
 
 WARMUP_SHARE = 0.05
 """Largest share of a stage in which the learning rate rises."""
@@ -266,6 +275,11 @@ def freeze_except(model: LatentFM, parameters: Iterable[nn.Parameter]) -> None:
         parameter.requires_grad_(True)
 
 
+def longest_warm_up(total: int) -> int:
+    """Return the most steps of a stage of `total` steps in which the learning rate rises."""
+    return int(total * WARMUP_SHARE)
+
+
 def learning_rate(settings: StageConfig, step: int, done: float, total: int) -> float:
     """Return the rate of `step`: linear warm-up, then constant or a cosine to 1 % of it.
 
@@ -279,7 +293,7 @@ def learning_rate(settings: StageConfig, step: int, done: float, total: int) -> 
     total
         Steps of the stage unless a time budget ends it earlier.
     """
-    warm = min(settings.warmup_steps, int(total * WARMUP_SHARE))
+    warm = min(settings.warmup_steps, longest_warm_up(total))
     rise = max((step + 1) / warm, done / WARMUP_SHARE) if warm else 1.0
     if not settings.cosine:
         return settings.learning_rate * min(1.0, rise)

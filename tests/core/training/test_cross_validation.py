@@ -279,7 +279,7 @@ def test_a_fold_that_cannot_go_on_is_named_with_a_way_out(
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     said = refused(main, again)
     assert f"{checkpoint} is damaged" in said
-    assert "Remove that file and resume again to train this fold anew" in said
+    assert "Remove that file and resume again to train this fold from the start" in said
     checkpoint.unlink()
     assert main([*again, "--quiet"]) == 0
     assert weights(out) == weights(validated)
