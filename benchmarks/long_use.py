@@ -100,12 +100,21 @@ def census(viewer: Any, images: int) -> Census:
     return Census(
         images=images,
         megabytes=round(_resident(), 1),
-        threads=threading.active_count(),
+        threads=_own_threads(),
         layers=len(viewer.layers),
         callbacks=sum(len(emitter.callbacks) for emitter in emitters),
         widgets=len(QApplication.allWidgets()),
         kept_layers=sum(isinstance(each, Layer) for each in gc.get_objects()),
     )
+
+
+def _own_threads() -> int:
+    """Count the threads that Python started.
+
+    Qt's pool starts its threads by the load of the machine, up to one per core, and keeps them;
+    Python shows each as a dummy once it has run Python code.
+    """
+    return sum(not thread.name.startswith("Dummy-") for thread in threading.enumerate())
 
 
 def _resident() -> float:
