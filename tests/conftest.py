@@ -11,6 +11,7 @@ import pytest
 import torch
 from napari import current_viewer, settings
 from napari._qt import qt_main_window
+from napari.settings import NapariSettings
 from npe2 import PluginManifest
 
 from latentfm_core.cli.train import main as train_command
@@ -172,6 +173,14 @@ def _manifests_are_read_once() -> Iterator[None]:
         genuine = PluginManifest.discover
         read = cache(lambda *args, **options: tuple(genuine(*args, **options)))
         patch.setattr(PluginManifest, "discover", read)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _settings_stay_in_memory() -> Iterator[None]:
+    """Leave napari's settings unwritten: each window would write the whole file several times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NapariSettings, "_maybe_save", lambda _: None)
         yield
 
 

@@ -55,8 +55,10 @@ class LastingObjects(QObject):
         owner.destroyed.connect(lambda: _thaw(frozen))
 
     def _leave_out(self) -> None:
-        # The count is slow where many objects are left out: Python goes through all of them.
-        if not self._frozen and not gc.get_freeze_count() and len(gc.get_objects()) >= MANY:
+        if self._frozen or len(gc.get_objects()) < MANY:
+            return
+        # Slow where many objects are left out: Python goes through all of them.
+        if not gc.get_freeze_count():
             self._freeze()
 
     def _freeze(self) -> None:
