@@ -54,7 +54,7 @@ class ModelConfig(Settings):
         steps of that length (stage ``distill``); 0 disables it.
     """
 
-    classes: Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=32)] = ("lesion",)
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=32)] = ("object",)
     class_colours: Annotated[tuple[Colour, ...], Field(max_length=32)] = ()
     latent_channels: Annotated[int, Field(ge=1, le=32)] = 4
     downsample: Literal[4, 8] = 8

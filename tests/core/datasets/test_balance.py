@@ -85,6 +85,6 @@ def test_a_training_with_mostly_empty_masks_logs_its_sampling_which_can_be_switc
     split.write_text(json.dumps({"train": names[:10], "val": names[10:], "test": []}))
     out, more = tmp_path / "model", ("--split", split)
     said = " ".join(printed(main, words((images, masks), out, *more)).split())
-    assert "lesion is in 3 of 10 training images, which are drawn 1.3 times as often" in said
+    assert "object is in 3 of 10 training images, which are drawn 1.3 times as often" in said
     assert main(words((images, masks), tmp_path / "all", *more, "--set", "data.rare_class=0")) == 0
     assert "Unbalanced" not in capsys.readouterr().err

@@ -104,7 +104,7 @@ def test_the_summary_comes_first_and_is_right(tmp_path: Path, printed: Printed) 
     share = np.mean(
         [np.array(Image.open(path)) > 0 for path in sorted((tmp_path / "data/masks").iterdir())[:9]]
     )
-    assert found["classes"] == f"lesion {share:.1%} of the pixels"
+    assert found["classes"] == f"object {share:.1%} of the pixels"
     assert found["objects"] == "0.8 per mask (0 to 1)"
     assert found["empty masks"] == "2 of 9: blob_000, blob_001"
     assert found["stages"] == (
@@ -276,7 +276,7 @@ def test_the_advised_threshold_keeps_every_object(
         assert advised == threshold
     assert evaluate([*command, "--mask-threshold", advised]) == 0
     share = float(np.mean(drawn > levels[0]))
-    assert rows(capsys.readouterr().err)["classes"] == f"lesion {share:.1%} of the pixels"
+    assert rows(capsys.readouterr().err)["classes"] == f"object {share:.1%} of the pixels"
 
 
 @pytest.mark.parametrize("side", [80, 96, 128])

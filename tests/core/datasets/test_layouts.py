@@ -116,7 +116,7 @@ def test_train_and_evaluate_an_isic_folder(isic, tmp_path):
     # With the encoder of the default preset.
     assert train(isic, tmp_path, "--set", "model.condition=pretrained") == 0
     card = read_card(tmp_path / "model")
-    assert card.config.model.classes == ("lesion",)
+    assert card.config.model.classes == ("object",)
     assert card.config.data.folder is None, "a card holds no path of this machine"
     assert card.data.n_train + card.data.n_val + card.data.n_test == COUNT - 2
     assert evaluate(isic, tmp_path) == 0

@@ -302,7 +302,7 @@ def test_an_empty_image_is_accepted_by_a_separate_action(qtbot: Any, queue: Open
     for _ in range(3):
         panel.accept()
         assert panel.current == NAMES[0], "what was erased is not replaced by the mean mask"
-        assert "press No lesion" in panel.form.status.text()
+        assert "press No object" in panel.form.status.text()
     wait_for(qtbot, panel, NAMES[1], panel.accept_empty)
     assert panel.work is not None
     assert not tifffile.imread(panel.work.annotation(NAMES[0])).any()
@@ -315,7 +315,7 @@ def test_an_empty_image_is_named_after_the_models_class(
     queue: Open, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     _, panel = queue(wait=False)
-    assert panel.form.empty_name == "No lesion"
+    assert panel.form.empty_name == "No object"
     folder = copy_model(tiny_model_folder, tmp_path / "polyps")
     card = json.loads((folder / "model.json").read_text())
     card["config"]["model"]["classes"] = ["polyp"]
