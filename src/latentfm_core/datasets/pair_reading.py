@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.datasets.pairs import Pair
+from latentfm_core.datasets.raters import with_raters
 from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.errors import ImageError
 from latentfm_core.images.decode import decode
@@ -102,7 +103,8 @@ def _read(
         fits = lacks and drawn_as_read(path, orientation, image.pixels)
         orientations.append(orientation if fits else decoded.orientation)
     stored = StoredPair(pair.name, orientation, tuple(orientations), square=rows == columns)
-    return ReadPair(image, np.stack(masks), stored)
+    drawn = np.stack(masks)
+    return ReadPair(image, drawn, with_raters(stored, pair.raters, drawn))
 
 
 def _read_image(pair: Pair, limits: ReadingConfig) -> tuple[ImageInput, int]:
