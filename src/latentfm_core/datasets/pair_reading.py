@@ -21,6 +21,7 @@ from latentfm_core.images.mask_coding import foreground_coding
 from latentfm_core.images.masks import decode_mask, instances_of, labels_of, mask_of
 from latentfm_core.images.orientation import drawn_as_read
 from latentfm_core.images.read import as_image, read_image
+from latentfm_core.images.signature import image_signature
 from latentfm_core.names import shown
 from latentfm_core.types import Bool, ImageInput
 
@@ -102,7 +103,13 @@ def _read(
         lacks = orientation != 1 and decoded.orientation == 1
         fits = lacks and drawn_as_read(path, orientation, image.pixels)
         orientations.append(orientation if fits else decoded.orientation)
-    stored = StoredPair(pair.name, orientation, tuple(orientations), square=rows == columns)
+    stored = StoredPair(
+        pair.name,
+        orientation,
+        tuple(orientations),
+        square=rows == columns,
+        signature=image_signature(image.pixels),
+    )
     drawn = np.stack(masks)
     return ReadPair(image, drawn, with_raters(stored, pair.raters, drawn))
 

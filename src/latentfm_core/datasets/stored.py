@@ -53,6 +53,8 @@ class StoredPair:
     codings
         How each binary mask marks its foreground, as `foreground_coding` names it; empty where
         unknown.
+    signature
+        `latentfm_core.images.signature.image_signature` of the image as it is read.
     raters
         Subfolder of each mask, which counts as a rater; empty if masks are not in subfolders.
     agreements
@@ -65,5 +67,6 @@ class StoredPair:
     codings: tuple[str, ...] = ()
     has_threshold: bool = False
     square: bool = False
+    signature: str = ""
     raters: tuple[str, ...] = ()
     agreements: tuple[Agreement, ...] = ()
