@@ -94,16 +94,17 @@ def orientation_note(path: Path, image: str, image_file: Path | None) -> str:
 
 def _orientation(image: Any) -> Orientation | None:
     header, affine = image.header, np.asarray(image.affine, float)
-    if not (int(header["sform_code"]) or int(header["qform_code"])) or not _usable(affine):
+    if not (int(header["sform_code"]) or int(header["qform_code"])):
         return None
-    rotation = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    nearest = np.abs(rotation).max(axis=0)
+    if not np.isfinite(affine).all():
+        return None
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    axes = nibabel().aff2axcodes(affine) if steps.all() else (None,)
+    if None in axes:
+        return None  # some axes do not differ
+    nearest = (np.abs(affine[:3, :3]) / steps).max(axis=0)
     degrees = float(np.degrees(np.arccos(np.clip(nearest, 0, 1))).max())
-    return Orientation("".join(nibabel().aff2axcodes(affine)), degrees)
-
-
-def _usable(affine: NDArray[np.float64]) -> bool:
-    return bool(np.isfinite(affine).all() and np.linalg.det(affine[:3, :3]) != 0)
+    return Orientation("".join(axes), degrees)
 
 
 _NIFTI = {348: ("f", 108), 540: ("q", 168)}
