@@ -52,8 +52,8 @@ def raters_text(stored: Iterable[StoredPair]) -> str:
 def rater_warnings(stored: Iterable[StoredPair], where: str = "") -> list[str]:
     """Return warnings about subfolders of masks that may hold something other than raters.
 
-    Masks of one folder that lie inside those of another in nearly all images, as two classes
-    do, and masks that hardly overlap.
+    Masks of one folder that in nearly all images lie inside those of another, as two classes do,
+    or are equal, as copies are; and masks that hardly overlap.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def rater_warnings(stored: Iterable[StoredPair], where: str = "") -> list[str]:
     for pair in stored:
         for agreement in pair.agreements:
             by_raters[agreement.first, agreement.second].append(agreement)
-    inside, apart = [], []
+    inside, apart, same = [], [], []
     for (first, second), found in by_raters.items():
         names = shown(first), shown(second)
         count, dice = len(found), fmean(each.dice for each in found)
@@ -74,6 +74,9 @@ def rater_warnings(stored: Iterable[StoredPair], where: str = "") -> list[str]:
             within = sum(_is_inside(each, number) for each in found)
             if within >= NEARLY_ALWAYS * count:
                 inside.append(f"{smaller} inside {larger} in {within} of {count} images")
+        equal = sum(each.dice == 1 for each in found)
+        if equal >= NEARLY_ALWAYS * count:
+            same.append(f"{names[0]} and {names[1]} in {equal} of {count} images")
         if dice < HARDLY:
             apart.append(f"{names[0]} and {names[1]} (mean Dice {dice:.2f}, {count} images)")
     warnings = []
@@ -81,6 +84,11 @@ def rater_warnings(stored: Iterable[StoredPair], where: str = "") -> list[str]:
         warnings.append(
             f"Masks{where} of one subfolder lie inside those of another, as the masks of two "
             f"classes do: {name_some(inside)}. {_ADVICE}"
+        )
+    if same:
+        warnings.append(
+            f"The masks{where} of some subfolders are equal, as copies are: {name_some(same)}. "
+            f"{_ADVICE}"
         )
     if apart:
         warnings.append(

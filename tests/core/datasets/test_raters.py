@@ -164,6 +164,7 @@ def write_folders(folder: Path, shift: float, scale: float, count: int = 6) -> F
         (0, 0.5, "cup inside disc in 6 of 6 images"),
         (6, 1.3, ""),
         (0, 0.95, ""),
+        (0, 1.0, "equal, as copies are: cup and disc in 6 of 6 images"),
         (25, 1.0, "hardly overlap: cup and disc (mean Dice 0.00, 6 images)"),
     ],
 )
