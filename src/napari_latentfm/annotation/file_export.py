@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,13 +119,17 @@ def body_axes_of(layer: Image) -> str:
     Of NIfTI files napari-nifti turns the axes to RAS and mirrors the layer by negative steps; other
     readers keep them as stored. It reads the file, so call it in a worker thread.
     """
-    path = nifti_file_of(layer)
-    if path is None:
-        return LPS
-    if all(step < 0 for step in layer.scale[-2:]):
-        return "RAS"
+    axes, path = axes_by_steps(layer.scale), nifti_file_of(layer)
+    if path is None or axes != LPS:
+        return axes
     stored = read_orientation(path)
     return LPS if stored is None else stored.axes
+
+
+def axes_by_steps(scale: Sequence[float]) -> str:
+    """Return where the axes of a layer run to: LPS, and the other way along a negative step."""
+    rows, columns = scale[-2:]
+    return f"{'R' if columns < 0 else 'L'}{'A' if rows < 0 else 'P'}S"
 
 
 def signature_as_read(layer: Image, turn: int) -> str:
