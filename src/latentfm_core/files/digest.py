@@ -7,6 +7,8 @@ from bisect import bisect_right
 from itertools import accumulate
 from pathlib import Path
 
+from latentfm_core.files.regular import open_regular
+
 WHOLE_BYTES = 2**28
 """Up to this size (256 MiB) everything is read, above it only `BLOCKS` blocks."""
 BLOCKS = 64
@@ -29,11 +31,12 @@ def content_digest(path: Path) -> str:
     sizes = [file.stat().st_size for file in files]
     state = hashlib.sha256()
     for file, size in zip(files, sizes, strict=True):
-        state.update(f"{size} ".encode() + bytes(file.relative_to(path)) + b"\0")
+        inside = file.relative_to(path).as_posix()
+        state.update(f"{size} {inside}\0".encode(errors="surrogateescape"))
     starts = [0, *accumulate(sizes)]
     if starts[-1] <= WHOLE_BYTES:
         for file in files:
-            with file.open("rb") as stream:
+            with open_regular(file) as stream:
                 state.update(hashlib.file_digest(stream, "sha256").digest())
         return state.hexdigest()
     for block in range(BLOCKS):

@@ -15,6 +15,7 @@ import tifffile
 import torch
 from PIL import Image
 
+from latentfm_core.cli.inputs import digest_of
 from latentfm_core.cli.predict import main
 from latentfm_core.files import digest as digest_module
 from latentfm_core.files.digest import content_digest
@@ -242,6 +243,12 @@ def test_a_digest_is_of_names_in_a_folder_and_contents(tmp_path, monkeypatch, wh
     assert len(set(digests)) == len(states) - 1
     assert content_digest(tmp_path / "0" / "a") == content_digest(tmp_path / "1" / "a")
     assert content_digest(tmp_path / "0" / "a") != content_digest(tmp_path / "2" / "a")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_digest_does_not_wait_for_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert digest_of(tmp_path / "pipe") == ""
 
 
 def test_skip_done_refuses_results_of_another_channel(run, tmp_path, refused):
