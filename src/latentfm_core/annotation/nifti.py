@@ -99,12 +99,12 @@ def _orientation(image: Any) -> Orientation | None:
     if not np.isfinite(affine).all():
         return None
     steps = np.linalg.norm(affine[:3, :3], axis=0)
-    axes = nibabel().aff2axcodes(affine) if steps.all() else (None,)
+    axes: tuple[str | None, ...] = nibabel().aff2axcodes(affine) if steps.all() else (None,)
     if None in axes:
         return None  # some axes do not differ
     nearest = (np.abs(affine[:3, :3]) / steps).max(axis=0)
     degrees = float(np.degrees(np.arccos(np.clip(nearest, 0, 1))).max())
-    return Orientation("".join(axes), degrees)
+    return Orientation("".join(map(str, axes)), degrees)
 
 
 _NIFTI = {348: ("f", 108), 540: ("q", 168)}

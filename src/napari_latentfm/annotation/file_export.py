@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,8 +125,8 @@ def body_axes_of(layer: Image) -> str:
     return LPS if stored is None else stored.axes
 
 
-def axes_by_steps(scale: Sequence[float]) -> str:
-    """Return where the axes of a layer run to: LPS, and the other way along a negative step."""
+def axes_by_steps(scale: Any) -> str:
+    """Return where the axes of a layer of this scale run to: LPS, reversed by negative steps."""
     rows, columns = scale[-2:]
     return f"{'R' if columns < 0 else 'L'}{'A' if rows < 0 else 'P'}S"
 
