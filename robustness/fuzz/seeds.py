@@ -369,6 +369,7 @@ n_samples = 4
 """
 SPLIT = json.dumps({"train": ["a", "b", "c"], "val": ["d"], "test": ["e", "f"]}).encode()
 RUN_CONFIG = json.dumps({"data": {"sets": [{"name": "a", "images": "/data/a"}]}}).encode()
+SIGNATURES = json.dumps({"a": "0" * 32, "b": "1" * 32}).encode()
 FOLDS = json.dumps({"format_version": 1, "folds": [["a", "b"], ["c"]], "test": ["d"]}).encode()
 NNUNET = json.dumps({
     "channel_names": {"0": "R", "1": "G", "2": "B"}, "file_ending": ".png", "numTraining": 2,

@@ -39,7 +39,7 @@ from latentfm_core.model_io.domain import DOMAIN, read_domain
 from latentfm_core.model_io.folder import load_model, read_card
 from latentfm_core.output.result import ResultPlan, _older_files, is_finished
 from latentfm_core.training.checkpoint import read_checkpoint
-from latentfm_core.training.trained_on import sets_of_run
+from latentfm_core.training.trained_on import read_signatures, sets_of_run
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm import preferences
 from robustness.fuzz import seeds
@@ -351,6 +351,7 @@ TARGETS: dict[str, Target] = {
         _text("folds.json", seeds.FOLDS), lambda folder: read_folds(folder / "folds.json"), 3
     ),
     "run_sets": Target(_text("config.json", seeds.RUN_CONFIG), sets_of_run, 3),
+    "signatures": Target(_text("images.json", seeds.SIGNATURES), read_signatures, 3),
     "nnunet": Target(_make_nnunet, _read_nnunet, 4),
     "groups": Target(
         _text("groups.csv", seeds.GROUPS),

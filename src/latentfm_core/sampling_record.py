@@ -32,6 +32,9 @@ class SamplingRecord:
         The prompt that was given, as JSON values; empty without one.
     colours
         Colour of each class as ``"#rrggbb"``; empty if the model has none of its own.
+    calibration
+        Digest of the model's calibration for the prompt (`Calibration.digest`); empty without
+        one. `settings` say whether it applies.
     """
 
     model_id: str
@@ -44,6 +47,7 @@ class SamplingRecord:
     prompt: dict[str, Any] = field(default_factory=dict)
     members: tuple[tuple[str, str], ...] = ()
     colours: tuple[str, ...] = ()
+    calibration: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.annotation.fingerprint import compact, labels_digest
-from latentfm_core.annotation.formats import Space, Write, suffix_of, writer_for
+from latentfm_core.annotation.formats import LPS, Space, Write, suffix_of, writer_for
 from latentfm_core.annotation.labelled import check_read_back
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.annotation.reading import (
@@ -55,7 +55,7 @@ def write_labels_file(path: Path, labels: NDArray[Any], space: Space) -> None:
 
 
 def export_annotation(
-    path: Path, labels: NDArray[Any], sidecar: AnnotationSidecar
+    path: Path, labels: NDArray[Any], sidecar: AnnotationSidecar, orientation: str = LPS
 ) -> tuple[Path, Path]:
     """Write an annotation and its provenance next to it, both files or neither; return the files.
 
@@ -68,6 +68,8 @@ def export_annotation(
         As in `write_labels_file`, of the shape of `sidecar`.
     sidecar
         Its `files` and `labels_digest` are filled in here.
+    orientation
+        Where columns, rows and planes of the image run to (`Space.orientation`), for NIfTI.
 
     Raises
     ------
@@ -80,7 +82,7 @@ def export_annotation(
         raise OutputError(
             f"Labels of the shape {values.shape} do not fit a provenance of {sidecar.shape}."
         )
-    space = Space(sidecar.axes, sidecar.spacing, sidecar.units)
+    space = Space(sidecar.axes, sidecar.spacing, sidecar.units, orientation)
     write = writer_for(path, values, space, sidecar.class_colours)
     beside = sidecar_path(path)
     _check_names(path, beside)

@@ -49,6 +49,10 @@ SYMBOLS = {
 
 PALETTE = ".palette.png"
 """Ending of a PNG whose labels have colours."""
+LPS = "LPS"
+"""Orientation of pictures in ITK: columns run to the left, rows to the back, planes up."""
+_WORLD = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
+"""Axis and sign of each direction in the coordinates of NIfTI."""
 SUFFIXES = (".tif", ".tiff", ".png", PALETTE, ".nii", ".nii.gz")
 
 
@@ -64,11 +68,15 @@ class Space:
         Step along every axis in its unit; None when unknown.
     units
         Full name of the unit of every axis, such as ``"micrometer"``; may be empty.
+    orientation
+        Where columns, rows and planes run to in the patient's body: a letter each of right or
+        left, front (A) or back (P), up (S) or down (I). Only NIfTI stores it.
     """
 
     axes: str
     spacing: tuple[float, ...] | None = None
     units: tuple[str, ...] = ()
+    orientation: str = LPS
 
     def step(self, axis: str) -> tuple[float, str] | None:
         """Return step and unit along an axis; None if the axis or its step is missing."""
@@ -218,8 +226,8 @@ def _density(space: Space) -> dict[str, Any]:
 def write_nifti(path: Path, labels: NDArray[Any], space: Space) -> None:
     """Write NIfTI-1: axes (column, row, plane, time), steps in millimetres and seconds.
 
-    Columns go from right to left and rows from front to back, ITK's default for images without
-    an orientation, so that programs built on it align the labels with the same picture.
+    By default columns go from right to left and rows from front to back, as in ITK for images
+    without an orientation, so that programs built on it align the labels with the same picture.
     """
     library = nibabel()
     order = [space.axes.index(axis) for axis in "XYZT" if axis in space.axes]
@@ -229,7 +237,11 @@ def write_nifti(path: Path, labels: NDArray[Any], space: Space) -> None:
     sizes = [space.millimeters(axis) for axis in "XYZ"]
     metric = sizes[0] is not None and sizes[1] is not None
     steps = [size or (space.step(a) or (1.0,))[0] for a, size in zip("XYZ", sizes, strict=True)]
-    affine = np.diag([-steps[0], -steps[1], steps[2], 1.0])
+    affine = np.zeros((4, 4))
+    for column, (letter, size) in enumerate(zip(space.orientation, steps, strict=True)):
+        row, sign = _WORLD[letter]
+        affine[row, column] = sign * size
+    affine[3, 3] = 1
     image = library.Nifti1Image(values, affine, dtype=values.dtype)
     seconds = space.seconds()
     if values.ndim == 4:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 import math
-import struct
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
 from latentfm_core.annotation.fingerprint import compact, labels_digest
-from latentfm_core.annotation.formats import PALETTE, nibabel, suffix_of
+from latentfm_core.annotation.formats import LPS, PALETTE, suffix_of
+from latentfm_core.annotation.nifti import read_nifti
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError, OutputError
-from latentfm_core.files.regular import open_regular
-from latentfm_core.files.untrusted import decoded_text, read_bounded, read_start
+from latentfm_core.files.untrusted import decoded_text, read_bounded
 from latentfm_core.images.colour_tables import check_numbered, refuse_inverted
 from latentfm_core.images.decode import check_is_file
 from latentfm_core.images.decode_errors import decoding
 from latentfm_core.images.decode_tiff import stored_values, tiff_palette
 from latentfm_core.images.decoded import orient
-from latentfm_core.images.limits import check_bytes_of
 from latentfm_core.images.masks import read_numbers
 from latentfm_core.images.tiff import (
     check_series,
@@ -40,13 +37,10 @@ from latentfm_core.names import is_there, shown, storable
 logger = logging.getLogger(__name__)
 
 MAX_SIDECAR_BYTES = 16_000_000
-MAX_NIFTI_START = 16_000_000
-_EXACT = 2**53
-"""Below it, whole numbers are exact in double precision."""
 
 
 def read_annotation(
-    path: Path, limits: ReadingConfig = READING
+    path: Path, limits: ReadingConfig = READING, orientation: str = LPS
 ) -> tuple[NDArray[Any], AnnotationSidecar | None]:
     """Read labels, and their provenance if it is in the same folder.
 
@@ -56,6 +50,10 @@ def read_annotation(
         TIFF, PNG or NIfTI.
     limits
         Largest decoded size; for a stack of planes only the limit in bytes applies.
+    orientation
+        Where columns, rows and planes of the image run to
+        (`latentfm_core.annotation.nifti.LPS`). Labels of a NIfTI file without provenance that
+        run elsewhere are turned to it.
 
     Returns
     -------
@@ -80,14 +78,22 @@ def read_annotation(
     suffix = suffix_of(path)
     labels = read_labels_file(path, suffix, limits)
     sidecar = _sidecar_about(path)
+    if suffix.startswith(".nii") and (
+        sidecar is None or labels_digest(_shaped(labels, sidecar)) != sidecar.labels_digest
+    ):
+        labels = read_labels_file(path, suffix, limits, orientation)
     if sidecar is None:
         return _black_and_white(labels), None
-    if math.prod(sidecar.shape) == labels.size:
-        labels = labels.reshape(sidecar.shape)
+    labels = _shaped(labels, sidecar)
     if labels_digest(labels) != sidecar.labels_digest:
         logger.warning("%s has changed since its provenance was written", path)
         return labels, None
     return labels, sidecar
+
+
+def _shaped(labels: NDArray[Any], sidecar: AnnotationSidecar) -> NDArray[Any]:
+    fits = math.prod(sidecar.shape) == labels.size
+    return labels.reshape(sidecar.shape) if fits else labels
 
 
 def sidecar_path(path: Path) -> Path:
@@ -108,8 +114,12 @@ def _sidecar_about(path: Path) -> AnnotationSidecar | None:
     return None
 
 
-def read_labels_file(path: Path, suffix: str, limits: ReadingConfig = READING) -> NDArray[Any]:
+def read_labels_file(
+    path: Path, suffix: str, limits: ReadingConfig = READING, orientation: str | None = None
+) -> NDArray[Any]:
     """Read labels in the format of `suffix`, as the smallest unsigned type.
+
+    Those of a NIfTI file are turned to `orientation`; None returns them as stored.
 
     Raises
     ------
@@ -121,7 +131,7 @@ def read_labels_file(path: Path, suffix: str, limits: ReadingConfig = READING) -
         If nibabel is missing.
     """
     with decoding(shown(path), "labels", "Choose another file"):
-        labels = _read(path, suffix, limits)
+        labels = _read(path, suffix, limits, orientation)
         if not labels.size:
             raise ImageError(f"{shown(path)}: the file has no pixels. Choose another file.")
         try:
@@ -203,65 +213,9 @@ def read_tiff(
         return turned.reshape(*labels.shape[:-2], *turned.shape[-2:])
 
 
-def _read(path: Path, suffix: str, limits: ReadingConfig) -> NDArray[Any]:
+def _read(path: Path, suffix: str, limits: ReadingConfig, orientation: str | None) -> NDArray[Any]:
     if suffix in (".png", PALETTE):
         return read_numbers(path, limits, binary=True)
     if suffix.startswith(".tif"):
         return read_tiff(path, limits=limits)
-    return _read_nifti(path, limits)
-
-
-_NIFTI = {348: ("f", 108), 540: ("q", 168)}
-"""Format and position of vox_offset by header size: NIfTI-1 and NIfTI-2."""
-
-
-def _check_nifti_start(path: Path) -> None:
-    """Refuse a header that makes nibabel read megabytes before the first voxel."""
-    with _opened_nifti(path) as stream:
-        head = stream.read(540)
-    for order in "<>":
-        if len(head) >= 352:
-            form, place = _NIFTI.get(struct.unpack_from(f"{order}i", head)[0], ("", 0))
-            if form and len(head) >= place + 8:
-                offset = struct.unpack_from(order + form, head, place)[0]
-                if not 0 <= offset <= MAX_NIFTI_START:
-                    raise ImageError(
-                        f"{shown(path)}: first voxel at byte {offset:g}. The file is damaged; "
-                        "copy it again."
-                    )
-
-
-def _opened_nifti(path: Path) -> BinaryIO:
-    """Open a NIfTI file, compressed or not, regardless of its name."""
-    packed = read_start(path, 2) == b"\x1f\x8b"
-    return cast(BinaryIO, gzip.open(path, "rb")) if packed else open_regular(path)
-
-
-def _read_nifti(path: Path, limits: ReadingConfig) -> NDArray[Any]:
-    library = nibabel()
-    _check_nifti_start(path)
-    # Not by name: with a mixed-case extension nibabel looks for other files.
-    with _opened_nifti(path) as stream:
-        second = stream.read(4) in (struct.pack("<i", 540), struct.pack(">i", 540))
-        stream.seek(0)
-        kind = library.Nifti2Image if second else library.Nifti1Image
-        return _nifti_labels(path, kind.from_stream(stream), limits)
-
-
-def _nifti_labels(path: Path, image: Any, limits: ReadingConfig) -> NDArray[Any]:
-    shape = tuple(int(length) for length in image.shape)
-    # Scaled values are returned in double precision.
-    check_bytes_of(path.name, math.prod(shape) * max(8, image.get_data_dtype().itemsize), limits)
-    if not 2 <= len(shape) <= 4:
-        raise ImageError(f"{shown(path)}: {len(shape)} axes; labels have 2 to 4. Export fewer.")
-    values = np.asarray(image.dataobj)
-    if values.dtype.kind == "f":
-        if not (np.abs(values) < _EXACT).all() or (values != np.rint(values)).any():
-            raise ImageError(
-                f"{shown(path)}: not labels, its values are not integers. Choose a file of whole "
-                "numbers."
-            )
-        values = values.astype(np.int64)
-    # (column, row, plane, time) to (time, plane, row, column).
-    values = values.transpose()
-    return values[:, 0] if values.ndim == 4 and values.shape[1] == 1 else values
+    return read_nifti(path, limits, orientation)

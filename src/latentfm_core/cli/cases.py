@@ -15,6 +15,7 @@ from latentfm_core.cli.model_split import (
     model_split,
     out_of_fold,
     pairs_of_model,
+    warn_of_renamed,
     warn_of_trained,
 )
 from latentfm_core.cli.prompt_kind import with_prompts
@@ -52,7 +53,7 @@ class ChosenPairs:
     fold_of
         The fold of each image, if they are the folds of an ensemble.
     trained_on
-        How many of them the model was trained on.
+        How many of them the model was trained on, judged by name.
     """
 
     pairs: list[Pair]
@@ -122,12 +123,19 @@ def _chosen(
 
 @dataclass(frozen=True)
 class OpenCases:
-    """Cases to compare, facts about all of them, the files left out, and the sampling function."""
+    """Cases to compare, facts about all of them, the files left out, and the sampling function.
+
+    Attributes
+    ----------
+    trained_on
+        How many of them the model was trained on, judged by name or by pixels.
+    """
 
     cases: Iterator[Case]
     survey: Survey
     bad: BadFiles
     draw: Draw | None
+    trained_on: int
 
 
 def open_cases(args: argparse.Namespace, chosen: ChosenPairs, segmenter: Segmenter) -> OpenCases:
@@ -167,7 +175,10 @@ def open_cases(args: argparse.Namespace, chosen: ChosenPairs, segmenter: Segment
 
     check_all(chosen.pairs, look, args.quiet)
     bad.check_any_left()
-    return OpenCases(cases, survey, bad, out_of_fold(chosen.fold_of, draw))
+    trained_on = chosen.trained_on
+    if chosen.fold_of is None:
+        trained_on += warn_of_renamed(survey.stored, model_split(args))
+    return OpenCases(cases, survey, bad, out_of_fold(chosen.fold_of, draw), trained_on)
 
 
 def read_case(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
+from latentfm_core.cli.inputs import digest_of
 from latentfm_core.cli.prediction import Mode, Show
 from latentfm_core.cli.prompts import ObjectDraws, PromptedImage
 from latentfm_core.files.disk_errors import check_still_there
@@ -126,18 +128,33 @@ class ImageMode(Mode[ImageJob]):
     def is_finished(self, job: ImageJob) -> bool:
         """Return whether a result is complete."""
         prompt = job.item.prompt
-        settings = self.segmenter.resolved(self.settings, group_of(prompt))
-        recorded = None if prompt is None else prompt.to_json()
-        sha256 = self.segmenter.card.weights_sha256
-        return is_finished(job.result, settings, sha256, self.plane, recorded, self.start)
+        group, card = group_of(prompt), self.segmenter.card
+        return is_finished(
+            job.result,
+            self.segmenter.resolved(self.settings, group),
+            card.weights_sha256,
+            card.calibration_digest(group),
+            plane=self.plane,
+            prompt=None if prompt is None else prompt.to_json(),
+            start=self.start,
+        )
 
     def worker(self, jobs: Sequence[ImageJob]) -> Callable[[ImageJob, Show], None]:
         """Return a function that segments one of these jobs and writes its result."""
         items = [job.item for job in jobs]
         draws = ObjectDraws(self.segmenter, self.settings, items, self.limits)
 
+        return self._writer(lambda item, show: _segment(item, draws, show))
+
+    def _writer(
+        self, segment: Callable[[PromptedImage, Show], Segmented]
+    ) -> Callable[[ImageJob, Show], None]:
+        digest = lru_cache(maxsize=1)(digest_of)  # of all objects of an image
+
         def work(job: ImageJob, show: Show) -> None:
-            write(job.result, job.image, _segment(job.item, draws, show), self.segmenter)
+            # Before the image is read: a file that is replaced meanwhile is then noticed later.
+            of_image = digest(job.image)
+            write(job.result, job.image, segment(job.item, show), self.segmenter, of_image)
 
         return work
 
@@ -152,7 +169,9 @@ def _segment(item: PromptedImage, draws: ObjectDraws, show: Show) -> Segmented:
     return Segmented(image, samples, summary, time.perf_counter() - start)
 
 
-def write(plan: ResultPlan, path: Path, done: Segmented, segmenter: Segmenter) -> None:
+def write(
+    plan: ResultPlan, path: Path, done: Segmented, segmenter: Segmenter, image_digest: str
+) -> None:
     """Write the result of an image or stack.
 
     Raises
@@ -160,12 +179,14 @@ def write(plan: ResultPlan, path: Path, done: Segmented, segmenter: Segmenter) -
     OutputError
         If a file cannot be written.
     """
-    sidecar = describe_result(plan, path, done, segmenter)
+    sidecar = describe_result(plan, path, done, segmenter, image_digest)
     check_still_there(plan.folder)
     write_result(plan, done.image, done.samples, done.summary, sidecar)
 
 
-def describe_result(plan: ResultPlan, path: Path, done: Segmented, segmenter: Segmenter) -> Sidecar:
+def describe_result(
+    plan: ResultPlan, path: Path, done: Segmented, segmenter: Segmenter, image_digest: str
+) -> Sidecar:
     """Return the provenance of the result of an image file."""
     png = {kind: PNG_WHITE[kind] for kind in plan.kinds if kind in PNG_WHITE}
     samples = done.samples
@@ -173,6 +194,7 @@ def describe_result(plan: ResultPlan, path: Path, done: Segmented, segmenter: Se
         samples.record,
         done.image,
         image=printable(path.name),
+        image_digest=image_digest,
         channel=plan.channel,
         shape=samples.geometry.shape,
         window=samples.geometry.window,

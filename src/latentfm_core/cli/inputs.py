@@ -13,6 +13,7 @@ from latentfm_core.cli.common import progress_bar
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.datasets.folds import FILE as FOLDS
 from latentfm_core.errors import DatasetError, ImageError, OutputError
+from latentfm_core.files.digest import content_digest
 from latentfm_core.images.read import list_images, log_subfolders
 from latentfm_core.model_io.card import ENSEMBLE
 from latentfm_core.names import is_there, shown
@@ -75,6 +76,14 @@ def refuse_models(out: Path) -> None:
             f"{shown(out)} holds a model or a training run ({held[0].relative_to(out)}), and its "
             "files could be replaced. Choose another --out."
         )
+
+
+def digest_of(image: Path) -> str:
+    """Return the digest of an image, which its sidecar keeps; empty if it cannot be read."""
+    try:
+        return content_digest(image)
+    except OSError:
+        return ""
 
 
 @dataclass

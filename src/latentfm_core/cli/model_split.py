@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from latentfm_core.datasets.folds import FILE as FOLDS
@@ -13,13 +13,14 @@ from latentfm_core.datasets.folds import FOLDER, Folds, read_folds
 from latentfm_core.datasets.object_set import names_in_set
 from latentfm_core.datasets.pairs import Pair, name_some
 from latentfm_core.datasets.splits import Split, read_split
+from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.errors import DatasetError, ModelFolderError
 from latentfm_core.evaluation.evaluate import Draw, unprompted
 from latentfm_core.evaluation.out_of_fold import OutOfFold
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
 from latentfm_core.names import comparable
 from latentfm_core.training.run_folder import TRAINING
-from latentfm_core.training.trained_on import sets_of_run, trained_on
+from latentfm_core.training.trained_on import read_signatures, sets_of_run, trained_on
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,9 @@ class ModelSplit:
     folds
         Of a cross-validation its folds. Together they are the training part, and the validation
         part as well, because every image in them was held out from one of the models.
+    signatures
+        Name of each image that the model was trained on, by the signature of its pixels, as far
+        as they were recorded.
     """
 
     file: Path
@@ -47,6 +51,7 @@ class ModelSplit:
     trained_on: frozenset[str]
     folds: Folds | None = None
     set_name: str = ""
+    signatures: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.file} (set {self.set_name})" if self.set_name else str(self.file)
@@ -66,6 +71,7 @@ class ModelSplit:
             frozenset(own(self.trained_on)),
             folds,
             name,
+            self.signatures,
         )
 
     def fold_of(self, pairs: Sequence[Pair], part: str | None) -> dict[str, int] | None:
@@ -97,13 +103,14 @@ def model_split(args: argparse.Namespace) -> ModelSplit | None:
     except ModelFolderError:
         return None  # reported when the model is loaded
     if (model / FOLDS).is_file():
-        return _of_set(_split_of_folds(model / FOLDS), model / FOLDER.format(0), args.images)
+        return _of_set(_split_of_folds(model), model / FOLDER.format(0), args.images)
     folder = model / TRAINING
     file = folder / "split.json"
     if not file.is_file():
         return None
     split = read_split(file)
-    found = ModelSplit(file, split, frozenset(trained_on(split, folder)))
+    known = _by_signature(folder)
+    found = ModelSplit(file, split, frozenset(trained_on(split, folder)), signatures=known)
     return _of_set(found, model, args.images)
 
 
@@ -124,10 +131,19 @@ def _of_set(whole: ModelSplit, run: Path, images: Path | None) -> ModelSplit:
     return parts[common.index(max(common))] if any(common) else whole
 
 
-def _split_of_folds(file: Path) -> ModelSplit:
+def _split_of_folds(model: Path) -> ModelSplit:
+    file = model / FOLDS
     folds = read_folds(file)
     names = tuple(sorted(folds.fold_of()))
-    return ModelSplit(file, Split(names, names, folds.test), frozenset(names), folds)
+    split = Split(names, names, folds.test)
+    known: dict[str, str] = {}
+    for fold in range(len(folds.folds)):
+        known |= _by_signature(model / FOLDER.format(fold) / TRAINING)
+    return ModelSplit(file, split, frozenset(names), folds, signatures=known)
+
+
+def _by_signature(folder: Path) -> dict[str, str]:
+    return {signature: name for name, signature in read_signatures(folder).items()}
 
 
 def out_of_fold(fold_of: Mapping[str, int] | None, draw: Draw | None) -> Draw | None:
@@ -215,3 +231,22 @@ def warn_of_trained(
             model,
         )
     return len(trained)
+
+
+def warn_of_renamed(stored: Iterable[StoredPair], model: ModelSplit | None) -> int:
+    """Warn if images have the pixels of training images of other names; return their number."""
+    if model is None:
+        return 0
+    renamed = {
+        pair.name: model.signatures[pair.signature]
+        for pair in stored
+        if pair.signature in model.signatures and pair.name not in model.trained_on
+    }
+    if renamed:
+        logger.warning(
+            "WARNING: the model was trained on %d of these images under other names (%s). Scores "
+            "on them are too optimistic.",
+            len(renamed),
+            name_some(f"{name} = {known}" for name, known in renamed.items()),
+        )
+    return len(renamed)

@@ -110,7 +110,9 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     existing.add_argument(
         "--skip-done",
         action="store_true",
-        help="skip images whose results are complete, to continue after an interruption",
+        help="skip images whose results are complete, to continue after an interruption; stop if "
+        "a result is of another image of that name, another model or calibration, or other "
+        "settings",
     )
 
 

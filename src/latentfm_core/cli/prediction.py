@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from latentfm_core.cli.common import progress_bar, say
 from latentfm_core.cli.first_look import first_look
-from latentfm_core.cli.inputs import BadFiles, check_all, refuse_all, with_possible_names
+from latentfm_core.cli.inputs import BadFiles, check_all, digest_of, refuse_all, with_possible_names
 from latentfm_core.config import ReadingConfig, SamplingConfig
 from latentfm_core.datasets.pairs import name_some
 from latentfm_core.errors import ImageError, OutputError
@@ -168,19 +168,34 @@ def _refuse_foreign(
         )
 
 
-def _refuse_newer_images(done: Sequence[Job], launch: Launch) -> None:
-    """Reject images that were changed after their result was written."""
-    changed = [
-        job.image.name
-        for job in done
-        if _modified(job.image) > max(_modified(path) for path in job.paths())
-    ]
+def _refuse_other_images(done: Sequence[Job], options: RunOptions) -> None:
+    """Reject images that are not those from which the results of these names were made."""
+    by_image: dict[Path, list[Job]] = {}
+    for job in done:
+        by_image.setdefault(job.image, []).append(job)
+    quiet = options.quiet or len(by_image) < 2
+    changed = []
+    with progress_bar(len(by_image), "comparing images", "image", quiet) as bar:
+        for image, jobs in by_image.items():
+            digest = digest_of(image)
+            if any(_is_other(job, digest) for job in jobs):
+                changed.append(image.name)
+            bar.update()
     if changed:
         advice = "Replace all results with --overwrite, or choose another --out."
         raise OutputError(
-            f"{len(changed)} images were changed after their results were written: "
-            f"{name_some(changed)}. {advice if launch.size == 1 else 'Choose another --out.'}"
+            f"{len(changed)} images are not those that their results were made from, or were "
+            f"changed since: {name_some(changed)}. "
+            f"{advice if options.launch.size == 1 else 'Choose another --out.'}"
         )
+
+
+def _is_other(job: Job, digest: str) -> bool:
+    """Return whether the image of a result is another one, by content or else by date."""
+    sidecar = read_sidecar(job.sidecar)
+    if sidecar is not None and sidecar.image_digest and digest:
+        return sidecar.image_digest != digest
+    return _modified(job.image) > max(_modified(path) for path in job.paths())
 
 
 def _modified(path: Path) -> float:
@@ -207,7 +222,7 @@ def _remaining(
         done = [job for job in jobs if mode.is_finished(job)]
         finished = set(map(id, done))
         left = [job for job in jobs if id(job) not in finished]
-        _refuse_newer_images(done, options.launch)
+        _refuse_other_images(done, options)
         claims.forget(done)
         logger.info("%d of %d images are already done", len(done), len(jobs))
     if not options.overwrite and options.launch.first:

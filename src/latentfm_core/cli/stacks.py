@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from latentfm_core.cli.images import ImageJob, ImageMode, Segmented, write
+from latentfm_core.cli.images import ImageJob, ImageMode, Segmented
 from latentfm_core.cli.prediction import Show
 from latentfm_core.cli.prompts import PromptedImage
 from latentfm_core.images.tiff_stack import TiffStack
@@ -29,11 +29,7 @@ class StackMode(ImageMode):
 
     def worker(self, jobs: Sequence[ImageJob]) -> Callable[[ImageJob, Show], None]:
         """Return a function that segments one of these files and writes its result."""
-
-        def work(job: ImageJob, show: Show) -> None:
-            write(job.result, job.image, self.segment(job.item, show), self.segmenter)
-
-        return work
+        return self._writer(self.segment)
 
     def segment(self, item: PromptedImage, show: Show) -> Segmented:
         """Segment a file."""

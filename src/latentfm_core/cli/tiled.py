@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from latentfm_core.cli.inputs import find_images
+from latentfm_core.cli.inputs import digest_of, find_images
 from latentfm_core.cli.prediction import Mode, Show
 from latentfm_core.config import ReadingConfig, TilingConfig
 from latentfm_core.errors import OutputError
@@ -62,17 +62,17 @@ class TiledMode(Mode[LargeJob]):
         older = read_sidecar(job.sidecar)
         if older is None:
             return False
-        settings = resolved_for_tiles(self.segmenter, self.settings)
+        settings, card = resolved_for_tiles(self.segmenter, self.settings), self.segmenter.card
         tiling = self.tiling.scale, self.tiling.overlap
         same = (
-            older.was_drawn_with(settings, self.segmenter.card.weights_sha256)
+            older.was_drawn_with(settings, card.weights_sha256, card.calibration_digest("none"))
             and older.channel == self.limits.channel
             and older.tiling is not None
             and (older.tiling.scale, older.tiling.overlap) == tiling
         )
         if not same:
             raise OutputError(
-                f"{job.sidecar} was produced with another model or other settings."
+                f"{job.sidecar} was produced with another model, calibration or other settings."
                 f"{older.precision_note(settings)} Choose another --out, or replace it with "
                 "--overwrite."
             )
@@ -102,6 +102,7 @@ def _segment(job: LargeJob, mode: TiledMode, show: Show) -> None:
         show(step.done, step.total, step.note)
 
     start = time.perf_counter()
+    digest = digest_of(job.image)
     with open_large(job.image, mode.limits) as image:
         # Existing results were refused before, unless they are to be replaced.
         result = segment_large(
@@ -116,5 +117,5 @@ def _segment(job: LargeJob, mode: TiledMode, show: Show) -> None:
         )
         seconds = time.perf_counter() - start
         named = replace(image, name=job.image.name)
-        facts = mode.segmenter, mode.tiling, seconds, mode.limits.channel
+        facts = mode.segmenter, mode.tiling, seconds, mode.limits.channel, digest
         write_sidecar(job.sidecar, named, result, *facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 MAX_BYTES = 16_000_000
 """Maximum size of a split or group file: over 100,000 long names."""
+_USELESS_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)|(?<=\d)\.0*$")
+"""Leading zeros of a number in a name, and zero decimals at its end."""
 
 
 def read_groups(
@@ -27,7 +30,8 @@ def read_groups(
 
     An entry of `key` is a name or a file name. Rows of other images are ignored. The separator is
     a comma, a semicolon or a tab; spaces around entries are ignored. Groups are compared in one
-    Unicode form. A warning names those that differ only in case or in spaces.
+    Unicode form. A warning names those that differ only in case, in spaces or in how numbers are
+    written (1, 001 and 1.0).
 
     Raises
     ------
@@ -56,19 +60,26 @@ def read_groups(
 
 
 def _warn_of_similar(path: Path, column: str, groups: Collection[str]) -> None:
-    """Warn of groups that differ only in case or in spaces, once for each file and column."""
+    """Warn of groups that are probably the same, once for each file and column."""
     alike: dict[str, list[str]] = {}
     for group in sorted(groups):
-        alike.setdefault("".join(group.casefold().split()), []).append(group)
+        alike.setdefault(_simplified(group), []).append(group)
     similar = [" / ".join(map(repr, each)) for each in alike.values() if len(each) > 1]
     if similar and first_time("similar groups", path, column):
         logger.warning(
-            "warning: the group file %s has groups that differ only in case or in spaces and count "
-            "as different ones: %s. If they are the same %s, write them the same way.",
+            "warning: the group file %s has groups that differ only in case, in spaces or in how "
+            "numbers are written (001, 1.0), and count as different ones: %s. If they are the same "
+            "%s, write them the same way.",
             shown(path),
             name_some(similar),
             column,
         )
+
+
+def _simplified(group: str) -> str:
+    """Return a group without case, spaces, leading zeros of numbers and decimals that are zero."""
+    plain = "".join(group.casefold().split())
+    return _USELESS_ZEROS.sub("", plain)
 
 
 def _group_rows(path: Path, needed: tuple[str, str]) -> list[dict[str, str]]:

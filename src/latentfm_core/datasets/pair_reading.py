@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.datasets.pairs import Pair
+from latentfm_core.datasets.raters import with_raters
 from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.errors import ImageError
 from latentfm_core.images.decode import decode
@@ -20,6 +21,7 @@ from latentfm_core.images.mask_coding import foreground_coding
 from latentfm_core.images.masks import decode_mask, instances_of, labels_of, mask_of
 from latentfm_core.images.orientation import drawn_as_read
 from latentfm_core.images.read import as_image, read_image
+from latentfm_core.images.signature import image_signature
 from latentfm_core.names import shown
 from latentfm_core.types import Bool, ImageInput
 
@@ -101,8 +103,15 @@ def _read(
         lacks = orientation != 1 and decoded.orientation == 1
         fits = lacks and drawn_as_read(path, orientation, image.pixels)
         orientations.append(orientation if fits else decoded.orientation)
-    stored = StoredPair(pair.name, orientation, tuple(orientations), square=rows == columns)
-    return ReadPair(image, np.stack(masks), stored)
+    stored = StoredPair(
+        pair.name,
+        orientation,
+        tuple(orientations),
+        square=rows == columns,
+        signature=image_signature(image.pixels),
+    )
+    drawn = np.stack(masks)
+    return ReadPair(image, drawn, with_raters(stored, pair.raters, drawn))
 
 
 def _read_image(pair: Pair, limits: ReadingConfig) -> tuple[ImageInput, int]:

@@ -11,7 +11,7 @@ from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import DatasetError
 from latentfm_core.images.limits import refuse_links_out
 from latentfm_core.images.read import is_image, list_images, log_subfolders, name_some
-from latentfm_core.names import comparable, shown
+from latentfm_core.names import comparable, shown, storable
 
 __all__ = [
     "MASK_SUFFIXES",
@@ -49,6 +49,8 @@ class Pair:
     ----------
     masks
         One file per rater, at least one.
+    raters
+        Subfolder of each mask, if they are in subfolders.
     channels
         The second and third channel of the image, if each has its own grey file.
     """
@@ -57,6 +59,7 @@ class Pair:
     image: Path
     masks: tuple[Path, ...]
     channels: tuple[Path, ...] = ()
+    raters: tuple[str, ...] = ()
 
 
 def find_pairs(
@@ -195,7 +198,11 @@ def _pair_raters(
     if skip_unmasked:
         by_name = _masked(by_name, matches)
     _check_complete(by_name, {name: paths[0] for name, paths in matches.items()}, images, masks)
-    return [Pair(name, by_name[name], tuple(matches[name])) for name in sorted(by_name)]
+    pairs = []
+    for name in sorted(by_name):
+        names = tuple(storable(path.parent.name) for path in matches[name])
+        pairs.append(Pair(name, by_name[name], tuple(matches[name]), raters=names))
+    return pairs
 
 
 def _masks_by_name(

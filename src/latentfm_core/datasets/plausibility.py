@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from latentfm_core.datasets.facts import MaskFacts
+from latentfm_core.datasets.raters import rater_warnings
 from latentfm_core.datasets.stored import TURNS, StoredPair
 from latentfm_core.errors import DatasetError
 from latentfm_core.images.mask_coding import USUAL, WHITE
@@ -128,11 +129,12 @@ def _inverted(masks: Sequence[MaskFacts], where: str) -> list[Finding]:
 
 
 def stored_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]:
-    """Return the findings about how the files of a folder or set store their pixels.
+    """Return the findings about how the files of a folder or set store their pixels, and raters.
 
     For the parameters see `coding_findings`.
     """
-    return [*coding_findings(stored, where), *orientation_findings(stored)]
+    raters = [Finding(text) for text in rater_warnings(stored, where)]
+    return [*coding_findings(stored, where), *orientation_findings(stored), *raters]
 
 
 def orientation_findings(stored: Iterable[StoredPair]) -> list[Finding]:

@@ -17,8 +17,31 @@ TURNS = {
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """How the masks of two raters of an image overlap; neither is empty.
+
+    Attributes
+    ----------
+    sizes
+        Foreground pixels of each.
+    shared
+        Foreground pixels of both.
+    """
+
+    first: str
+    second: str
+    sizes: tuple[int, int]
+    shared: int
+
+    @property
+    def dice(self) -> float:
+        """Dice of the two masks."""
+        return 2 * self.shared / sum(self.sizes)
+
+
+@dataclass(frozen=True)
 class StoredPair:
-    """How the files of an image and its masks store their pixels.
+    """How the files of an image and its masks store their pixels, and who drew the masks.
 
     Attributes
     ----------
@@ -30,6 +53,12 @@ class StoredPair:
     codings
         How each binary mask marks its foreground, as `foreground_coding` names it; empty where
         unknown.
+    signature
+        `latentfm_core.images.signature.image_signature` of the image as it is read.
+    raters
+        Subfolder of each mask, which counts as a rater; empty if masks are not in subfolders.
+    agreements
+        How the masks of these raters overlap, two by two.
     """
 
     name: str
@@ -38,3 +67,6 @@ class StoredPair:
     codings: tuple[str, ...] = ()
     has_threshold: bool = False
     square: bool = False
+    signature: str = ""
+    raters: tuple[str, ...] = ()
+    agreements: tuple[Agreement, ...] = ()

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from latentfm_core.config import ReadingConfig
 from latentfm_core.datasets.facts import MaskFacts
+from latentfm_core.datasets.raters import raters_text
 from latentfm_core.datasets.stored import TURNS, StoredPair
 from latentfm_core.images.read import name_some
 from latentfm_core.names import shown
@@ -58,9 +59,13 @@ def mask_rows(masks: Sequence[MaskFacts], classes: Sequence[str]) -> dict[str, s
     return rows
 
 
-def stored_rows(stored: Iterable[StoredPair], reading: ReadingConfig) -> dict[str, str]:
-    """Return the rows about how the files store their pixels, and what of it is read."""
-    return {"orientation": _orientation_text(stored), "channel": _channel_text(reading)}
+def stored_rows(stored: Sequence[StoredPair], reading: ReadingConfig) -> dict[str, str]:
+    """Return the rows about how the files store their pixels, what of it is read, and raters."""
+    return {
+        "orientation": _orientation_text(stored),
+        "channel": _channel_text(reading),
+        "raters": raters_text(stored),
+    }
 
 
 def _orientation_text(stored: Iterable[StoredPair]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import tifffile
@@ -35,8 +36,16 @@ _UNITS = {
 
 _PER_INCH = {"inch": 1.0, "centimeter": 2.54, "millimeter": 25.4, "micrometer": 25400.0}
 
-_SCREEN_DENSITIES = (72.0, 96.0)
+_SCREEN_DENSITIES = (72, 96)
 """Screen densities in pixels per inch, in any unit."""
+
+_PRINT_DENSITIES = (100, 120, 144, 150, 180, 192, 200, 240, 250, 266, 300, 314, 350, 360)
+"""Densities in pixels per inch that cameras and image editors write into photographs."""
+
+_COLOURS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR, tifffile.PHOTOMETRIC.SEPARATED)
+
+_LENS = {"FNumber", "FocalLength"}
+"""EXIF entries of a photograph."""
 
 _NO_DENSITY = 1.0
 
@@ -54,20 +63,40 @@ def spacing_of(tiff: tifffile.TiffFile) -> dict[str, Any]:
     if resolution is None or not all(math.isfinite(size) and size > 0 for size in resolution[:2]):
         return {}
     unit = _UNITS.get(resolution[2].strip().lower())
-    if unit is None or _is_screen(resolution[:2], unit):
+    if unit is None or _is_density(resolution[:2], unit, _SCREEN_DENSITIES):
+        return {}
+    if _is_print_size(tiff, resolution[:2], unit):
         return {}
     return {"spacing": resolution[:2], "unit": unit}
 
 
-def _is_screen(size: tuple[float, float], unit: str) -> bool:
-    """Return whether a pixel size is only a screen density.
+def _is_print_size(tiff: tifffile.TiffFile, size: tuple[float, float], unit: str) -> bool:
+    """Return whether a pixel size says only how large to print a photograph.
+
+    These are plain resolution tags, and inches in other metadata, of a colour image: of any value
+    if the EXIF metadata name a lens setting, else of a density that is usual in photographs, unless
+    the file names the device that made it and has no EXIF metadata, as those of scanners.
+    """
+    page: Any = main_series(tiff).keyframe
+    plain = not tiff.is_ome and not (tiff.imagej_metadata or {}).get("unit")
+    if not (plain or unit == "inch") or page.photometric not in _COLOURS:
+        return False
+    exif = page.tags.valueof(34665)
+    if isinstance(exif, dict) and exif.keys() & _LENS:
+        return True
+    is_scanner = page.tags.valueof(271) is not None and exif is None
+    return not is_scanner and _is_density(size, unit, _PRINT_DENSITIES)
+
+
+def _is_density(size: tuple[float, float], unit: str, densities: Sequence[float]) -> bool:
+    """Return whether a pixel size is only a density in pixels per inch, such as a screen's.
 
     Converters copy such densities into other units and other metadata.
     """
     if unit not in _PER_INCH:
         return False
     rows, columns = (_PER_INCH[unit] / each for each in size)
-    nominal = [density for density in _SCREEN_DENSITIES if abs(rows - density) < _ROUNDED]
+    nominal = [density for density in densities if abs(rows - density) < _ROUNDED]
     return bool(nominal) and abs(rows - columns) < _ROUNDED
 
 

@@ -119,17 +119,19 @@ class ModelSettings:
         self, settings: SamplingConfig, nfe: int, seconds: float, prompt: Prompt | None = None
     ) -> SamplingRecord:
         """Return the record of samples drawn with these settings."""
+        group = group_of(prompt)
         return SamplingRecord(
             model_id=self.card.id,
             model_hash=self.card.weights_sha256,
             seeds=seeds_of(settings),
             nfe=nfe,
-            settings=self.resolved(settings, group_of(prompt)).model_dump(mode="json"),
+            settings=self.resolved(settings, group).model_dump(mode="json"),
             classes=self.card.config.model.classes,
             seconds=seconds,
             prompt={} if prompt is None else prompt.to_json(),
             colours=self.card.config.model.class_colours,
             members=tuple((member.id, member.sha256) for member in self.card.members),
+            calibration=self.card.calibration_digest(group),
         )
 
 

@@ -180,6 +180,11 @@ class ModelCard(Settings):
         """Return the calibration for a kind of prompt, or None."""
         return self.calibration if group == "none" else self.prompt_calibrations.get(group)
 
+    def calibration_digest(self, group: PromptGroup) -> str:
+        """Return the digest of the calibration for a kind of prompt; empty without one."""
+        calibration = self.calibration_for(group)
+        return "" if calibration is None else calibration.digest()
+
 
 def write_card(folder: Path, card: ModelCard) -> None:
     """Write or replace the card of a model folder, or of the folder of an ensemble.

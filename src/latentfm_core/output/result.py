@@ -193,6 +193,8 @@ def is_finished(
     plan: ResultPlan,
     settings: SamplingConfig,
     model_sha256: str,
+    calibration_sha256: str = "",
+    *,
     plane: str | None = None,
     prompt: Mapping[str, Any] | None = None,
     start: int | None = None,
@@ -203,6 +205,8 @@ def is_finished(
     ----------
     settings
         As `Segmenter.resolved` returns them.
+    calibration_sha256
+        Digest of the calibration for the prompt, "" without one.
     plane
         Letters of the axes of the planes, if it is a result of a stack.
     start
@@ -218,7 +222,7 @@ def is_finished(
     if older is None:
         return False
     same = (
-        older.was_drawn_with(settings, model_sha256, prompt)
+        older.was_drawn_with(settings, model_sha256, calibration_sha256, prompt)
         and older.files == plan.by_kind()
         and older.channel == plan.channel
         and (None if older.stack is None else older.stack.plane) == plane
@@ -226,9 +230,9 @@ def is_finished(
     )
     if not same:
         raise OutputError(
-            f"{plan.sidecar} describes a result from another model, other settings or other "
-            f"formats.{older.precision_note(settings)} Choose another --out, or replace it with "
-            "--overwrite."
+            f"{plan.sidecar} describes a result from another model or calibration, other settings "
+            f"or other formats.{older.precision_note(settings)} Choose another --out, or replace "
+            "it with --overwrite."
         )
     return all(path.is_file() for path in plan.paths())
 

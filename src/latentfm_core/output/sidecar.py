@@ -99,6 +99,9 @@ class Sidecar(Settings):
     ----------
     image
         File name of the image, without its folder.
+    image_digest
+        Digest of the image file (`latentfm_core.files.digest.content_digest`); empty in files of
+        earlier versions, and of images that are not files.
     shape
         ``(H, W)`` of the image and of every map; of a stack, of each plane; of an image that was
         segmented in tiles, of the maps.
@@ -124,6 +127,9 @@ class Sidecar(Settings):
         Lowest mean probability of a pixel in the mean mask.
     confidence
         Whether expected Dice and the maps of confidence and mean probability are calibrated.
+    calibration_sha256
+        Digest of the calibration that applies; empty for raw results, and in files of earlier
+        versions.
     expected_dice
         Expected quality of the mean mask (`latentfm_core.types.Summary`), None if unknown.
     domain_score
@@ -162,6 +168,7 @@ class Sidecar(Settings):
 
     schema_version: Literal[1] = 1
     image: str
+    image_digest: str = ""
     shape: tuple[int, int]
     spacing: tuple[float, float] | None
     unit: str
@@ -178,6 +185,7 @@ class Sidecar(Settings):
     refine: bool = False
     threshold: float | None
     confidence: Literal["raw", "calibrated"] = "raw"
+    calibration_sha256: str = ""
     expected_dice: Fraction | None = None
     domain_score: DomainScore | None = None
     out_of_domain: bool | None = None
@@ -226,6 +234,7 @@ class Sidecar(Settings):
                 "refine": bool(settings.refine),
                 "threshold": settings.threshold,
                 "confidence": "calibrated" if settings.calibrated else "raw",
+                "calibration_sha256": record.calibration if settings.calibrated else "",
                 "precision": NUMBER_FORMATS[settings.precision],
                 "prompt": record.prompt,
                 "out_of_domain": None if score is None else is_out_of_domain(score),
@@ -237,12 +246,17 @@ class Sidecar(Settings):
         )
 
     def was_drawn_with(
-        self, settings: SamplingConfig, model_sha256: str, prompt: Mapping[str, Any] | None = None
+        self,
+        settings: SamplingConfig,
+        model_sha256: str,
+        calibration_sha256: str = "",
+        prompt: Mapping[str, Any] | None = None,
     ) -> bool:
         """Return whether the result is from this model, these resolved settings and this prompt."""
         return (
             self.prompt == dict(prompt or {})
             and self.model_sha256 == model_sha256
+            and self.calibration_sha256 in ("", calibration_sha256)
             and self.n_samples == settings.n_samples
             and self.seeds[:1] == (settings.seed,)
             and (self.steps, self.solver) == (settings.steps, settings.solver)

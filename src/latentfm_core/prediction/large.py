@@ -145,6 +145,7 @@ def write_sidecar(
     tiling: TilingConfig,
     seconds: float,
     channel: int | None = None,
+    image_digest: str = "",
 ) -> None:
     """Write the JSON file beside a result.
 
@@ -158,6 +159,8 @@ def write_sidecar(
         From the open file to the finished maps.
     channel
         Channel of the image that was segmented, counted from 1, or None.
+    image_digest
+        Digest of its file (`latentfm_core.files.digest.content_digest`), if it is one.
 
     Raises
     ------
@@ -175,6 +178,7 @@ def write_sidecar(
     sidecar = Sidecar.of(
         drawn.record,
         image,
+        image_digest=image_digest,
         channel=channel,
         shape=drawn.shape,
         device=segmenter.device_label,

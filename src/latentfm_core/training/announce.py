@@ -66,7 +66,7 @@ def announce(run: RunState) -> None:
             "images": _parts(run.data),
             **_sets(run),
             "sizes": f"{size_text(sizes)}{where}; the network sees {side} x {side}",
-            **stored_rows(chain.from_iterable(stored.values()), run.config.data.reading),
+            **stored_rows([*chain.from_iterable(stored.values())], run.config.data.reading),
             "masks": f"{len(masks) + len(held_out)} of train and val",
             **mask_rows([*masks, *held_out], classes),
             "stages": _stages(run.config, len(train.names)),

@@ -21,7 +21,7 @@ from latentfm_core.training.resuming import finished_card
 from latentfm_core.training.run_card import card_fields, portable
 from latentfm_core.training.run_record import signed_facts
 from latentfm_core.training.run_state import RunState
-from latentfm_core.training.trained_on import CONFIG, write_trained_on
+from latentfm_core.training.trained_on import CONFIG, write_signatures, write_trained_on
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class RunFiles:
         write_text(folder / CONFIG, json.dumps(run.config.to_json(), indent=2) + "\n")
         write_split(folder / "split.json", run.data.split)
         write_trained_on(folder, run.record.data.trained_on)
+        write_signatures(folder, run.data.train, run.record.data.trained_on)
         if not run.options.resume and run.options.init and is_distillation(run.config):
             remember_parent(folder, resolve_model(run.options.init))
 

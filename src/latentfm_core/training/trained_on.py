@@ -6,12 +6,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from latentfm_core.datasets.in_memory import CanvasSet
+from latentfm_core.datasets.object_set import ObjectSet
 from latentfm_core.datasets.splits import MAX_BYTES, Split
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.untrusted import parse_json, read_bounded
 
 FILE = "trained_on.json"
 """Names of images in the training part of earlier splits."""
+
+IMAGES = "images.json"
+"""Signature of each image that a run was trained on, by name."""
 
 CONFIG = "config.json"
 """Settings of a run, in its folder ``training``."""
@@ -37,6 +42,33 @@ def trained_on(split: Split, folder: Path) -> set[str]:
         earlier = []
     listed = earlier if isinstance(earlier, list) else []
     return {*split.train, *(name for name in listed if isinstance(name, str))}
+
+
+def write_signatures(folder: Path, data: CanvasSet | ObjectSet, earlier: Sequence[str]) -> None:
+    """Save the signatures of training images, keeping those of `earlier` training parts.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    if isinstance(data, CanvasSet):
+        stored = {pair.name: pair.signature for pair in data.stored}
+    else:
+        stored = {image.name: image.stored.signature for image in data.images if image.stored}
+    known = read_signatures(folder) if earlier else {}
+    kept = {name: known[name] for name in earlier if name in known}
+    write_text(folder / IMAGES, json.dumps(kept | stored, indent=1) + "\n")
+
+
+def read_signatures(folder: Path) -> dict[str, str]:
+    """Return the signature of each image that the run in `folder` was trained on, if known."""
+    try:
+        found = parse_json(read_bounded(folder / IMAGES, MAX_BYTES))
+    except (OSError, ValueError):
+        return {}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {name: value for name, value in entries if isinstance(value, str) and value}
 
 
 def sets_of_run(folder: Path) -> dict[str, str]:

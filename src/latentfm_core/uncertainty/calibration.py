@@ -7,6 +7,7 @@ in ten agree with the expert.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Self
 
 import numpy as np
@@ -89,6 +90,12 @@ class Calibration(Settings):
     n_samples: PositiveInt
     steps: PositiveInt
     solver: SolverName
+
+    def digest(self) -> str:
+        """Return the hex SHA-256 of all values that are not defaults."""
+        # Without defaults, so that a later version with further fields returns the same.
+        text = self.model_dump_json(exclude_defaults=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def neighbourhood(mean: Float32, sigma: float) -> Float32:

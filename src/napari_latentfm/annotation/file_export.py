@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from latentfm_core.annotation.export import export_annotation
 from latentfm_core.annotation.fingerprint import image_signature
+from latentfm_core.annotation.formats import LPS
 from latentfm_core.annotation.interchange import ENDINGS, ending_of
 from latentfm_core.annotation.labelled import LabelledImage
+from latentfm_core.annotation.nifti import read_orientation
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.errors import ImageError
 from latentfm_core.files.disk_errors import check_folder_exists
@@ -65,7 +67,7 @@ def export_file(path: Path, facts: Facts, labels: NDArray[Any]) -> tuple[Path, P
     sidecar = sidecar_of(facts, labels, signature_as_read(layer, turn))
     if turn != 1:
         labels, sidecar = orient(labels, turn), _turned(sidecar, turn)
-    return export_annotation(path, labels, sidecar)
+    return export_annotation(path, labels, sidecar, body_axes_of(layer))
 
 
 def export_interchange(path: Path, facts: Facts, labels: NDArray[Any]) -> None:
@@ -102,6 +104,31 @@ def orientation_of(layer: Image) -> int:
     if layer.ndim != 2 or not layer.source.path:
         return 1
     return orientation_to_apply(Path(layer.source.path), level_zero(layer), reading_limits())
+
+
+def nifti_file_of(layer: Image) -> Path | None:
+    """Return the NIfTI file that an image layer was opened from, if it was."""
+    path = Path(layer.source.path) if layer.source.path else None
+    return path if path is not None and path.name.lower().endswith((".nii", ".nii.gz")) else None
+
+
+def body_axes_of(layer: Image) -> str:
+    """Return where columns, rows and planes of an image layer run to (`Space.orientation`).
+
+    Of NIfTI files napari-nifti turns the axes to RAS and mirrors the layer by negative steps; other
+    readers keep them as stored. It reads the file, so call it in a worker thread.
+    """
+    axes, path = axes_by_steps(layer.scale), nifti_file_of(layer)
+    if path is None or axes != LPS:
+        return axes
+    stored = read_orientation(path)
+    return LPS if stored is None else stored.axes
+
+
+def axes_by_steps(scale: Any) -> str:
+    """Return where the axes of a layer of this scale run to: LPS, reversed by negative steps."""
+    rows, columns = scale[-2:]
+    return f"{'R' if columns < 0 else 'L'}{'A' if rows < 0 else 'P'}S"
 
 
 def signature_as_read(layer: Image, turn: int) -> str:

@@ -11,13 +11,17 @@ from napari.layers import Labels
 from psygnal import Signal
 
 from latentfm_core.annotation.fingerprint import labels_digest
+from latentfm_core.annotation.formats import suffix_of
 from latentfm_core.annotation.interchange import ending_of
+from latentfm_core.annotation.nifti import orientation_note
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.errors import ImageError, LatentFMError
 from latentfm_core.images.decoded import unorient
 from napari_latentfm.annotation.file_export import (
+    body_axes_of,
     export_file,
     export_interchange,
+    nifti_file_of,
     orientation_of,
     signature_as_read,
     signature_of,
@@ -127,7 +131,7 @@ class AnnotationFiles:
     def _take(self, path: Path, image: Any, result: Any) -> str:
         if isinstance(result, LatentFMError):
             raise result
-        labels, sidecar, foreign = result
+        labels, sidecar, foreign, note = result
         current = self._session.current
         if current is None or current.layer is not image:
             raise ImageError("Another image is under review now; nothing was opened. Try again.")
@@ -136,7 +140,7 @@ class AnnotationFiles:
         self._recovery.withdraw()
         text = f"Opened {path.name}. Ctrl+Z undoes it."
         if sidecar is None:
-            return f"{text} It has no matching provenance."
+            return f"{text} It has no matching provenance. {note}".rstrip()
         self.opened.emit(sidecar)
         return (
             f"{text} Caution: it was made on an image with other pixels ({sidecar.image})."
@@ -158,16 +162,21 @@ def _export(path: Path, facts: Facts, data: Any) -> tuple[tuple[Path, ...], str]
     return export_file(path, facts, labels), labels_digest(labels)
 
 
-def _read(path: Path, layer: Image) -> tuple[Any, Any, bool]:
+def _read(path: Path, layer: Image) -> tuple[Any, Any, bool, str]:
     """Read an annotation in the orientation of the image layer.
 
-    The last value is whether it belongs to an image with other pixels.
+    The last values are whether it belongs to an image with other pixels, and a note about its
+    orientation.
     """
-    labels, sidecar = read_annotation(path, reading_limits())
+    axes = body_axes_of(layer)
+    labels, sidecar = read_annotation(path, reading_limits(), axes)
+    nifti = sidecar is None and suffix_of(path).startswith(".nii")
+    note = orientation_note(path, axes, nifti_file_of(layer)) if nifti else ""
     signature = "" if sidecar is None else sidecar.image_signature
     turn = orientation_of(layer)
     if turn != 1 and signature and signature == signature_of(layer):
         turn = 1  # in the orientation of the file
     if turn != 1 and labels.ndim >= 2:
         labels = unorient(labels.reshape(labels.shape[-2:]), turn)
-    return labels, sidecar, bool(signature) and signature != signature_as_read(layer, turn)
+    foreign = bool(signature) and signature != signature_as_read(layer, turn)
+    return labels, sidecar, foreign, note

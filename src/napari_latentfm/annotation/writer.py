@@ -5,13 +5,14 @@ napari's TIFF writer drops scale and units (napari issue 5162).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from latentfm_core.annotation.export import write_labels_file
-from napari_latentfm.annotation.file_export import export_file
+from napari_latentfm.annotation.file_export import axes_by_steps, export_file
 from napari_latentfm.annotation.provenance import facts_of, space_of
 from napari_latentfm.layers.annotation_record import annotation_with
 from napari_latentfm.layers.pyramid import finest
@@ -41,12 +42,7 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     labels = finest(data)
     if facts is not None:
         return [str(file) for file in export_file(Path(path), facts, labels)]
-    scale = meta.get("scale")
-    space = space_of(
-        labels.ndim,
-        np.ones(labels.ndim) if scale is None else scale,
-        meta.get("units"),
-        meta.get("axis_labels"),
-    )
-    write_labels_file(Path(path), labels, space)
+    scale = np.ones(labels.ndim) if meta.get("scale") is None else meta["scale"]
+    space = space_of(labels.ndim, scale, meta.get("units"), meta.get("axis_labels"))
+    write_labels_file(Path(path), labels, replace(space, orientation=axes_by_steps(scale)))
     return [path]

@@ -113,9 +113,21 @@ def load(path: Path, image: ImageInput | None, kept: Path | None, target: Path) 
         labels, sidecar = read_annotation(kept, limits)
         wanted = pixels.pixels.shape[:2]
         if np.squeeze(labels).shape == np.squeeze(np.empty(wanted, bool)).shape:
-            return Opened(pixels, labels.reshape(wanted).astype(np.uint8), sidecar)
+            fitting = labels.reshape(wanted).astype(np.uint8)
+            return Opened(pixels, fitting, sidecar, _of_other_pixels(path, pixels, sidecar))
         problem = f"{kept.name} has the shape {labels.shape}, but its image has {wanted}."
     except LatentFMError as error:
         problem = str(error)
     aside = set_aside(kept)
     return Opened(pixels, warning=f"{problem} It is kept as {aside.name}.")
+
+
+def _of_other_pixels(path: Path, image: ImageInput, sidecar: AnnotationSidecar | None) -> str:
+    """Return a caution if an annotation was drawn on other pixels than the image now has."""
+    drawn_on = "" if sidecar is None else sidecar.image_signature
+    if drawn_on in ("", image_signature(image.pixels)):
+        return ""
+    return (
+        f"Caution: {path.name} has changed, or is another image, since its annotation was drawn. "
+        "Check that they fit."
+    )

@@ -10,7 +10,14 @@ import pytest
 import tifffile
 from PIL import Image
 
-from latentfm_core.annotation.export import export_annotation, label_counts, sidecar_path
+from latentfm_core.annotation.export import (
+    export_annotation,
+    label_counts,
+    sidecar_path,
+    write_labels_file,
+)
+from latentfm_core.annotation.formats import Space
+from latentfm_core.annotation.nifti import orientation_note
 from latentfm_core.annotation.provenance import correction, file_name
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.colours import label_colour
@@ -97,6 +104,63 @@ def test_nifti_has_columns_first_and_millimetres(tmp_path: Path) -> None:
     export_annotation(series, labels, info((3, 40, 50), axes="TYX", spacing=(2, 1, 1), units=units))
     assert nibabel.load(series).shape == (50, 40, 1, 3)
     assert nibabel.load(series).header.get_zooms()[3] == 120.0
+
+
+@pytest.mark.parametrize("axes", ["LPS", "RAS", "PSL", "ILA"])
+def test_nifti_of_another_orientation_is_turned_to_that_of_the_image(
+    tmp_path: Path, axes: str
+) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    orientations = nibabel.orientations
+    labels = np.random.default_rng(0).integers(0, 4, (3, 4, 5), np.uint8)
+    path, turned = tmp_path / "a.nii.gz", tmp_path / "turned.nii"
+    write_labels_file(path, labels, Space("ZYX"))
+    image = nibabel.load(path)
+    steps = orientations.axcodes2ornt(axes)
+    steps = orientations.ornt_transform(nibabel.io_orientation(image.affine), steps)
+    nibabel.save(image.as_reoriented(steps), turned)
+    np.testing.assert_array_equal(read_annotation(turned)[0], labels)
+    stored = np.asarray(nibabel.load(turned).dataobj).T
+    np.testing.assert_array_equal(read_annotation(turned, orientation=axes)[0], stored)
+    note = orientation_note(turned, "LPS", None)
+    assert note == "" if axes == "LPS" else f"run to {axes}" in note
+
+
+def test_a_nifti_plane_whose_axes_are_swapped_is_turned(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    labels = np.random.default_rng(0).integers(0, 4, (4, 5), np.uint8)
+    swapped = np.array([[0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], float)
+    nibabel.save(nibabel.Nifti1Image(labels, swapped), tmp_path / "a.nii")
+    np.testing.assert_array_equal(read_annotation(tmp_path / "a.nii")[0], labels)
+
+
+def test_nifti_keeps_the_orientation_of_its_image(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    labels = np.random.default_rng(0).integers(0, 4, (3, 4, 5), np.uint8)
+    path = tmp_path / "a.nii.gz"
+    export_annotation(path, labels, info((3, 4, 5)), "PSR")
+    assert nibabel.aff2axcodes(nibabel.load(path).affine) == ("P", "S", "R")
+    # With its provenance the annotation is as it was exported, whatever the image is taken for.
+    back, sidecar = read_annotation(path)
+    assert sidecar is not None
+    np.testing.assert_array_equal(back, labels)
+
+
+def test_what_nifti_does_not_say_about_its_axes_is_told(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    values = np.random.default_rng(0).integers(0, 4, (5, 4, 3)).astype(np.uint8)
+    unknown, oblique = tmp_path / "unknown.nii", tmp_path / "oblique.nii"
+    image = nibabel.Nifti1Image(values, None)
+    image.header["qform_code"] = image.header["sform_code"] = 0
+    nibabel.save(image, unknown)
+    cosine, sine = np.cos(np.radians(20)), np.sin(np.radians(20))
+    affine = np.array([[-cosine, sine, 0, 0], [-sine, -cosine, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    nibabel.save(nibabel.Nifti1Image(values, affine), oblique)
+    for path in (unknown, oblique):
+        np.testing.assert_array_equal(read_annotation(path)[0], values.T)
+    assert "does not say" in orientation_note(unknown, "LPS", None)
+    assert "oblique (by 20 degrees" in orientation_note(oblique, "LPS", None)
+    assert orientation_note(oblique, "LPS", oblique) == ""
 
 
 def test_the_error_without_nibabel_says_how_to_install_it(

@@ -15,7 +15,10 @@ import tifffile
 import torch
 from PIL import Image
 
+from latentfm_core.cli.inputs import digest_of
 from latentfm_core.cli.predict import main
+from latentfm_core.files import digest as digest_module
+from latentfm_core.files.digest import content_digest
 from latentfm_core.images.read import read_image
 from latentfm_core.model_io.bundled import bundled_models
 from latentfm_core.model_io.folder import file_sha256, read_card
@@ -192,13 +195,60 @@ def test_skip_done_does_only_missing_images(run, folder, tmp_path, capsys, refus
     assert "one.json" in refused(run, folder, "--skip-done", "--format", "png")
 
 
-def test_skip_done_refuses_images_that_were_changed_after_their_result(run, folder, refused):
+def test_skip_done_compares_the_content_of_images_not_their_date(run, folder, refused):
     assert run(folder) == 0
+    image = folder / "two.png"
+    later, earlier = time.time() + 60, time.time() - 10_000
+    os.utime(image, (later, later))
+    assert run(folder, "--skip-done") == 0
+    for size in ((64, 64), (50, 70)):
+        Image.fromarray(255 - as_uint8(scene(*size))).save(image)
+        os.utime(image, (earlier, earlier))
+        message = refused(run, folder, "--skip-done")
+        assert "1 images are not those that their results were made from" in message
+        assert "two.png" in message
+    assert run(folder, "--overwrite") == 0
+    assert run(folder, "--skip-done") == 0
+
+
+def test_skip_done_compares_the_date_of_images_with_results_of_earlier_versions(
+    run, folder, tmp_path, refused
+):
+    assert run(folder) == 0
+    path = tmp_path / "out" / "two.json"
+    sidecar = json.loads(path.read_text("utf-8"))
+    del sidecar["image_digest"], sidecar["calibration_sha256"]
+    path.write_text(json.dumps(sidecar), "utf-8")
+    assert run(folder, "--skip-done") == 0
     later = time.time() + 60
     os.utime(folder / "two.png", (later, later))
-    message = refused(run, folder, "--skip-done")
-    assert "1 images were changed after their results were written: two.png" in message
-    assert run(folder, "--overwrite") == 0
+    assert "or were changed since: two.png" in refused(run, folder, "--skip-done")
+
+
+@pytest.mark.parametrize("whole", [2**28, 100])
+def test_a_digest_is_of_names_in_a_folder_and_contents(tmp_path, monkeypatch, whole):
+    monkeypatch.setattr(digest_module, "WHOLE_BYTES", whole)
+    monkeypatch.setattr(digest_module, "BLOCK_BYTES", 10)
+    files = {"a": bytes(200), "b/c": bytes(50), "empty": b""}
+    states = [files, files, {**files, "a": bytes(199) + b"1"}, {**files, "b/c": bytes(49)}]
+    states += [{**files, "d": b""}, {"a": files["a"], "b/d": files["b/c"], "empty": b""}]
+    digests = []
+    for number, state in enumerate(states):
+        for name, content in state.items():
+            path = tmp_path / str(number) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        digests.append(content_digest(tmp_path / str(number)))
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == len(states) - 1
+    assert content_digest(tmp_path / "0" / "a") == content_digest(tmp_path / "1" / "a")
+    assert content_digest(tmp_path / "0" / "a") != content_digest(tmp_path / "2" / "a")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_digest_does_not_wait_for_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert digest_of(tmp_path / "pipe") == ""
 
 
 def test_skip_done_refuses_results_of_another_channel(run, tmp_path, refused):

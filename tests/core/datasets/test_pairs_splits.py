@@ -239,6 +239,24 @@ def test_groups_that_differ_in_case_or_spaces_are_named_once(tmp_path, caplog):
     assert "q" not in said.partition("ones:")[2].replace("Q", "")
 
 
+@pytest.mark.parametrize(
+    ("groups", "alike"),
+    [
+        (("1", "001", "1.0"), "'001' / '1' / '1.0'"),
+        (("P 07", "p7", "P70"), "'P 07' / 'p7'"),
+        (("0", "000.", "00"), "'0' / '00' / '000.'"),
+        (("1.05", "1.5", "10", "100", "1", "1.10", "1.1"), ""),
+    ],
+)
+def test_groups_whose_numbers_are_written_differently_are_named(tmp_path, caplog, groups, alike):
+    names = "abcdefg"[: len(groups)]
+    path = group_csv(tmp_path / "g.csv", list(zip(names, groups, strict=True)))
+    read_groups(path, "patient", names)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == bool(alike)
+    assert not alike or f"count as different ones: {alike}. If" in said[0]
+
+
 def test_images_that_a_split_file_leaves_out_are_named_once(tmp_path, caplog):
     path = tmp_path / "split.json"
     path.write_text(json.dumps({"train": ["a"], "val": ["b"]}))

@@ -23,6 +23,7 @@ from latentfm_core.training.batches import draw_raters
 from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.helpers.fixtures import SIZE, Folders, tiny_settings
 from tests.helpers.pages import Page
+from tests.helpers.training_runs import words
 
 
 def write_raters(folder: Path, count: int = 24) -> Folders:
@@ -140,3 +141,55 @@ def test_init_of_an_unknown_model_exits_with_2(
     words = ["--images", blob_folders[0], "--masks", blob_folders[1], "--out", tmp_path / "m"]
     assert train_main([*map(str, words), "--init", "no_such_model"]) == 2
     assert "neither a model folder nor a bundled model" in capsys.readouterr().err
+
+
+def write_folders(folder: Path, shift: float, scale: float, count: int = 6) -> Folders:
+    """Write discs of the subfolders `cup` and `disc`; those of `cup` are moved and scaled."""
+    images, masks = folder / "images", folder / "masks"
+    for each in (images, masks / "disc", masks / "cup"):
+        each.mkdir(parents=True)
+    for index in range(count):
+        image = np.random.default_rng(index).integers(0, 255, (SIZE, SIZE), np.uint8)
+        imsave(images / f"{index:02d}.png", image, check_contrast=False)
+        for name, centre, radius in (("disc", 22, 10), ("cup", 22 + shift, 10 * scale)):
+            mask = np.zeros((SIZE, SIZE), np.uint8)
+            mask[disk((centre, 22), radius, shape=mask.shape)] = 255
+            imsave(masks / name / f"{index:02d}.png", mask, check_contrast=False)
+    return images, masks
+
+
+@pytest.mark.parametrize(
+    ("shift", "scale", "said"),
+    [
+        (0, 0.5, "cup inside disc in 6 of 6 images"),
+        (6, 1.3, ""),
+        (0, 0.95, ""),
+        (0, 1.0, "equal, as copies are: cup and disc in 6 of 6 images"),
+        (25, 1.0, "hardly overlap: cup and disc (mean Dice 0.00, 6 images)"),
+    ],
+)
+def test_subfolders_that_are_hardly_raters_cause_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shift: float, scale: float, said: str
+) -> None:
+    images, masks = write_folders(tmp_path, shift, scale)
+    parts = ["--set", "data.val_fraction=0.2", "--set", "data.test_fraction=0"]
+    cache = ["--cache", str(tmp_path / "cache")]
+    for _ in range(2):  # the second time from the cache
+        command = words((images, masks), tmp_path / "m", *parts, *cache, "--dry-run")
+        assert train_main(command) == 0
+        printed = capsys.readouterr().err
+        assert "2 (cup, disc); each subfolder of the masks counts as a rater" in printed
+        assert said in printed
+        assert ("Subfolders count as raters" in printed) == bool(said)
+
+
+def test_evaluation_names_the_raters(
+    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, masks = write_folders(tmp_path, 0, 0.5, 3)
+    command = ["--model", str(tiny_model_folder), "--images", str(images), "--masks", str(masks)]
+    command += ["--out", str(tmp_path / "out"), "--samples", "1", "--steps", "1"]
+    assert evaluate_main([*command, "--device", "cpu"]) == 0
+    printed = capsys.readouterr().err
+    assert "2 (cup, disc); each subfolder" in printed
+    assert "cup inside disc in 3 of 3 images" in printed

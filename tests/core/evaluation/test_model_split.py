@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.evaluate import main as evaluate
@@ -96,6 +97,34 @@ def test_images_that_were_trained_on_are_warned_of(
     write_split(own, Split((), (), read_split(model / "training" / "split.json").train[:5]))
     run_evaluation(model, blob_folders, tmp_path / "out2", "--split", own)
     assert "trained on 5 of these 5 images" in capsys.readouterr().err
+
+
+def test_training_images_under_other_names_are_warned_of(
+    model: Path,
+    tiny_model_folder: Path,
+    blob_folders: Folders,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copy(tiny_model_folder / "training" / "images.json", model / "training")
+    split = read_split(model / "training" / "split.json")
+    seen, unseen = split.train[:3], split.test[:2]
+    images, masks = only(blob_folders, (*seen, *unseen), tmp_path / "some")
+    for number, name in enumerate((*seen, *unseen)):
+        with Image.open(images / f"{name}.png") as image:
+            image.save(images / f"patient{number}.tif")
+        (images / f"{name}.png").unlink()
+        (masks / f"{name}.png").rename(masks / f"patient{number}.png")
+    code, summary = run_evaluation(model, (images, masks), tmp_path / "out")
+    said = capsys.readouterr()
+    assert code == 0
+    assert "WARNING: the model was trained on 3 of these images under other names" in said.err
+    assert f"patient0 = {seen[0]}" in said.err
+    assert "patient3" not in said.err
+    assert "TRAINED ON" in said.out
+    assert summary["data"]["trained_on"] == 3  # type: ignore[index]
+    assert run_calibration(model, (images, masks), "--allow-few") == 0
+    assert "trained on 3 of these images under other names" in capsys.readouterr().err
 
 
 def test_images_of_a_training_part_that_was_drawn_again_count_as_seen(

@@ -538,6 +538,66 @@ def test_other_densities_are_pixel_sizes(tmp_path: Path, per_cm: float) -> None:
     assert read_image(path).spacing == pytest.approx((1e4 / per_cm,) * 2)
 
 
+EXIF_POINTER, MAKE, F_NUMBER = 34665, 271, 33437
+
+
+def photograph(path: Path, per_inch: float, unit: int = 2, **tags: Any) -> Path:
+    """Write a colour TIFF as cameras and image editors do."""
+    image = Image.fromarray(np.stack([DRAWN * np.uint8(200)] * 3, axis=-1))
+    info = Image.Exif()
+    density = per_inch if unit == 2 else per_inch / 2.54
+    info.update({282: density, 283: density, 296: unit})
+    if "make" in tags:
+        info[MAKE] = tags["make"]
+    if "f_number" in tags:
+        info.get_ifd(EXIF_POINTER)[F_NUMBER] = tags["f_number"]
+        info[EXIF_POINTER] = 0  # else Pillow leaves it out
+    image.save(path, exif=info)
+    return path
+
+
+@pytest.mark.parametrize("density", [300, 240, 180, 150, 350])
+@pytest.mark.parametrize("unit", [2, 3])
+def test_the_print_size_of_a_photograph_is_no_pixel_size(
+    tmp_path: Path, density: int, unit: int
+) -> None:
+    path = photograph(tmp_path / "a.tif", density, unit)
+    assert read_image(path).spacing is None
+    with open_large(path) as large:
+        assert large.spacing is None
+    options = {"imagej": True, "resolution": (density, density), "metadata": {"unit": "inch"}}
+    pixels = np.stack([DRAWN * np.uint8(200)] * 3, axis=-1)
+    tifffile.imwrite(tmp_path / "b.tif", pixels, photometric="rgb", **options)
+    assert read_image(tmp_path / "b.tif").spacing is None
+
+
+def test_a_camera_has_no_pixel_size_and_a_scanner_has(tmp_path: Path) -> None:
+    camera = photograph(tmp_path / "camera.tif", 600, make="Canon", f_number=5.6)
+    assert read_image(camera).spacing is None
+    edited = photograph(tmp_path / "edited.tif", 300, make="Canon", f_number=5.6)
+    assert read_image(edited).spacing is None
+    for name, density, tags in (("scan", 300, {"make": "EPSON"}), ("fine", 1200, {})):
+        scan = photograph(tmp_path / f"{name}.tif", density, **tags)
+        assert read_image(scan).spacing == pytest.approx((25400 / density,) * 2, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "spacing"),
+    [
+        ({"resolution": (300, 300), "resolutionunit": "inch"}, 25400 / 300),
+        ({"imagej": True, "resolution": (11.811, 11.811), "metadata": {"unit": "mm"}}, 0.08467),
+    ],
+)
+def test_grey_scans_and_units_of_microscopes_are_pixel_sizes(
+    tmp_path: Path, options: Any, spacing: float
+) -> None:
+    grey = DRAWN.astype(np.uint8)
+    colours = {"photometric": "rgb"} if "imagej" in options else {}
+    pixels = np.stack([grey] * 3, axis=-1) if colours else grey
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **colours, **options)
+    assert read_image(tmp_path / "a.tif").spacing == pytest.approx((spacing, spacing), rel=1e-3)
+
+
 # --- several images, invisible values, signs -------------------------------------------------
 
 

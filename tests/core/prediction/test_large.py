@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,9 @@ def test_the_command_equals_the_python_api(
     assert predict(*words, "--skip-done") == 0
     assert (out / "slide.json").read_text() == before
     assert predict(*words, "--overwrite") == 0
+    tifffile.imwrite(path, 255 - picture, photometric="rgb", tile=(64, 64), compression="zlib")
+    os.utime(path, (0, 0))
+    assert predict(*words, "--skip-done") == 2
 
 
 def test_a_tiled_image_has_the_domain_score_of_the_whole_image(

@@ -120,6 +120,8 @@ def test_a_new_split_needs_an_option_and_training_images_are_remembered(
     assert moved, "this seed moves some"
     seen = json.loads((stopped / "training" / "trained_on.json").read_text())
     assert set(seen) == moved
+    signatures = json.loads((stopped / "training" / "images.json").read_text())
+    assert set(signatures) == {*now["train"], *moved}
 
 
 def test_other_fractions_of_a_resumed_run_are_refused(

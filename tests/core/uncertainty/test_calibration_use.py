@@ -153,6 +153,22 @@ def test_predict_equals_the_python_api(
     assert predict([*words, *flags, "--skip-done", "--noise-scale", "2"]) == 2
 
 
+def test_skip_done_refuses_results_of_another_calibration(
+    marked: Path, blob_folders: Folders, tmp_path: Path, refused: Printed
+) -> None:
+    words = [str(blob_folders[0] / "blob_001.png"), "--model", str(marked), *OPTIONS]
+    fitted, raw = ["--out", str(tmp_path / "fitted")], ["--out", str(tmp_path / "raw")]
+    raw += ["--confidence", "raw"]
+    assert predict([*words, *fitted]) == predict([*words, *raw]) == 0
+    card = read_card(marked)
+    assert card.calibration is not None
+    # Threshold and noise scale stay, so that only the calibration itself differs.
+    other = card.calibration.model_copy(update={"sigma": 3.0})
+    write_card(marked, card.model_copy(update={"calibration": other}))
+    assert "another model or calibration" in refused(predict, [*words, *fitted, "--skip-done"])
+    assert predict([*words, *raw, "--skip-done"]) == 0
+
+
 def test_asking_for_a_calibration_that_is_not_there(
     tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path, refused: Printed
 ) -> None:

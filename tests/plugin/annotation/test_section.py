@@ -336,6 +336,15 @@ def test_napari_saves_labels_with_scale_and_units(window: Window, tmp_path: Path
     assert side.proposals[0].origin == "mean mask"
 
 
+def test_writer_keeps_the_direction_of_mirrored_axes(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    for scale, axes in (((1, 1, 1), "LPS"), ((-1, -1, -1), "RAS"), ((1, 1, -1), "RPS")):
+        layer = Labels(np.ones((3, 4, 5), np.uint8), scale=scale)
+        data, meta, _ = layer.as_layer_data_tuple()
+        (path,) = writer.write_labels(str(tmp_path / f"{axes}.nii"), data, meta)
+        assert "".join(nibabel.aff2axcodes(nibabel.load(path).affine)) == axes
+
+
 def test_writer_keeps_a_scale_without_unit(tmp_path: Path) -> None:
     layer = Labels(np.ones((4, 5), np.uint8), scale=(2, 3))
     data, meta, _ = layer.as_layer_data_tuple()

@@ -184,6 +184,22 @@ def test_results_lie_on_the_image_and_contain_no_patient_data(
     assert nibabel.load(out / "outline.nii.gz").header.get_zooms() == pytest.approx(
         tuple(steps[::-1])
     )
+    # In the body it lies where the image does, and from there it returns, stored in another way.
+    exported = nibabel.load(out / "outline.nii.gz")
+    canonical = nibabel.as_closest_canonical(exported)
+    mirrored = layer.scale[-1] < 0  # by napari-nifti
+    placed = mask.data if mirrored else mask.data[:, ::-1, ::-1]
+    np.testing.assert_array_equal(np.asarray(canonical.dataobj).T, placed)
+    to_psl = nibabel.orientations.axcodes2ornt("PSL")
+    to_psl = nibabel.orientations.ornt_transform(nibabel.io_orientation(exported.affine), to_psl)
+    nibabel.save(exported.as_reoriented(to_psl), out / "turned.nii.gz")
+    annotation.data = np.zeros_like(annotation.data)
+    window.annotation.files.ask_open = lambda _: out / "turned.nii.gz"
+    window.annotation.open_button.click()
+    qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
+    assert endings.pop() == "done", window.annotation.status.text()
+    assert "run to PSL" in window.annotation.status.text()
+    np.testing.assert_array_equal(annotation_of(session, create=False).data, mask.data)
     written = everything_below(out) + everything_below(Path(os.environ[HOME_VARIABLE]))
     for secret in SECRETS:
         assert secret.encode() not in written

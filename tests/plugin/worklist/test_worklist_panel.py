@@ -17,6 +17,8 @@ from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
+from latentfm_core.annotation.export import export_annotation
+from latentfm_core.annotation.fingerprint import image_signature
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.config import SamplingConfig
 from latentfm_core.images.read import read_image
@@ -34,9 +36,11 @@ from napari_latentfm.review.stroke_layer import stroke_layer
 from napari_latentfm.ui.choices import FOLDER_CHOICE
 from napari_latentfm.worklist import form_memory
 from napari_latentfm.worklist import navigator as walk_module
+from napari_latentfm.worklist.files import load
 from napari_latentfm.worklist.form import BY_NAME, BY_UNCERTAINTY
 from napari_latentfm.worklist.panel import QueuePanel
 from napari_latentfm.worklist.table import COLUMNS
+from tests.helpers.annotations import info
 from tests.helpers.fixtures import copy_model
 from tests.helpers.plugin_fixtures import PATIENCE, GatedSegmenter
 
@@ -132,6 +136,8 @@ def test_images_can_be_accepted_and_reopened(
     assert panel.work is not None
     np.testing.assert_array_equal(tifffile.imread(panel.work.annotation(NAMES[0])), mask)
     assert (panel.work.output / "blob_000.tif.json").is_file()
+    done = panel.work.annotation(NAMES[0])
+    assert load(images / NAMES[0], None, done, done).warning == ""
     item = WorkList(images).item(NAMES[0])
     assert item.state == "completed"
     assert 30 <= item.seconds < 60
@@ -495,6 +501,20 @@ def test_damaged_annotation_is_set_aside(qtbot: Any, queue: Open, images: Path) 
     queue()
     assert not path.exists()
     assert path.with_name(path.name + ".broken").read_bytes() == b"damaged"
+
+
+def test_an_annotation_of_another_image_of_that_name_is_told(images: Path, tmp_path: Path) -> None:
+    path, kept = images / NAMES[0], tmp_path / "kept.tif"
+    labels = np.ones((64, 64), np.uint8)
+    signature = image_signature(read_image(path).pixels)
+    export_annotation(kept, labels, info((64, 64), image_signature=signature))
+    opened = load(path, None, kept, kept)
+    assert opened.warning == ""
+    shutil.copy(images / NAMES[1], path)
+    opened = load(path, None, kept, kept)
+    assert f"{NAMES[0]} has changed, or is another image" in opened.warning
+    assert opened.labels is not None
+    np.testing.assert_array_equal(opened.labels, labels)
 
 
 def test_a_missing_model_is_reported(qtbot: Any, queue: Open, tmp_path: Path) -> None:

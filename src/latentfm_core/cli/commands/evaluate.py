@@ -8,7 +8,7 @@ from typing import Any
 
 from latentfm_core.cli.cases import ChosenPairs, OpenCases, choose_pairs, open_cases
 from latentfm_core.cli.common import progress_bar, say
-from latentfm_core.cli.inputs import BadFiles, refuse_among, refuse_models
+from latentfm_core.cli.inputs import refuse_among, refuse_models
 from latentfm_core.cli.model import load_segmenter
 from latentfm_core.cli.prompt_kind import prompt_group
 from latentfm_core.config import NUMBER_FORMATS, SamplingConfig, report_settings
@@ -84,12 +84,12 @@ def _evaluate(
 
         look = None if gallery is None else gallery.add
         evaluation = evaluate(segmenter, opened.cases, settings, show, look, opened.draw)
-    facts = describe(args, segmenter, settings, chosen, opened.bad, command)
+    facts = describe(args, segmenter, settings, chosen, opened, command)
     try:
         write_evaluation(args.out, evaluation, facts)
     finally:
         # The scores may be hours of work: print them even if they cannot be written.
-        say(report(evaluation, segmenter, settings, chosen, args.prompt))
+        say(report(evaluation, segmenter, settings, chosen.part, opened.trained_on, args.prompt))
     if gallery is not None:
         write_report(args.out, evaluation, gallery, facts)
 
@@ -99,7 +99,7 @@ def describe(
     segmenter: Segmenter,
     settings: SamplingConfig,
     chosen: ChosenPairs,
-    bad: BadFiles,
+    opened: OpenCases,
     command: str,
 ) -> dict[str, Any]:
     """Return the facts of the summary: model, data, settings and command."""
@@ -116,11 +116,11 @@ def describe(
         },
         "data": {
             "part": chosen.part,
-            "trained_on": chosen.trained_on,
+            "trained_on": opened.trained_on,
             "mask_threshold": args.mask_threshold,
             "prompt": args.prompt,
             "corrections": args.corrections if args.prompt == "corrections" else 0,
-            "left_out": [printable(name) for name in bad.reasons],
+            "left_out": [printable(name) for name in opened.bad.reasons],
         },
         "settings": settings.model_dump(mode="json") | used,
         "versions": versions(),
@@ -131,7 +131,8 @@ def report(
     evaluation: Evaluation,
     segmenter: Segmenter,
     settings: SamplingConfig,
-    chosen: ChosenPairs,
+    part: str | None,
+    trained_on: int,
     prompt: str,
 ) -> str:
     """Return the printed table."""
@@ -144,8 +145,8 @@ def report(
     }
     if prompt != "none":
         facts["prompt"] = prompt
-    if chosen.part:
-        facts["part"] = chosen.part
-    if chosen.trained_on:
-        facts["TRAINED ON"] = f"{chosen.trained_on} of these images: the scores are too optimistic"
+    if part:
+        facts["part"] = part
+    if trained_on:
+        facts["TRAINED ON"] = f"{trained_on} of these images: the scores are too optimistic"
     return readable(evaluation, facts)
