@@ -60,6 +60,32 @@ def test_an_empty_argument_is_refused(refused: Printed) -> None:
     assert "an argument is empty" in refused(predict, ["image.png", "--out", ""])
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("train", "--minutes 0"),
+        ("train", "--minutes -1"),
+        ("train", "--minutes nan"),
+        ("train", "--folds 1"),
+        ("train", "--seed -1"),
+        ("train", "--mask-threshold inf"),
+        ("predict image.png", "--channel 0"),
+        ("predict image.png", "--max-megapixels -3"),
+        ("predict image.png", "--overlap 1"),
+        ("predict image.png", "--samples 0"),
+        ("evaluate", "--report-cases -2"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_by_the_name_of_its_option(
+    command: str, words: str, refused: Printed
+) -> None:
+    name, *rest = command.split()
+    main = import_module(f"latentfm_core.cli.{name}").main
+    option, value = words.split()
+    said = refused(main, [*rest, "--out", "out", option, value])
+    assert f"error: argument {option}: '{value}' must be " in said
+
+
 def test_a_bundled_model_is_not_calibrated_in_place(tmp_path: Path, refused: Printed) -> None:
     card = resolve_model("isic2018") / CARD
     before = card.read_bytes()

@@ -309,3 +309,20 @@ def test_a_misspelt_setting_gets_the_nearest_name(
     wrong: str, right: str, tmp_path: Path, refused: Printed
 ) -> None:
     assert right in refused(main, ["--out", str(tmp_path / "m"), "--set", f"{wrong}=1"])
+
+
+@pytest.mark.parametrize("written", ["disc,cup", "[disc, cup]", '["disc","cup"]', "'disc','cup'"])
+def test_a_list_may_be_written_with_commas(written: str) -> None:
+    changed = with_overrides(Config(), [f"model.classes={written}", "model.velocity_widths=32,64"])
+    assert changed.model.classes == ("disc", "cup")
+    assert changed.model.velocity_widths == (32, 64)
+    assert with_overrides(changed, ["model.classes=disc"]).model.classes == ("disc",)
+
+
+def test_a_list_in_a_file_that_is_none_says_how_to_write_it(
+    tmp_path: Path, refused: Printed
+) -> None:
+    (tmp_path / "run.toml").write_text('[model]\nclasses = "disc,cup"\n[data]\nsets = "a"\n')
+    said = refused(main, ["--config", str(tmp_path / "run.toml"), "--out", str(tmp_path / "m")])
+    assert 'model.classes: must be a list: ["first", "second"]' in said
+    assert "data.sets: must be a list of tables." in said
