@@ -60,8 +60,8 @@ def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init",
         metavar="MODEL",
-        help="start from the weights of a model folder or bundled model; set the epochs of "
-        "training.image_vae and training.mask_vae to 0 to keep its VAEs unchanged",
+        help="start from the weights of a model folder or bundled model, also with other "
+        "classes; set the epochs of training.image_vae and training.mask_vae to 0 to keep its VAEs",
     )
     ending = parser.add_mutually_exclusive_group()
     ending.add_argument(

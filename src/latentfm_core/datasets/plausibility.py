@@ -191,7 +191,7 @@ def coding_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findi
             " A value or colour that only some masks have may be a separate class or object, and "
             "would be merged with the others. If all of them are foreground, set --mask-threshold "
             "0.5 (data.mask_threshold). To keep classes separate, name them in training: --set "
-            "'model.classes=[...]'."
+            "model.classes=NAME,NAME."
         )
     else:
         text += (
