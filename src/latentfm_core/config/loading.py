@@ -120,12 +120,16 @@ def load_config(path: Path) -> Config:
     base = _preset_values(str(values.pop("preset", "default")))
     data = values.get("data")
     if isinstance(data, dict):
-        tables = [data, *(one for one in data.get("sets", ()) if isinstance(one, dict))]
-        for table in tables:
+        sets = data.get("sets")
+        tables = [data, *(sets if isinstance(sets, list) else ())]
+        for table in (one for one in tables if isinstance(one, dict)):
             for key in ("images", "masks", "folder", "split_file", "group_file", "cache"):
                 if isinstance(table.get(key), str):
                     table[key] = _resolved(path.parent, table[key])
-    return config_from_mapping(_merge(base, values))
+    try:
+        return config_from_mapping(_merge(base, values))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def to_toml(config: Config) -> str:

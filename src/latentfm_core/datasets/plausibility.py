@@ -252,4 +252,4 @@ def log_findings(findings: Sequence[Finding]) -> None:
         if finding.stops:
             raise DatasetError(finding.text)
     for finding in findings:
-        logger.warning("warning: %s", finding.text)
+        logger.warning("%s", finding.text)

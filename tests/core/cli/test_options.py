@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import re
 from collections import defaultdict
 from importlib import import_module
 from importlib.metadata import version
@@ -10,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+import latentfm_core
 from latentfm_core.cli.calibrate import main as calibrate
+from latentfm_core.cli.common import NOTICE, run_cli
 from latentfm_core.cli.predict import main as predict
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import CARD
@@ -54,6 +58,25 @@ def test_every_command_says_its_version(command: str, capsys: pytest.CaptureFixt
     main = import_module(f"latentfm_core.cli.{command}").main
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"latentfm-{command} {version('napari-latentfm')}\n"
+
+
+def test_warnings_are_marked_in_one_way(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(args: argparse.Namespace) -> None:
+        logger = logging.getLogger("latentfm_core.anything")
+        logger.info("Began.")
+        logger.warning("%d masks are empty.", 2)
+        logger.log(NOTICE, "Stopped.")
+
+    assert run_cli(work, argparse.ArgumentParser(), []) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "Began.",
+        "warning: 2 masks are empty.",
+        "Stopped.",
+    ]
+    marked = re.compile(r'"warning: ', re.IGNORECASE)
+    files = Path(latentfm_core.__file__).parent.rglob("*.py")
+    own = [path.name for path in files if marked.search(path.read_text("utf-8"))]
+    assert own == ["common.py"], "the log handler marks them"
 
 
 def test_an_empty_argument_is_refused(refused: Printed) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from latentfm_core.cli.commands.train_config import make_config
 from latentfm_core.cli.commands.train_folds import of_folds, run_folds
-from latentfm_core.cli.common import EXIT_INTERRUPTED, EXIT_OK, say
+from latentfm_core.cli.common import EXIT_INTERRUPTED, EXIT_OK, NOTICE, say
 from latentfm_core.cli.stop_flag import StopFlag
 from latentfm_core.config import Config, read_toml
 from latentfm_core.config.loading import to_toml
@@ -93,7 +93,7 @@ def _say_stopped(out: Path, tracking: Tracking) -> int:
     again = ["latentfm-train", "--out", str(out), "--resume", *tracking.arguments()]
     if not follows_paths(out):
         again.append("--trust-paths")
-    logger.warning("Stopped; everything so far is saved. To continue: %s", shlex.join(again))
+    logger.log(NOTICE, "Stopped; everything so far is saved. To continue: %s", shlex.join(again))
     return EXIT_INTERRUPTED
 
 
