@@ -15,7 +15,7 @@
 #
 # One task for each node starts torchrun, which starts a process for each GPU. Three minutes before
 # the time limit SLURM sends SIGTERM, and the run saves its state. The same command submitted again
-# continues it; the options are then ignored. Activate the environment before sbatch: the
+# continues it; the options are then ignored, and named in the log. Activate the environment before sbatch: the
 # job inherits it.
 set -euo pipefail
 
@@ -27,6 +27,7 @@ out=$1
 shift
 if [ -f "$out/training/checkpoint.safetensors" ]; then
     options=(--resume)
+    [ $# -eq 0 ] || echo "The run in $out is continued with its own settings. Ignored: $*" >&2
 else
     options=("$@")
 fi

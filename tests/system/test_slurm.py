@@ -66,6 +66,7 @@ def test_a_job_trains_and_the_same_job_submitted_again_continues(
     again = run(job, str(out), *command)
     assert again.returncode == 0, again.stderr
     assert "nothing to do" in again.stderr
+    assert f"Ignored: {' '.join(command)}" in again.stderr
     assert read_card(out) == card
 
 

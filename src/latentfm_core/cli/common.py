@@ -36,6 +36,9 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 PACKAGES = ("latentfm_core", "napari_latentfm")
+NOTICE = logging.WARNING + 1
+"""Level of messages that ``--quiet`` shows too, although nothing is wrong."""
+
 MEMORY_HINT = "Lower the batch size, the number of samples or the image size"
 
 
@@ -229,10 +232,18 @@ class _StderrHandler(logging.Handler):
             self.handleError(record)
 
 
+class _Formatter(logging.Formatter):
+    """Marks warnings as such, all in the same way."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"warning: {text}" if record.levelno == logging.WARNING else text
+
+
 @contextmanager
 def _logging_to_stderr(level: int) -> Iterator[None]:
     handler = _StderrHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Formatter())
     loggers = [logging.getLogger(name) for name in PACKAGES]
     before = [package.level for package in loggers]
     root = logging.getLogger()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from latentfm_core.config import READING, ReadingConfig, reading_settings
+from latentfm_core.cli.setting_types import type_of
+from latentfm_core.config import READING, DataConfig, ReadingConfig, reading_settings
 from latentfm_core.errors import ConfigError
 from latentfm_core.types import PARTS
 
@@ -41,14 +42,14 @@ def add_data_arguments(parser: argparse.ArgumentParser, layout: str, split: str 
     )
     data.add_argument(
         "--mask-threshold",
-        type=float,
+        type=type_of(DataConfig, "mask_threshold"),
         metavar="LEVEL",
         help="grey level above which a mask pixel is foreground, for masks with more than two "
         "values (default: such masks are refused)",
     )
     data.add_argument(
         "--mask-channel",
-        type=int,
+        type=type_of(ReadingConfig, "mask_channel"),
         metavar="NUMBER",
         help="channel to read from masks with several channels, counted from 1 (default: as "
         "--channel, which otherwise applies to images and masks)",
@@ -102,14 +103,14 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--max-megapixels",
-        type=float,
+        type=type_of(ReadingConfig, "max_megapixels"),
         metavar="COUNT",
         help="largest image or mask to read, in units of 1024 x 1024 pixels (default: "
         f"{READING.max_megapixels:g})",
     )
     group.add_argument(
         "--max-megabytes",
-        type=float,
+        type=type_of(ReadingConfig, "max_megabytes"),
         metavar="COUNT",
         help="largest file to read, by its decoded size, in units of 1024 x 1024 bytes "
         "(default: 8 per megapixel)",
@@ -121,7 +122,7 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--channel",
-        type=int,
+        type=type_of(ReadingConfig, "channel"),
         metavar="NUMBER",
         help="channel to read from every file with several channels, colours included, counted "
         "from 1 (default: colours are read, other channels are refused)",
@@ -141,5 +142,5 @@ def reading_overrides(args: argparse.Namespace) -> dict[str, object]:
 
 
 def reading_from(args: argparse.Namespace) -> ReadingConfig:
-    """Return the file limits set by the options; raise `ConfigError` if one is out of range."""
+    """Return the file limits set by the options."""
     return reading_settings(reading_overrides(args))

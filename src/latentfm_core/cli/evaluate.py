@@ -16,7 +16,8 @@ from latentfm_core.cli.data_options import (
 )
 from latentfm_core.cli.object_options import add_prompt_kind
 from latentfm_core.cli.options import add_model, add_sampling_arguments
-from latentfm_core.config import REPORT
+from latentfm_core.cli.setting_types import type_of
+from latentfm_core.config import REPORT, ReportConfig
 
 DESCRIPTION = """\
 Segment images that have reference masks, and score the samples at the resolution of the
@@ -65,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--report-cases",
-        type=int,
+        type=type_of(ReportConfig, "cases"),
         metavar="COUNT",
         help="how many of the best and of the worst images the report shows with outlines "
         f"(default: {REPORT.cases})",

@@ -63,7 +63,7 @@ def load_segmenter(
     given = getattr(args, "channel", None)
     if learned is not None and learned != given:
         logger.warning(
-            "warning: The model was trained on channel %d of files with several. Add --channel %d, "
+            "The model was trained on channel %d of files with several. Add --channel %d, "
             "unless these images are different.",
             learned,
             learned,

@@ -215,7 +215,7 @@ def warn_of_trained(
     if model is None:
         if args.split is None and args.model not in (None, *bundled_models()):
             logger.warning(
-                "warning: it is not known which images the model was trained on, because its "
+                "It is not known which images the model was trained on, because its "
                 "folder has no training/split.json. Scores on them are too optimistic: leave them "
                 "out."
             )
@@ -223,7 +223,7 @@ def warn_of_trained(
     trained = [pair.name for pair in pairs if pair.name in model.trained_on]
     if trained:
         logger.warning(
-            "WARNING: the model was trained on %d of these %d images (%s). Scores on them are "
+            "The model was trained on %d of these %d images (%s). Scores on them are "
             "too optimistic. (Compared by name with %s.)",
             len(trained),
             len(pairs),
@@ -244,7 +244,7 @@ def warn_of_renamed(stored: Iterable[StoredPair], model: ModelSplit | None) -> i
     }
     if renamed:
         logger.warning(
-            "WARNING: the model was trained on %d of these images under other names (%s). Scores "
+            "The model was trained on %d of these images under other names (%s). Scores "
             "on them are too optimistic.",
             len(renamed),
             name_some(f"{name} = {known}" for name, known in renamed.items()),

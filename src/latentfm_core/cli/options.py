@@ -7,9 +7,10 @@ model cards set.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import get_args
 
+from latentfm_core.cli.setting_types import type_of
 from latentfm_core.config import (
     Precision,
     SamplingConfig,
@@ -18,7 +19,6 @@ from latentfm_core.config import (
     sampling_settings,
     tiling_settings,
 )
-from latentfm_core.errors import ConfigError
 from latentfm_core.model_io.bundled import bundled_models
 
 DEVICES = "device: auto, cpu, cuda, cuda:1, ... or mps"
@@ -114,23 +114,9 @@ def _add(group: argparse._ArgumentGroup, field: str, meaning: str) -> None:
         _FLAGS[field],
         dest=field,
         metavar=_FLAGS[field].strip("-").upper().replace("-", "_"),
-        type=_parser_of(field),
+        type=type_of(SamplingConfig, field),
         help=f"{meaning} ({whose}: {taken})",
     )
-
-
-def _parser_of(field: str) -> Callable[[str], object]:
-    """Return an argparse type that accepts exactly what the settings accept."""
-
-    def parse(text: str) -> object:
-        try:
-            value: object = getattr(sampling_settings(None, **{field: text}), field)
-        except ConfigError as error:
-            reason = str(error).partition(f"{field}: ")[2]
-            raise argparse.ArgumentTypeError(f"{text!r}: {reason}") from None
-        return value
-
-    return parse
 
 
 def sampling_from(args: argparse.Namespace, base: SamplingConfig | None = None) -> SamplingConfig:
@@ -147,7 +133,7 @@ def sampling_from(args: argparse.Namespace, base: SamplingConfig | None = None) 
 
 
 def tiling_from(args: argparse.Namespace) -> TilingConfig:
-    """Return the tiling that the options set; raise `ConfigError` if one is out of range."""
+    """Return the tiling that the options set."""
     given = {"scale": args.scale, "overlap": args.overlap}
     return tiling_settings(**{key: value for key, value in given.items() if value is not None})
 
@@ -163,13 +149,15 @@ def add_tiling_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--scale",
-        type=float,
+        type=type_of(TilingConfig, "scale"),
+        metavar="SCALE",
         help="with --tiled, resize the image by this factor first; the maps have that size "
         f"(default: {usual.scale:g})",
     )
     group.add_argument(
         "--overlap",
-        type=float,
+        type=type_of(TilingConfig, "overlap"),
+        metavar="OVERLAP",
         help="with --tiled, overlap of neighbouring tiles as a fraction of a tile's side "
         f"(default: {usual.overlap:g})",
     )

@@ -126,7 +126,7 @@ def _check_names(prompts: PromptFile, images: Sequence[Path]) -> None:
             elsewhere.append(f"{used} for {image}")
     if elsewhere:
         logger.warning(
-            "warning: %d images have prompts by their file name alone, because the folder in the "
+            "%d images have prompts by their file name alone, because the folder in the "
             "file of prompts is another one: %s",
             len(elsewhere),
             name_some(elsewhere),
@@ -141,7 +141,7 @@ def _warn_of_rest(
     without = [image.name for image in images if image not in prompted]
     if without:
         logger.warning(
-            "warning: %d of %d images have no prompt and are not segmented: %s",
+            "%d of %d images have no prompt and are not segmented: %s",
             len(without),
             len(images),
             name_some(without),
@@ -149,7 +149,7 @@ def _warn_of_rest(
     unused = prompts.names - {prompts.used(image) for image in images}
     if unused:
         logger.warning(
-            "warning: %d names with prompts belong to no image: %s", len(unused), name_some(unused)
+            "%d names with prompts belong to no image: %s", len(unused), name_some(unused)
         )
 
 

@@ -6,6 +6,8 @@ import logging
 import signal
 from types import FrameType
 
+from latentfm_core.cli.common import NOTICE
+
 # The name of the command's module, whatever starts it.
 logger = logging.getLogger("latentfm_core.cli.train")
 
@@ -47,7 +49,7 @@ class StopFlag:
             raise KeyboardInterrupt
         if not self.stopped:
             at_once = "" if self._launched else "; press Ctrl+C again to stop without saving"
-            logger.warning("Saving, then stopping%s.", at_once)
+            logger.log(NOTICE, "Saving, then stopping%s.", at_once)
         self.stopped = True
 
     def __call__(self) -> bool:

@@ -15,6 +15,7 @@ from latentfm_core.cli.data_options import (
     add_reading_arguments,
 )
 from latentfm_core.cli.options import AUTO_PRECISION, DEVICES, PRECISION
+from latentfm_core.cli.setting_types import type_of
 from latentfm_core.config import PRESETS, DataConfig, TrainingConfig
 from latentfm_core.loggers.mlflow import LOCAL
 from latentfm_core.loggers.wandb import MODES
@@ -51,7 +52,7 @@ def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar=FOLDER, help="model folder to write")
     parser.add_argument(
         "--minutes",
-        type=float,
+        type=type_of(TrainingConfig, "minutes"),
         metavar="COUNT",
         help="time budget of the run, shared out over its stages; it ends earlier if the epochs "
         "do (default: no limit)",
@@ -59,8 +60,8 @@ def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init",
         metavar="MODEL",
-        help="start from the weights of a model folder or bundled model; set the epochs of "
-        "training.image_vae and training.mask_vae to 0 to keep its VAEs unchanged",
+        help="start from the weights of a model folder or bundled model, also with other "
+        "classes; set the epochs of training.image_vae and training.mask_vae to 0 to keep its VAEs",
     )
     ending = parser.add_mutually_exclusive_group()
     ending.add_argument(
@@ -121,14 +122,14 @@ def _add_folds(parser: argparse.ArgumentParser) -> None:
     )
     folds.add_argument(
         "--folds",
-        type=int,
+        type=type_of(DataConfig, "folds"),
         metavar="COUNT",
         help="train a model for each of COUNT folds, one after the other, into --out/fold_0, "
         "fold_1, ...; --minutes is shared out over them; --resume skips finished folds",
     )
     folds.add_argument(
         "--fold",
-        type=int,
+        type=type_of(DataConfig, "fold"),
         metavar="NUMBER",
         help="with --folds, train this fold only, counted from 0, for example as one job of a "
         "cluster",
@@ -146,7 +147,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument(
         "--seed",
-        type=int,
+        type=type_of(TrainingConfig, "seed"),
+        metavar="SEED",
         help=f"random seed of initial weights, image order and noise (default: {usual.seed})",
     )
     _add_loggers(parser)

@@ -181,5 +181,7 @@ class DataConfig(Settings):
         if self.fold is not None and self.folds is None:
             raise ValueError("fold needs folds, the number of folds: set both")
         if self.fold is not None and self.folds is not None and self.fold >= self.folds:
-            raise ValueError(f"folds are counted from 0: fold is at most {self.folds - 1}")
+            raise ValueError(
+                f"folds are counted from 0, so that fold (--fold) is at most {self.folds - 1}"
+            )
         return self

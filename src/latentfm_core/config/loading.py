@@ -15,28 +15,36 @@ from latentfm_core.config.config import Config
 from latentfm_core.config.data import ReadingConfig
 from latentfm_core.config.report import ReportConfig
 from latentfm_core.config.sampling import SamplingConfig, TilingConfig
-from latentfm_core.config.suggest import suggestion
+from latentfm_core.config.suggest import is_list, suggestion
 from latentfm_core.errors import ConfigError
 from latentfm_core.files.untrusted import MAX_TOML_BYTES, parse_json, parse_toml, read_bounded
 
 PRESETS = ("default", "paper", "finetune", "distill")
 
-
 _MOST_SHOWN = 10
+_LIST = 'must be a list: ["first", "second"] or [1, 2] in a file, first,second with --set'
+_TABLES = "must be a list of tables. Write them to a file for --config"
 
 
 def _explain(error: ValidationError, kind: type[Settings]) -> str:
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     lines = []
     for item in problems[:_MOST_SHOWN]:
-        location, problem = item["loc"], item["msg"][:400].removeprefix("Value error, ")
+        location, problem = item["loc"], explained(item["msg"])
         if item["type"] == "extra_forbidden":
             problem = f"unknown setting. {suggestion(kind, location)}"
+        elif item["type"] == "tuple_type":
+            problem = _LIST if is_list(kind, location) else _TABLES
         name = ".".join(str(part) for part in location)[:200] or "settings"
         lines.append(f"{name}: {problem}")
     if len(problems) > _MOST_SHOWN:
         lines.append(f"and {len(problems) - _MOST_SHOWN} more")
     return "Invalid settings:\n  " + "\n  ".join(lines)
+
+
+def explained(message: str) -> str:
+    """Return what is wrong with a value, without the words that pydantic begins with."""
+    return message[:400].removeprefix("Value error, ").replace("Input should be", "must be", 1)
 
 
 def config_from_mapping(values: Mapping[str, Any]) -> Config:
@@ -112,12 +120,16 @@ def load_config(path: Path) -> Config:
     base = _preset_values(str(values.pop("preset", "default")))
     data = values.get("data")
     if isinstance(data, dict):
-        tables = [data, *(one for one in data.get("sets", ()) if isinstance(one, dict))]
-        for table in tables:
+        sets = data.get("sets")
+        tables = [data, *(sets if isinstance(sets, list) else ())]
+        for table in (one for one in tables if isinstance(one, dict)):
             for key in ("images", "masks", "folder", "split_file", "group_file", "cache"):
                 if isinstance(table.get(key), str):
                     table[key] = _resolved(path.parent, table[key])
-    return config_from_mapping(_merge(base, values))
+    try:
+        return config_from_mapping(_merge(base, values))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def to_toml(config: Config) -> str:
@@ -146,26 +158,42 @@ def _resolved(folder: Path, text: str) -> str:
 def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
     """Apply ``section.key=value`` strings from the command line.
 
-    Values are parsed as JSON if possible, else used as text.
+    Values are parsed as JSON if possible, else used as text. A list may also be written with
+    commas alone: ``model.classes=disc,cup``.
 
     Raises
     ------
     ConfigError
         If one is malformed, names an unknown key, or its value is out of range.
     """
-    values: dict[str, Any] = config.to_json()
+    return config_from_mapping(_merge(config.to_json(), override_values(overrides)))
+
+
+def override_values(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the nested values of ``section.key=value`` strings; raises as `with_overrides`."""
+    values: dict[str, Any] = {}
     for item in overrides:
         key, equals, raw = item.partition("=")
         if not equals:
             raise ConfigError(f"{item!r} is not a valid setting; use section.key=value.")
-        try:
-            value: Any = parse_json(raw)
-        except ValueError:
-            value = raw
-        for part in reversed(key.strip().split(".")):
+        path = key.strip().split(".")
+        value = _parsed(raw, listed=is_list(Config, path))
+        for part in reversed(path):
             value = {part: value}
         values = _merge(values, value)
-    return config_from_mapping(values)
+    return values
+
+
+def _parsed(raw: str, *, listed: bool) -> Any:
+    try:
+        value = parse_json(raw)
+    except ValueError:
+        value = raw
+    if listed and value is not None and not isinstance(value, (list, dict)):
+        # Without quotes, a shell removes those within ["disc","cup"].
+        inner = raw.strip().removeprefix("[").removesuffix("]")
+        return [word.strip().strip("\"'") for word in inner.split(",") if word.strip()]
+    return value
 
 
 def sampling_settings(base: SamplingConfig | None = None, **changes: object) -> SamplingConfig:

@@ -78,7 +78,10 @@ class ModelConfig(Settings):
         if self.mask_patch > self.downsample:
             raise ValueError("mask_patch must not exceed downsample")
         if self.prompts and len(self.classes) > 1:
-            raise ValueError("prompts need a model of one class")
+            raise ValueError(
+                f"prompts need a model of one class, and classes names {len(self.classes)} "
+                f"({', '.join(self.classes)}). Set model.prompts = false, or name one class"
+            )
         if self.prompts and self.condition == "frozen":
             raise ValueError('prompts need condition "multiscale" or "pretrained"')
         return self

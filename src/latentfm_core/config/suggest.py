@@ -1,10 +1,10 @@
-"""Suggest settings for a misspelt name."""
+"""Look settings up by their names, and suggest some for a misspelt one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from typing import get_args
+from typing import get_args, get_origin
 
 from latentfm_core.config.base import Settings
 
@@ -42,6 +42,14 @@ def all_names(kind: type[Settings], before: str = "") -> Iterator[str]:
             yield before + name
         else:
             yield from all_names(inner, f"{before}{name}.")
+
+
+def is_list(kind: type[Settings], path: Sequence[str | int]) -> bool:
+    """Return whether the setting of this name is a list of plain values, not of sections."""
+    *sections, name = [str(part) for part in path if isinstance(part, str)]
+    field = _section(kind, sections).model_fields.get(name)
+    annotation = None if field is None else field.annotation
+    return get_origin(annotation) is tuple and _settings_in(annotation) is None
 
 
 def _section(kind: type[Settings], sections: Sequence[str]) -> type[Settings]:

@@ -67,7 +67,7 @@ def _warn_of_similar(path: Path, column: str, groups: Collection[str]) -> None:
     similar = [" / ".join(map(repr, each)) for each in alike.values() if len(each) > 1]
     if similar and first_time("similar groups", path, column):
         logger.warning(
-            "warning: the group file %s has groups that differ only in case, in spaces or in how "
+            "The group file %s has groups that differ only in case, in spaces or in how "
             "numbers are written (001, 1.0), and count as different ones: %s. If they are the same "
             "%s, write them the same way.",
             shown(path),

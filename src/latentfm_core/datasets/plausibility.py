@@ -193,7 +193,7 @@ def coding_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findi
             " A value or colour that only some masks have may be a separate class or object, and "
             "would be merged with the others. If all of them are foreground, set --mask-threshold "
             "0.5 (data.mask_threshold). To keep classes separate, name them in training: --set "
-            "'model.classes=[...]'."
+            "model.classes=NAME,NAME."
         )
     else:
         text += (
@@ -254,4 +254,4 @@ def log_findings(findings: Sequence[Finding]) -> None:
         if finding.stops:
             raise DatasetError(finding.text)
     for finding in findings:
-        logger.warning("warning: %s", finding.text)
+        logger.warning("%s", finding.text)

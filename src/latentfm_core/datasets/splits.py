@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +96,12 @@ def read_split(path: Path) -> Split:
             "JSON."
         ) from None
     form = 'It must be {"train": [...], "val": [...], "test": [...]} with image names.'
-    if not isinstance(content, dict) or not content or set(content) - set(PARTS):
+    if not isinstance(content, dict) or not content:
         raise DatasetError(f"The split file {shown(path)} is malformed. {form}")
+    if unknown := [_unknown(key) for key in content if key not in PARTS]:
+        raise DatasetError(
+            f"The split file {shown(path)} has unknown lists: {name_some(unknown)}. {form}"
+        )
     seen: Counter[str] = Counter()
     for part in PARTS:
         listed = content.get(part, [])
@@ -119,6 +124,14 @@ def read_split(path: Path) -> Split:
             "An image may be in only one part."
         )
     return Split(*(tuple(sorted(content.get(part, []))) for part in PARTS))
+
+
+def _unknown(key: str) -> str:
+    """Return an unknown key, with the part that it may mean."""
+    word = key.strip().lower()
+    known = [part for part in PARTS if word.startswith(part)]
+    near = known or get_close_matches(word, PARTS, 1, 0.5)
+    return f"{shown(key)} (did you mean {near[0]}?)" if near else shown(key)
 
 
 def write_split(path: Path, split: Split) -> None:
@@ -148,7 +161,7 @@ def _warn_of_unnamed(split: Split, names: Sequence[str], path: Path) -> None:
     left_out = set(names) - {name for part in PARTS for name in getattr(split, part)}
     if left_out and first_time("unnamed images", path):
         logger.warning(
-            "warning: the split file %s does not name %d of %d images, which are not used: %s",
+            "The split file %s does not name %d of %d images, which are not used: %s",
             shown(path),
             len(left_out),
             len(names),

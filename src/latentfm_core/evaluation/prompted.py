@@ -35,7 +35,7 @@ def prompted_cases(cases: Iterable[Case]) -> Iterator[Case]:
             without.append(case.image.name)
     if without:
         logger.warning(
-            "warning: %d images without a marked object are left out, because there is nothing to "
+            "%d images without a marked object are left out, because there is nothing to "
             "prompt: %s",
             len(without),
             name_some(without),

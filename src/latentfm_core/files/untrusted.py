@@ -167,5 +167,16 @@ def parse_toml(content: bytes | str) -> dict[str, Any]:
     try:
         # All line endings, as in `tomllib.load`.
         return tomllib.loads(text.replace("\r\n", "\n"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{error}{_line_of(text, str(error))}") from None
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
+
+
+def _line_of(text: str, message: str) -> str:
+    """Return the line that a message of tomllib names, to be added to it."""
+    number = re.search(r"at line (\d+)", message)
+    lines = text.splitlines()
+    if number is None or int(number[1]) > len(lines):
+        return ""
+    return f": {lines[int(number[1]) - 1].strip()[:100]}"

@@ -65,7 +65,7 @@ def foreground_by_colour(path: Path, decoded: Decoded, used: NDArray[np.intp]) -
     if len(others) > 1:
         raise ImageError(
             f"{shown(path)}: the mask is not binary; its colours are {named}. If each is a class, "
-            "name the classes in training: --set 'model.classes=[...]'; if all of them are "
+            "name the classes in training: --set model.classes=NAME,NAME; if all of them are "
             "foreground, save the mask in black and white."
         )
     foreground = np.asarray(decoded.palette[:, :3].any(axis=1), dtype=np.bool_)

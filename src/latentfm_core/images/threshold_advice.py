@@ -55,7 +55,7 @@ def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:
                 if ignored
                 else ""
             )
-            + ". To keep classes separate, name them in training: --set 'model.classes=[...]'."
+            + ". To keep classes separate, name them in training: --set model.classes=NAME,NAME."
         )
     return (
         "A mask needs 0 and one other value. They look like grey levels between background and "

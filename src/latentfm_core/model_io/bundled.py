@@ -47,7 +47,7 @@ def resolve_model(source: str | Path) -> Path:
     if source in names:
         if (Path(source) / CARD).is_file() and first_time("bundled model", source):
             logger.warning(
-                "warning: %s means the bundled model. For the model folder of this name, write %s.",
+                "%s means the bundled model. For the model folder of this name, write %s.",
                 source,
                 os.path.join(os.curdir, source),
             )

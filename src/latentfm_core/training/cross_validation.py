@@ -20,7 +20,11 @@ from latentfm_core.torchrun import read_launch
 from latentfm_core.training.checkpoint import FILE as CHECKPOINT
 from latentfm_core.training.checkpoint import read_header
 from latentfm_core.training.extending import NothingLeft
-from latentfm_core.training.fold_checks import refuse_other_images, refuse_other_settings
+from latentfm_core.training.fold_checks import (
+    refuse_ignored_by_folds,
+    refuse_other_images,
+    refuse_other_settings,
+)
 from latentfm_core.training.fold_table import CrossValidated, finished_folds
 from latentfm_core.training.options import RunOptions
 from latentfm_core.training.resuming import begun_with, check_resumed, extends, finished_card
@@ -138,6 +142,9 @@ class CrossValidation:
                     raise CheckpointError(f"{out.name}: {error}") from None
         if idle and len(idle) == len(self._chosen()):
             raise idle[0]
+        if self.options.resume and all(self._is_done(*one) for one in self._chosen().items()):
+            runs = {out: with_fold(self.config, fold) for fold, out in self._chosen().items()}
+            refuse_ignored_by_folds(runs, self.options)
 
     def _is_done(self, fold: int, out: Path) -> bool:
         """Return whether a fold is finished, and these settings do not extend it."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from latentfm_core.config import Config
 from latentfm_core.errors import CheckpointError
 from latentfm_core.training.checkpoint import read_header
 from latentfm_core.training.extending import MAY_CHANGE
+from latentfm_core.training.ignored import refuse_ignored
+from latentfm_core.training.options import RunOptions
 from latentfm_core.training.resuming import changed_settings, data_settings, shared_settings
 from latentfm_core.training.run_folder import TRAINING
 from latentfm_core.training.run_record import refuse_changed_pixels
@@ -38,6 +42,24 @@ def refuse_other_settings(stored: Config, config: Config) -> None:
             f"it was trained with other settings: {', '.join(changed)}. All folds of a "
             "cross-validation have the same. Leave that out, or choose another --out."
         )
+
+
+def refuse_ignored_by_folds(runs: Mapping[Path, Config], options: RunOptions) -> None:
+    """Reject what finished folds would ignore.
+
+    Parameters
+    ----------
+    runs
+        Settings by the folder of each fold.
+
+    Raises
+    ------
+    CheckpointError
+        The message names it.
+    """
+    for out, config in runs.items():
+        # The card of a fold is that of the cross-validation with an id of its own.
+        refuse_ignored(read_header(out / TRAINING), config, replace(options, out=out, card=None))
 
 
 def refuse_other_images(begun: Path | None, trainer: Trainer) -> None:

@@ -14,7 +14,6 @@ from latentfm_core.errors import ConfigError
 from latentfm_core.inference.device import resolve_precision, to_device
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import read_card
-from latentfm_core.model_io.folder import load_model
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.output.paths import check_writable
 from latentfm_core.training.announce import announce
@@ -23,6 +22,7 @@ from latentfm_core.training.checkpoint import Checkpoint, Position, read_checkpo
 from latentfm_core.training.distributed import Team
 from latentfm_core.training.extending import reopen, warn_of_calibration
 from latentfm_core.training.imagenet import check_imagenet, imagenet_origin, load_imagenet
+from latentfm_core.training.initial_model import check_initial, load_initial
 from latentfm_core.training.options import RunOptions
 from latentfm_core.training.resuming import (
     check_resumed,
@@ -37,7 +37,6 @@ from latentfm_core.training.run_data import DataReader, RunData
 from latentfm_core.training.run_folder import (
     BEST,
     TRAINING,
-    check_initial,
     check_places,
     refuse_second_run,
 )
@@ -123,18 +122,11 @@ def prepare(
 
 
 def _new_model(config: Config, init: str | None) -> LatentFM:
-    if init is None:
-        model = LatentFM(config.model)
-        if model.encoder is not None:
-            load_imagenet(model.encoder.encoder, config.model.encoder)
-        return model
-    source, _ = load_model(resolve_model(init))
     model = LatentFM(config.model)
-    # The few-step network always starts from the flow, in its own stage.
-    weights = {
-        k: v for k, v in source.state_dict().items() if not k.startswith("few_step_velocity.")
-    }
-    model.load_state_dict(weights, strict=False)
+    if init is not None:
+        load_initial(model, init)
+    elif model.encoder is not None:
+        load_imagenet(model.encoder.encoder, config.model.encoder)
     return model
 
 

@@ -202,16 +202,6 @@ def data_settings(stored: Config, config: Config) -> list[str]:
     return [f"data.{name}" for name, first, second in pairs if first != second]
 
 
-def refuse_other_data(stored: Config, config: Config, out: Path) -> None:
-    """Raise a `CheckpointError` that names data settings that a finished run did not have."""
-    changed = data_settings(stored, config)
-    if changed:
-        raise CheckpointError(
-            f"The run in {out} is finished, and {', '.join(changed)} would change what it has "
-            "learned. Leave that out, or start a new run with another --out."
-        )
-
-
 def finished_card(out: Path) -> ModelCard | None:
     """Return the card of a finished run whose model is there; None if work is left.
 

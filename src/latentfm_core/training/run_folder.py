@@ -6,13 +6,12 @@ import itertools
 import logging
 from pathlib import Path
 
-from latentfm_core.config import Config, DataConfig
-from latentfm_core.errors import CheckpointError, ConfigError, OutputError
+from latentfm_core.config import DataConfig
+from latentfm_core.errors import CheckpointError, OutputError
 from latentfm_core.files.atomic import make_folder
 from latentfm_core.files.disk_errors import write_error
 from latentfm_core.files.locks import FolderLock, busy
-from latentfm_core.model_io.bundled import resolve_model
-from latentfm_core.model_io.card import CARD, read_only_card
+from latentfm_core.model_io.card import CARD
 from latentfm_core.names import shown
 from latentfm_core.training.checkpoint import FILE
 
@@ -69,32 +68,6 @@ def _check_place(option: str, place: Path, data: DataConfig) -> None:
                 f"{option} is inside the folder of the masks, {folder}, and would be mistaken for "
                 f"the masks of a rater. Choose another {option}."
             )
-
-
-def check_initial(init: str, config: Config) -> None:
-    """Check that a run can start from the model `init`.
-
-    The classes may have other names and colours, but not another number.
-
-    Raises
-    ------
-    ModelFolderError
-        If the model does not exist.
-    ConfigError
-        If its network differs.
-    """
-    card = read_only_card(resolve_model(init))
-    parent, own = card.config.model.model_dump(), config.model.model_dump()
-    for values in (parent, own):
-        del values["distilled_steps"], values["class_colours"]
-        values["classes"] = len(values["classes"])
-    different = [name for name, value in own.items() if value != parent[name]]
-    if different:
-        changes = ", ".join(f"{name} {parent[name]} -> {own[name]}" for name in different)
-        raise ConfigError(
-            f"The model {card.id} that --init names has other network settings than this run "
-            f"({changes}). Set them in the [model] table as on the card of that model."
-        )
 
 
 class RunFolder:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import re
 from collections import defaultdict
 from importlib import import_module
 from importlib.metadata import version
@@ -10,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+import latentfm_core
 from latentfm_core.cli.calibrate import main as calibrate
+from latentfm_core.cli.common import NOTICE, run_cli
 from latentfm_core.cli.predict import main as predict
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import CARD
@@ -56,8 +60,53 @@ def test_every_command_says_its_version(command: str, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == f"latentfm-{command} {version('napari-latentfm')}\n"
 
 
+def test_warnings_are_marked_in_one_way(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(args: argparse.Namespace) -> None:
+        logger = logging.getLogger("latentfm_core.anything")
+        logger.info("Began.")
+        logger.warning("%d masks are empty.", 2)
+        logger.log(NOTICE, "Stopped.")
+
+    assert run_cli(work, argparse.ArgumentParser(), []) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "Began.",
+        "warning: 2 masks are empty.",
+        "Stopped.",
+    ]
+    marked = re.compile(r'"warning: ', re.IGNORECASE)
+    files = Path(latentfm_core.__file__).parent.rglob("*.py")
+    own = [path.name for path in files if marked.search(path.read_text("utf-8"))]
+    assert own == ["common.py"], "the log handler marks them"
+
+
 def test_an_empty_argument_is_refused(refused: Printed) -> None:
     assert "an argument is empty" in refused(predict, ["image.png", "--out", ""])
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("train", "--minutes 0"),
+        ("train", "--minutes -1"),
+        ("train", "--minutes nan"),
+        ("train", "--folds 1"),
+        ("train", "--seed -1"),
+        ("train", "--mask-threshold inf"),
+        ("predict image.png", "--channel 0"),
+        ("predict image.png", "--max-megapixels -3"),
+        ("predict image.png", "--overlap 1"),
+        ("predict image.png", "--samples 0"),
+        ("evaluate", "--report-cases -2"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_by_the_name_of_its_option(
+    command: str, words: str, refused: Printed
+) -> None:
+    name, *rest = command.split()
+    main = import_module(f"latentfm_core.cli.{name}").main
+    option, value = words.split()
+    said = refused(main, [*rest, "--out", "out", option, value])
+    assert f"error: argument {option}: '{value}' must be " in said
 
 
 def test_a_bundled_model_is_not_calibrated_in_place(tmp_path: Path, refused: Printed) -> None:

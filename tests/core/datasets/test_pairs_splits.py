@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -328,7 +329,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         ("not json", "Cannot read"),
         ("[]", "is malformed"),
         ("{}", "is malformed"),
-        ('{"train": ["a"], "validation": ["b"]}', "is malformed"),
+        ('{"train": ["a"], "validation": ["b"]}', "validation (did you mean val?)"),
+        ('{"Train": ["a"], "tets": ["b"]}', "Train (did you mean train?), tets (did you mean test"),
+        ('{"train": ["a"], "holdout": ["b"]}', "unknown lists: holdout. It must be"),
         ('{"train": "a"}', "not a list of names"),
         ('{"train": [1, 2]}', "not a list of names"),
         ('{"train": ["a", "b"], "test": ["b"]}', "1 images twice: b"),
@@ -340,7 +343,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 def test_bad_split_files(tmp_path, content, reason):
     path = tmp_path / "split.json"
     path.write_text(content)
-    with pytest.raises(DatasetError, match=reason):
+    with pytest.raises(DatasetError, match=re.escape(reason)):
         make_split("abc", DataConfig(split_file=path))
 
 

@@ -83,7 +83,7 @@ def test_each_image_of_a_fold_is_evaluated_by_the_model_that_has_not_seen_it(
     out = tmp_path / "out"
     said = printed(run, evaluate, fold_models, *data, "--part", "val", "--out", out)
     assert "Each image is segmented by the one model that was not trained on it" in said
-    assert "WARNING" not in said
+    assert "warning: The model was trained" not in said
     found = column(out, "sample_dice")
     folds = read_folds(fold_models / "folds.json")
     assert sorted(found) == sorted(folds.fold_of())
@@ -104,7 +104,7 @@ def test_the_test_part_is_evaluated_by_all_and_training_images_are_warned_of(
     assert (output["n_images"], output["data"]["part"]) == (8, "test")
     listed = [member["folder"] for member in output["model"]["members"]]
     assert listed == ["fold_0", "fold_1", "fold_2"]
-    assert "WARNING" not in capsys.readouterr().err
+    assert "warning: The model was trained" not in capsys.readouterr().err
     assert run(evaluate, fold_models, *data, "--part", "all", "--out", tmp_path / "all") == 0
     assert "was trained on 32 of these 40 images" in capsys.readouterr().err
 

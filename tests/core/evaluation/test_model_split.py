@@ -59,7 +59,7 @@ def test_the_test_part_is_taken_and_named(
     assert code == 0
     assert names_in(tmp_path / "out") == list(split.test)
     assert f"Using the 8 images of part test of {model / 'training' / 'split.json'}" in said.err
-    assert "WARNING" not in said.err
+    assert "warning: The model was trained" not in said.err
     assert summary["data"]["part"] == "test"  # type: ignore[index]
     assert summary["data"]["trained_on"] == 0  # type: ignore[index]
 
@@ -89,7 +89,7 @@ def test_images_that_were_trained_on_are_warned_of(
     said = capsys.readouterr()
     assert code == 0
     assert len(names_in(tmp_path / "out")) == 40
-    assert "WARNING: the model was trained on 24 of these 40 images" in said.err
+    assert "warning: The model was trained on 24 of these 40 images" in said.err
     assert "TRAINED ON" in said.out
     assert summary["data"]["trained_on"] == 24  # type: ignore[index]
     # A split of one's own does not hide it.
@@ -118,7 +118,7 @@ def test_training_images_under_other_names_are_warned_of(
     code, summary = run_evaluation(model, (images, masks), tmp_path / "out")
     said = capsys.readouterr()
     assert code == 0
-    assert "WARNING: the model was trained on 3 of these images under other names" in said.err
+    assert "warning: The model was trained on 3 of these images under other names" in said.err
     assert f"patient0 = {seen[0]}" in said.err
     assert "patient3" not in said.err
     assert "TRAINED ON" in said.out
@@ -177,7 +177,7 @@ def test_calibration_takes_the_validation_part_and_refuses_the_wrong_images(
         assert f"{count} of the" in said
         assert "--allow-test" in said
     assert run_calibration(model, blob_folders, "--part", "all", "--allow-test") == 0
-    assert "WARNING: the model was trained on 24 of these 40" in capsys.readouterr().err
+    assert "warning: The model was trained on 24 of these 40" in capsys.readouterr().err
 
 
 def test_two_calibrations_of_one_model_do_not_mix(
@@ -213,4 +213,4 @@ def test_images_of_one_of_several_data_sets_are_recognised(
     assert names_in(tmp_path / "out") == list(alone.test)
     assert f"Using the 8 images of part test of {file} (set blobs)" in capsys.readouterr().err
     assert run_evaluation(model, blob_folders, tmp_path / "all", "--part", "all")[0] == 0
-    assert "WARNING: the model was trained on 24 of these 40 images" in capsys.readouterr().err
+    assert "warning: The model was trained on 24 of these 40 images" in capsys.readouterr().err

@@ -245,9 +245,12 @@ def test_what_cannot_be_cross_validated_is_refused_before_any_work(
     assert main(["--resume", "--dump-config"]) == 2
     assert "--out FOLDER" in capsys.readouterr().err
     assert "--fold needs --folds" in refused(new, "--fold", 1)
-    assert "fold is at most 2" in refused(new, "--folds", 3, "--fold", 3)
+    assert "fold (--fold) is at most 2" in refused(new, "--folds", 3, "--fold", 3)
     assert "too few for 50 folds" in refused(new, "--folds", 50)
     assert "Add --resume" in refused(validated, "--folds", 3)
+    again = ["--out", str(validated), "--resume", "--trust-paths"]
+    assert main([*again, "--set", "sampling.steps=7"]) == 2
+    assert "is finished and would ignore sampling.steps" in capsys.readouterr().err
     assert "lists other folds" in refused(
         shutil.copytree(
             validated, tmp_path / "other", ignore=shutil.ignore_patterns("training", "model.*")

@@ -178,6 +178,30 @@ def test_settings_that_a_finished_run_was_not_trained_with_are_refused(
     assert (finished / "model.json").read_bytes() == before
 
 
+def test_what_a_finished_run_would_ignore_is_refused(
+    finished: Path, images: Folders, tmp_path: Path, refused: Printed, printed: Printed
+) -> None:
+    (tmp_path / "card.toml").write_text('title = "Discs"\n')
+    (tmp_path / "split.json").write_text('{"train": ["blob_001"]}')
+    other = write_blobs(tmp_path / "other", 3)
+    given = {
+        "--images (data.images), --masks (data.masks)": ("--images", other[0], "--masks", other[1]),
+        "--split (data.split_file)": ("--split", tmp_path / "split.json"),
+        "sampling.steps": ("--set", "sampling.steps=7"),
+        "training.validation_samples": ("--set", "training.validation_samples=3"),
+        "--card": ("--card", tmp_path / "card.toml"),
+        "--changed-data": ("--changed-data", "keep"),
+    }
+    for named, words_of in given.items():
+        said = refused(resume, finished, *words_of)
+        assert f"--init {finished} with another --out" in said
+        assert all(name in said for name in named.split(", ")), said
+    assert "did not start from a model" in refused(resume, finished, "--init", "isic2018")
+    # How the run is done, and the same images again, are no loss.
+    same = ("--images", images[0], "--masks", images[1], "--device", "auto", "--skip-bad")
+    assert "nothing to do" in printed(resume, finished, *same)
+
+
 def test_the_best_weights_are_scored_again_on_changed_validation_images(
     finished: Path, images: Folders, printed: Printed
 ) -> None:

@@ -309,3 +309,41 @@ def test_a_misspelt_setting_gets_the_nearest_name(
     wrong: str, right: str, tmp_path: Path, refused: Printed
 ) -> None:
     assert right in refused(main, ["--out", str(tmp_path / "m"), "--set", f"{wrong}=1"])
+
+
+@pytest.mark.parametrize("written", ["disc,cup", "[disc, cup]", '["disc","cup"]', "'disc','cup'"])
+def test_a_list_may_be_written_with_commas(written: str) -> None:
+    changed = with_overrides(Config(), [f"model.classes={written}", "model.velocity_widths=32,64"])
+    assert changed.model.classes == ("disc", "cup")
+    assert changed.model.velocity_widths == (32, 64)
+    assert with_overrides(changed, ["model.classes=disc"]).model.classes == ("disc",)
+
+
+def test_a_list_in_a_file_that_is_none_says_how_to_write_it(
+    tmp_path: Path, refused: Printed
+) -> None:
+    (tmp_path / "run.toml").write_text('[model]\nclasses = "disc,cup"\n[data]\nsets = "a"\n')
+    said = refused(main, ["--config", str(tmp_path / "run.toml"), "--out", str(tmp_path / "m")])
+    assert f"{tmp_path / 'run.toml'}: Invalid settings" in said
+    assert 'model.classes: must be a list: ["first", "second"]' in said
+    assert "data.sets: must be a list of tables." in said
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("[data]\nimages = scans\n", "(at line 2, column 10): images = scans"),
+        ("[data]\nsize = 64\nsize = 32\n", "(at line 3, column 10): size = 32"),
+        ('[model]\nclasses = ["a",', "(at end of document)"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--config", "--card"])
+def test_a_file_that_is_not_toml_names_its_line(
+    option: str, text: str, where: str, images: Folders, tmp_path: Path, refused: Printed
+) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    folders = ["--images", str(images[0]), "--masks", str(images[1])]
+    said = refused(main, [*folders, option, str(file), "--out", str(tmp_path / "m")])
+    assert f"{file} is not valid TOML: " in said
+    assert where in said

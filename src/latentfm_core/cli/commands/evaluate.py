@@ -37,7 +37,7 @@ def gallery_for(
     Raises
     ------
     ConfigError
-        If ``--report-cases`` is out of range or used without ``--report``.
+        If ``--report-cases`` is used without ``--report``.
     """
     given = {} if args.report_cases is None else {"cases": args.report_cases}
     if args.report:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from latentfm_core.cli.commands.train_config import make_config
 from latentfm_core.cli.commands.train_folds import of_folds, run_folds
-from latentfm_core.cli.common import EXIT_INTERRUPTED, EXIT_OK, say
+from latentfm_core.cli.common import EXIT_INTERRUPTED, EXIT_OK, NOTICE, say
 from latentfm_core.cli.stop_flag import StopFlag
-from latentfm_core.config import Config, config_from_mapping, read_toml
+from latentfm_core.config import Config, read_toml
 from latentfm_core.config.loading import to_toml
 from latentfm_core.errors import CheckpointError, ConfigError
 from latentfm_core.files.locks import one_writer
@@ -24,12 +24,12 @@ from latentfm_core.report.advice import UNUSABLE
 from latentfm_core.report.training import FILE
 from latentfm_core.torchrun import read_launch
 from latentfm_core.training.checkpoint import read_header
+from latentfm_core.training.ignored import refuse_ignored
 from latentfm_core.training.resuming import (
     check_resumed,
     extends,
     finished_card,
     follows_paths,
-    refuse_other_data,
 )
 from latentfm_core.training.run_folder import TRAINING
 from latentfm_core.training.runlog import NAMES
@@ -93,7 +93,7 @@ def _say_stopped(out: Path, tracking: Tracking) -> int:
     again = ["latentfm-train", "--out", str(out), "--resume", *tracking.arguments()]
     if not follows_paths(out):
         again.append("--trust-paths")
-    logger.warning("Stopped; everything so far is saved. To continue: %s", shlex.join(again))
+    logger.log(NOTICE, "Stopped; everything so far is saved. To continue: %s", shlex.join(again))
     return EXIT_INTERRUPTED
 
 
@@ -119,7 +119,8 @@ def _say_written(out: Path) -> None:
 def _is_finished(config: Config, options: RunOptions) -> bool:
     """Return whether the run is already finished, and log it.
 
-    Raise `CheckpointError` if the settings differ from those of the run and cannot extend it.
+    Raise `CheckpointError` if the settings or options differ from those of the run and cannot
+    extend it.
     """
     judged = not is_learning(options.out) or (options.out / TRAINING / VERDICT).is_file()
     if finished_card(options.out) is None or not judged:
@@ -134,7 +135,7 @@ def _is_finished(config: Config, options: RunOptions) -> bool:
     check_resumed(checkpoint, config, options.out)
     if longer:
         return False
-    refuse_other_data(config_from_mapping(checkpoint.config), config, options.out)
+    refuse_ignored(checkpoint, config, options)
     with one_writer(options.out, "writing to", "Wait until it has finished."):
         pass  # removes a stale lock of a process that was killed at its end
     logger.info("The run in %s is already finished; nothing to do.", options.out)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from latentfm_core.cli.data_options import reading_overrides, refuse_two_sources
 from latentfm_core.config import Config, config_from_mapping, load_config, preset, with_overrides
+from latentfm_core.config.loading import override_values
 from latentfm_core.datasets.folds import FOLDER
 from latentfm_core.datasets.layouts import read_layout, with_classes_of_folder
 from latentfm_core.errors import ConfigError
@@ -64,10 +66,11 @@ def make_config(args: argparse.Namespace) -> Config:
         config = load_config(args.config)
     else:
         config = preset(args.preset or "default")
-        if args.init is not None and config == preset("default"):
-            config = _with_network_of(config, args.init)
     refuse_two_sources(args)
+    inherits = args.init is not None and not args.resume and config == preset("default")
     config = with_overrides(config, _flag_overrides(args))
+    if inherits:
+        config = _with_network_of(config, args.init, _named_classes(config, args))
     if (args.group_file is None) != (args.group_column is None):
         raise ConfigError("--group-file and --group-column belong together: use both or neither.")
     if args.group_file is not None:
@@ -96,13 +99,28 @@ def _resumed(args: argparse.Namespace, named: bool) -> Config:
     return config if fold is None else with_fold(config, args.fold)
 
 
-def _with_network_of(config: Config, model: str | Path) -> Config:
-    """Return the configuration with the network and input size of the model to start from."""
+def _named_classes(config: Config, args: argparse.Namespace) -> Sequence[str] | None:
+    """Return the classes that ``--set`` or the folder of the data names, None without any."""
+    model = override_values(args.overrides).get("model")
+    named = model.get("classes") if isinstance(model, dict) else None
+    if isinstance(named, list):
+        return named
+    if config.data.folder is None:
+        return None
+    return read_layout(config.data.folder, config.data.reading).classes or None
+
+
+def _with_network_of(config: Config, model: str | Path, classes: Sequence[str] | None) -> Config:
+    """Return the configuration with the network and input size of the model to start from.
+
+    Without prompts if several classes are named: these need a model of one class.
+    """
     card = read_only_card(resolve_model(model)).config
     data = config.data.model_copy(update={"size": card.data.size, "fit": card.data.fit})
     values = config.model_copy(update={"model": card.model, "data": data}).to_json()
     values["model"]["distilled_steps"] = 0  # trained from the flow in its own stage
     values["model"]["class_colours"] = []  # the classes may get other names
+    values["model"]["prompts"] &= len(classes or ()) < 2
     return config_from_mapping(values)
 
 
@@ -124,7 +142,16 @@ def _from_parent(config: Config, args: argparse.Namespace) -> Config:
     if args.init is None:
         raise ConfigError(f"--preset {args.preset} continues training a model: add --init MODEL.")
     make = _FROM_PARENT[args.preset]
-    made = make(read_only_card(resolve_model(args.init)), config.data, config)
+    card = read_only_card(resolve_model(args.init))
+    own, named = card.config.model.classes, _named_classes(config, args)
+    if named is not None and len(named) != len(own):
+        raise ConfigError(
+            f"--preset {args.preset} keeps the network of {card.id}, which has {len(own)} "
+            f"class{'es' if len(own) > 1 else ''} ({', '.join(own)}), but this run names "
+            f"{len(named)} ({', '.join(map(str, named))}). Leave the preset out: --init alone "
+            "starts a model of other classes."
+        )
+    made = make(card, config.data, config)
     # The classes may still get other names.
     model = made.model.model_copy(update={"class_colours": ()})
     return made.model_copy(update={"model": model})

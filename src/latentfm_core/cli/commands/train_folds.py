@@ -7,7 +7,7 @@ import logging
 import shlex
 from dataclasses import replace
 
-from latentfm_core.cli.common import EXIT_INTERRUPTED, EXIT_OK
+from latentfm_core.cli.common import EXIT_INTERRUPTED, EXIT_OK, NOTICE
 from latentfm_core.cli.stop_flag import StopFlag
 from latentfm_core.config import Config
 from latentfm_core.datasets.folds import FILE, FOLDER
@@ -74,7 +74,7 @@ def _say_stopped(args: argparse.Namespace) -> int:
         again += [] if value is None else [option, str(value)]
     again += Tracking(args.tensorboard, args.wandb, args.mlflow).arguments()
     again += [] if follows_paths(begun) else ["--trust-paths"]
-    logger.warning("Stopped; everything so far is saved. To continue: %s", shlex.join(again))
+    logger.log(NOTICE, "Stopped; everything so far is saved. To continue: %s", shlex.join(again))
     return EXIT_INTERRUPTED
 
 

@@ -1,0 +1,96 @@
+"""Start a run from the weights of a finished model, as far as they fit its classes."""
+
+from __future__ import annotations
+
+import logging
+
+from latentfm_core.config import Config, ModelConfig, TrainingConfig
+from latentfm_core.errors import ConfigError
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.card import read_only_card
+from latentfm_core.model_io.folder import load_model
+from latentfm_core.models.latentfm import LatentFM
+
+logger = logging.getLogger(__name__)
+
+_FREE = ("classes", "class_colours", "prompts", "distilled_steps")
+"""Settings of the network that may differ from those of the model to start from."""
+
+
+def check_initial(init: str, config: Config) -> None:
+    """Check that a run can start from the model `init`.
+
+    The classes may have other names and colours. With another number of classes the mask VAE is
+    new, and either model may take prompts.
+
+    Raises
+    ------
+    ModelFolderError
+        If the model does not exist.
+    ConfigError
+        If its network differs, or a mask VAE that does not fit the classes would not be trained.
+    """
+    card = read_only_card(resolve_model(init))
+    parent, own = card.config.model.model_dump(), config.model.model_dump()
+    different = [name for name in own if name not in _FREE and own[name] != parent[name]]
+    if different:
+        changes = ", ".join(f"{name} {parent[name]} -> {own[name]}" for name in different)
+        settings = [f"--set model.{name}={_written(parent[name])}" for name in different]
+        raise ConfigError(
+            f"The model {card.id} that --init names has other network settings than this run "
+            f"({changes}). Use those of that model: {' '.join(settings)}"
+        )
+    if not _same_masks(card.config.model, config.model) and not config.training.mask_vae.epochs:
+        raise ConfigError(
+            f"The model {card.id} that --init names has {_classes(card.config.model)}, this run "
+            f"{_classes(config.model)}: its mask VAE does not fit. Train a new one: set "
+            f"training.mask_vae.epochs above 0 (default: {TrainingConfig().mask_vae.epochs}), or "
+            "start from a model with as many classes."
+        )
+
+
+def load_initial(model: LatentFM, init: str) -> None:
+    """Load the weights of the model `init` into a new network; log which do not fit it."""
+    folder = resolve_model(init)
+    source, card = load_model(folder)
+    before, now = source.config, model.config
+    # The few-step network always starts from the flow, in its own stage.
+    left_out = ["few_step_velocity."]
+    if not _same_masks(before, now):
+        left_out += ["mask_vae.", "latent_"]
+        logger.info(
+            "%s has %s, the new model %s: it gets a new mask VAE. Its encoder and flow start from "
+            "%s.",
+            card.id,
+            _classes(before),
+            _classes(now),
+            card.id,
+        )
+    if before.prompts != now.prompts:
+        left_out.append("prompt_encoder.")
+        logger.info("%s", _prompts(card.id, now))
+    weights = source.state_dict().items()
+    fitting = {name: tensor for name, tensor in weights if not name.startswith(tuple(left_out))}
+    model.load_state_dict(fitting, strict=False)
+
+
+def _prompts(name: str, own: ModelConfig) -> str:
+    if own.prompts:
+        return f"{name} takes no prompts: the new model gets a new prompt encoder."
+    several = len(own.classes) > 1
+    reason = "prompts need a model of one class" if several else "model.prompts is false"
+    return f"{name} takes prompts, the new model does not: {reason}."
+
+
+def _same_masks(parent: ModelConfig, own: ModelConfig) -> bool:
+    return parent.mask_channels == own.mask_channels
+
+
+def _written(value: object) -> str:
+    """Return a value as `with_overrides` reads it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _classes(model: ModelConfig) -> str:
+    count = len(model.classes)
+    return f"{count} class{'es' if count > 1 else ''} ({', '.join(model.classes)})"

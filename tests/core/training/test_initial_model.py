@@ -1,0 +1,121 @@
+"""Runs that start from the weights of a model with other classes or prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from latentfm_core.cli.train import main
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.folder import load_model
+from tests.helpers.commands import Printed
+from tests.helpers.fixtures import Folders, train
+from tests.helpers.prompting import disc_settings, write_discs
+from tests.helpers.training_runs import words
+
+QUICK = (
+    "training.image_vae.epochs=0",
+    "training.mask_vae.epochs=1",
+    "training.flow.epochs=1",
+    "training.flow.learning_rate=1e-9",
+    "data.val_fraction=0.1",
+)
+
+
+@pytest.fixture(scope="module")
+def promptable_parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A promptable model of one class that was hardly trained."""
+    folder = tmp_path_factory.mktemp("parent")
+    values: dict[str, Any] = disc_settings(*write_discs(folder / "data", 8, seed=0))
+    for stage in ("image_vae", "mask_vae", "flow"):
+        values["training"][stage]["epochs"] = 1
+    return train(values, folder / "discs")
+
+
+def options(folders: Folders, out: Path, init: Path, *sets: str) -> list[str]:
+    """Return the arguments of a run that hardly changes the flow that it starts with."""
+    given = ["--images", folders[0], "--masks", folders[1], "--out", out, "--init", init]
+    given += ["--device", "cpu", *(word for one in (*QUICK, *sets) for word in ("--set", one))]
+    return [str(word) for word in given]
+
+
+def moved(before: Path, after: Path) -> Callable[..., bool]:
+    """Return a function that says whether tensors whose names start so have changed."""
+    old, new = (load_model(folder)[0].state_dict() for folder in (before, after))
+
+    def changed(*start: str) -> bool:
+        names = [name for name in old if name.startswith(start)]
+        assert names
+        return not all(
+            old[name].shape == new[name].shape and torch.allclose(old[name], new[name], atol=2e-3)
+            for name in names
+        )
+
+    return changed
+
+
+def test_a_model_of_several_classes_starts_from_a_promptable_one_of_one_class(
+    promptable_parent: Path, two_class_folders: Folders, tmp_path: Path, printed: Printed
+) -> None:
+    out = tmp_path / "two"
+    said = printed(
+        main, options(two_class_folders, out, promptable_parent, "model.classes=disc,square")
+    )
+    assert "discs has 1 class (disc), the new model 2 classes (disc, square)" in said
+    assert "the new model does not: prompts need a model of one class" in said
+    segmenter = Segmenter.load(out, "cpu")
+    assert segmenter.card.config.model.classes == ("disc", "square")
+    assert not segmenter.card.config.model.prompts
+    changed = moved(promptable_parent, out)
+    assert not changed("image_vae.pyramid.", "velocity.")
+    assert changed("mask_vae.")
+
+
+def test_the_new_mask_vae_must_be_trained(
+    promptable_parent: Path, two_class_folders: Folders, tmp_path: Path, refused: Printed
+) -> None:
+    sets = ("model.classes=disc,square", "training.mask_vae.epochs=0")
+    said = refused(main, options(two_class_folders, tmp_path / "m", promptable_parent, *sets))
+    assert "set training.mask_vae.epochs above 0 (default: 12)" in said
+
+
+@pytest.mark.parametrize("preset", ["finetune", "distill"])
+def test_presets_that_keep_the_network_refuse_other_classes(
+    preset: str,
+    promptable_parent: Path,
+    two_class_folders: Folders,
+    tmp_path: Path,
+    refused: Printed,
+) -> None:
+    given = options(two_class_folders, tmp_path / "m", promptable_parent)
+    given += ["--preset", preset, "--set", "model.classes=disc,square"]
+    assert "Leave the preset out: --init alone starts a model" in refused(main, given)
+
+
+def test_prompts_of_several_classes_say_what_to_set(
+    promptable_parent: Path, two_class_folders: Folders, tmp_path: Path, refused: Printed
+) -> None:
+    sets = ("model.classes=disc,square", "model.prompts=true")
+    said = refused(main, options(two_class_folders, tmp_path / "m", promptable_parent, *sets))
+    assert "Set model.prompts = false" in said
+
+
+def test_a_promptable_model_starts_from_one_without_prompts(
+    tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path, printed: Printed
+) -> None:
+    given = options(blob_folders, tmp_path / "m", tiny_model_folder, "model.prompts=true")
+    assert "tiny takes no prompts" in printed(main, given)
+    changed = moved(tiny_model_folder, tmp_path / "m")
+    assert not changed("image_vae.pyramid.", "velocity.")
+
+
+def test_another_network_is_refused_with_the_settings_to_use(
+    blob_folders: Folders, tiny_model_folder: Path, tmp_path: Path, refused: Printed
+) -> None:
+    more = ("--init", tiny_model_folder, "--set", "model.condition_widths=16,24,32,40")
+    said = refused(main, words(blob_folders, tmp_path / "model", *more))
+    assert "--set model.condition_widths=16,24,32,32" in said
