@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from latentfm_core.images.decoded import Decoded
+from latentfm_core.images.mask_levels import LABELS
 from latentfm_core.types import Bool
 
 WHITE = "white"
 """255, or the highest value of the file."""
 ONE = "1"
-LABELS = 8
-"""A threshold below this separates numbered labels, not grey levels."""
 _LEVELS = "levels above the threshold"
 USUAL = {WHITE, ONE, _LEVELS}
 """How programs commonly write binary masks."""
