@@ -29,7 +29,7 @@ from latentfm_core.files.untrusted import read_bounded
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 4
+FORMAT = 5
 """Increase it whenever decoding or the canvas changes the output."""
 SUFFIX = ".canvas"
 LIMIT_BYTES = 20 * 2**30

@@ -30,11 +30,20 @@ class StoredPair:
     codings
         How each binary mask marks its foreground, as `foreground_coding` names it; empty where
         unknown.
+    threshold
+        Threshold that was applied to grey levels, if any.
+    scales
+        For each mask to whose grey levels it was applied the highest value of their scale (1, 255,
+        4095, 65535), or 0.
+    objects
+        Objects in each mask: those that it numbers, or connected pieces of its foreground.
     """
 
     name: str
     orientation: int = 1
     mask_orientations: tuple[int, ...] = ()
     codings: tuple[str, ...] = ()
-    has_threshold: bool = False
+    threshold: float | None = None
+    scales: tuple[float, ...] = ()
+    objects: tuple[int, ...] = ()
     square: bool = False
