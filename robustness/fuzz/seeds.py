@@ -375,6 +375,15 @@ NNUNET = json.dumps({
     "channel_names": {"0": "R", "1": "G", "2": "B"}, "file_ending": ".png", "numTraining": 2,
     "labels": {"background": 0, "lesion": 1, "core": 2},
 }).encode()  # fmt: skip
+PROMPTS = (
+    b'{"x": [{"box": [1, 2, 9, 8]}, {"positive": [[3, 4.5]], "negative": [[6, 7]]}]}',
+    b'{"images": [{"id": 1, "file_name": "x.png", "width": 40, "height": 30}], "annotations": '
+    b'[{"image_id": 1, "bbox": [1, 2, 9, 8], "keypoints": [3, 4, 2]}]}',
+    b'{"shapes": [{"points": [[1, 2], [9, 8]], "shape_type": "rectangle"}, {"points": [[1, 2], '
+    b'[9, 8], [4, 3]], "group_id": 1}, {"points": [[3, 4]], "shape_type": "point", "group_id": 1}'
+    b'], "imagePath": "x.png", "imageHeight": 30, "imageWidth": 40}',
+    b'[{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[[1, 1], [5, 1]]]}}]',
+)
 GROUPS = b"image,patient,other\na.png,1,x\nb,1,\nc,2,\nd,3,\ne,4,\nf,5,\n"
 
 

@@ -38,6 +38,7 @@ from latentfm_core.images.tiff_stack import TiffStack
 from latentfm_core.model_io.domain import DOMAIN, read_domain
 from latentfm_core.model_io.folder import load_model, read_card
 from latentfm_core.output.result import ResultPlan, _older_files, is_finished
+from latentfm_core.prompts.files import read_prompts
 from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.training.trained_on import read_signatures, sets_of_run
 from latentfm_core.worklist.state import WorkList
@@ -272,6 +273,15 @@ def _text(name: str, content: bytes) -> Callable[[random.Random], Files]:
     return make
 
 
+def _make_prompts(rng: random.Random) -> Files:
+    return {"prompts.json": _damage(rng, "prompts.json", rng.choice(seeds.PROMPTS))}
+
+
+def _read_prompts(folder: Path) -> object:
+    found = read_prompts(folder / "prompts.json", LIMITS)
+    return [found.read(name) for name in found.names if name], found.of(Path("a/x.png"))
+
+
 def _read_split(folder: Path) -> object:
     file = folder / "split.json"
     read_split(file)
@@ -346,6 +356,7 @@ TARGETS: dict[str, Target] = {
     "config": Target(
         _text("config.toml", seeds.CONFIG), lambda folder: load_config(folder / "config.toml"), 8
     ),
+    "prompts": Target(_make_prompts, _read_prompts, 4),
     "split": Target(_text("split.json", seeds.SPLIT), _read_split, 4),
     "folds": Target(
         _text("folds.json", seeds.FOLDS), lambda folder: read_folds(folder / "folds.json"), 3

@@ -32,7 +32,7 @@ CORE = {
     "measures": "types",
     "config": "errors files names",
     "images": "config errors files names once types",
-    "datasets": "config errors files images names once types",
+    "datasets": "config errors files images measures names once types",
     "data": "datasets images",
     "loggers": "errors files images",
     "models": "config",

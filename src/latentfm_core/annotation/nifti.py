@@ -30,8 +30,6 @@ from latentfm_core.names import shown
 logger = logging.getLogger(__name__)
 
 MAX_NIFTI_START = 16_000_000
-_EXACT = 2**53
-"""Below it, whole numbers are exact in double precision."""
 _OBLIQUE = 1.0
 """Angle in degrees above which axes are called oblique."""
 
@@ -181,12 +179,4 @@ def _nifti_labels(path: Path, image: Any, limits: ReadingConfig) -> NDArray[Any]
     check_bytes_of(path.name, math.prod(shape) * max(8, image.get_data_dtype().itemsize), limits)
     if not 2 <= len(shape) <= 4:
         raise ImageError(f"{shown(path)}: {len(shape)} axes; labels have 2 to 4. Export fewer.")
-    values = np.asarray(image.dataobj)
-    if values.dtype.kind != "f":
-        return values
-    if not (np.abs(values) < _EXACT).all() or (values != np.rint(values)).any():
-        raise ImageError(
-            f"{shown(path)}: not labels, its values are not integers. Choose a file of whole "
-            "numbers."
-        )
-    return values.astype(np.int64)
+    return np.asarray(image.dataobj)

@@ -23,6 +23,7 @@ from latentfm_core.images.decode import check_is_file
 from latentfm_core.images.decode_errors import decoding
 from latentfm_core.images.decode_tiff import stored_values, tiff_palette
 from latentfm_core.images.decoded import orient
+from latentfm_core.images.mask_levels import refuse_levels
 from latentfm_core.images.masks import read_numbers
 from latentfm_core.images.tiff import (
     check_series,
@@ -37,6 +38,8 @@ from latentfm_core.names import is_there, shown, storable
 logger = logging.getLogger(__name__)
 
 MAX_SIDECAR_BYTES = 16_000_000
+_EXACT = 2**53
+"""Below it, whole numbers are exact in double precision."""
 
 
 def read_annotation(
@@ -67,8 +70,8 @@ def read_annotation(
     Raises
     ------
     ImageError
-        If the file is missing, contains no labels, or is larger than `limits` allow, which is
-        checked before memory is allocated.
+        If the file is missing, contains grey levels or no labels, or is larger than `limits`
+        allow, which is checked before memory is allocated.
     ResourceError
         If there is not enough memory.
     OutputError
@@ -83,10 +86,12 @@ def read_annotation(
     ):
         labels = read_labels_file(path, suffix, limits, orientation)
     if sidecar is None:
+        refuse_levels(path, labels)
         return _black_and_white(labels), None
     labels = _shaped(labels, sidecar)
     if labels_digest(labels) != sidecar.labels_digest:
         logger.warning("%s has changed since its provenance was written", path)
+        refuse_levels(path, labels)
         return labels, None
     return labels, sidecar
 
@@ -134,10 +139,22 @@ def read_labels_file(
         labels = _read(path, suffix, limits, orientation)
         if not labels.size:
             raise ImageError(f"{shown(path)}: the file has no pixels. Choose another file.")
+        labels = _whole_numbers(path, labels)
         try:
             return compact(labels)
         except ImageError as error:
             raise ImageError(f"{shown(path)}: {error}") from None
+
+
+def _whole_numbers(path: Path, values: NDArray[Any]) -> NDArray[Any]:
+    """Return real numbers as integers; raise `ImageError` if they are not whole."""
+    if values.dtype.kind != "f":
+        return values
+    if (np.abs(values) < _EXACT).all() and (values == np.rint(values)).all():
+        return values.astype(np.int64)
+    raise ImageError(
+        f"{shown(path)}: not labels, its values are not integers. Choose a file of whole numbers."
+    )
 
 
 def _black_and_white(labels: NDArray[Any]) -> NDArray[Any]:
@@ -187,18 +204,24 @@ def read_tiff(
                 f"{shown(name)}: {count} images that the file does not mark as planes of one "
                 "stack. Save the labels alone, or as one stack."
             )
-        if series.dtype is None or series.dtype.kind not in "bui" or "S" in series.axes:
+        keyframe: Any = series.keyframe
+        is_palette = keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE
+        is_mask = isinstance(source, Path) and _is_plane(series)
+        if series.dtype is None or (
+            not is_mask and (series.dtype.kind not in "buif" or "S" in series.axes)
+        ):
             raise ImageError(
                 f"{shown(name)}: an image, not labels. Choose a file of integer labels."
             )
-        keyframe: Any = series.keyframe
         end = tiff.filehandle.size
         for page in series.pages:
             parts = () if page is None else zip(page.dataoffsets, page.databytecounts, strict=True)
             if any(offset + length > end for offset, length in parts):
                 # tifffile would fill the missing part with zeros.
                 raise ImageError(f"{shown(name)}: cut short. Copy the file again.")
-        if keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
+        if is_mask and (is_palette or series.dtype.kind not in "bui" or "S" in series.axes):
+            return read_numbers(Path(name), limits, binary=True)
+        if is_palette:
             check_numbered(Path(name), tiff_palette(keyframe))
         if is_inverted(tiff, keyframe):
             refuse_inverted(Path(name))
@@ -211,6 +234,12 @@ def read_tiff(
         planes = labels.reshape(-1, *labels.shape[-2:])
         turned = np.stack([orient(plane, turn) for plane in planes])
         return turned.reshape(*labels.shape[:-2], *turned.shape[-2:])
+
+
+def _is_plane(series: tifffile.TiffPageSeries) -> bool:
+    """Return whether a series is one plane, in grey or colours."""
+    sides = zip(series.shape, series.axes, strict=True)
+    return all(size == 1 or axis in "YXS" for size, axis in sides)
 
 
 def _read(path: Path, suffix: str, limits: ReadingConfig, orientation: str | None) -> NDArray[Any]:

@@ -14,7 +14,9 @@ from latentfm_core.images.read import name_some, read_image
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.names import shown
+from latentfm_core.once import first_time
 from latentfm_core.prompts import Prompt
+from latentfm_core.prompts.file_checks import CORNERS, leaves, may_be_corners
 from latentfm_core.prompts.files import PromptFile, in_folders, read_prompts
 from latentfm_core.prompts.prompt import check_prompt
 from latentfm_core.types import ImageInput, SampleSet
@@ -32,12 +34,15 @@ class PromptedImage:
         Added to the name of the result.
     size
         Rows and columns of the annotated image, if the file of prompts gives them.
+    corners
+        Whether the sizes of the boxes in the file could be corners.
     """
 
     image: Path
     prompt: Prompt | None = None
     suffix: str = ""
     size: tuple[int, int] | None = None
+    corners: bool = False
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Reject a prompt that does not fit the image, of `shape` ``(H, W, ...)``.
@@ -55,11 +60,30 @@ class PromptedImage:
                 f"its prompts are of an image of {self.size[0]} x {self.size[1]}. Use the image "
                 "that was annotated, or scale the prompts."
             )
+        which = f" ({self.suffix.removeprefix('_')})" if self.suffix else ""
         try:
             check_prompt(self.prompt, (shape[0], shape[1]))
         except ImageError as error:
-            which = f" ({self.suffix.removeprefix('_')})" if self.suffix else ""
             raise ImageError(f"{shown(self.image)}{which}: {error}") from None
+        # Where the size is known, the boxes were checked with the file.
+        box = None if self.size is not None else self.prompt.box
+        if box is None or not leaves(box, (shape[0], shape[1])):
+            return
+        size = f"the image of {shape[0]} x {shape[1]} pixels (rows x columns)"
+        if self.corners and may_be_corners([box], (shape[0], shape[1])):
+            raise ImageError(
+                f"{shown(self.image)}{which}: the box {box} leaves {size}. The boxes of this file "
+                f"{CORNERS}"
+            )
+        if first_time("box that leaves its image", self.image, self.suffix):
+            logger.warning(
+                "warning: %s%s: the box %s leaves %s and is cut off at its border. Check that it "
+                "is (top, left, bottom, right)",
+                shown(self.image),
+                which,
+                box,
+                size,
+            )
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Return whether `check` accepts the prompt."""
@@ -89,7 +113,7 @@ def prompted_images(
     prompts = read_prompts(args.prompts, limits)
     _check_names(prompts, images)
     found = [
-        PromptedImage(image, prompt, f"_object{number}", prompts.size_of(image))
+        PromptedImage(image, prompt, f"_object{number}", prompts.size_of(image), prompts.corners)
         for image in images
         for number, prompt in enumerate(prompts.of(image), start=1)
     ]

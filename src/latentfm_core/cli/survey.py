@@ -49,8 +49,8 @@ class Survey:
         self.pairs.append(pair)
         self.stored.append(stored)
         self.sizes.append((rows, columns))
-        for mask in case.references:
-            self.masks.append(mask_facts(pair.name, mask, len(self.classes)))
+        for mask, objects in zip(case.references, stored.objects, strict=True):
+            self.masks.append(mask_facts(pair.name, mask, len(self.classes), objects))
         self.first = self.first or case
 
     def log(

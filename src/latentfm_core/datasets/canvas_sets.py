@@ -42,10 +42,12 @@ def load_canvas_sets(
     for one in used:
         pairs = unique_pairs(one)
         names = [unique_name(one.settings.name, name) for name in getattr(one.split, part)]
-        threshold = 0.0 if one.settings.kind == "instances" else one.settings.mask_threshold
+        numbered = one.settings.kind == "instances"
+        threshold = 0.0 if numbered else one.settings.mask_threshold
         own = alone(one.settings, data).model_copy(update={"mask_threshold": threshold})
         try:
-            loaded.append(load_canvases([pairs[n] for n in names], own, on_progress, classes))
+            chosen = [pairs[name] for name in names]
+            loaded.append(load_canvases(chosen, own, on_progress, classes, numbered))
         except DatasetError as error:
             raise DatasetError(f"Set {one.settings.name}: {error}") from None
     return _joined(loaded, shares_of(used, part))

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from latentfm_core.config import READING
 from latentfm_core.datasets.in_memory import CanvasSet
@@ -19,9 +18,8 @@ from latentfm_core.datasets.pairs import Pair
 from latentfm_core.files.regular import open_regular
 from latentfm_core.images.limits import open_pillow
 from latentfm_core.images.tiff import is_tiff, main_series, open_tiff
+from latentfm_core.measures.size import count_pieces
 
-_COUNTED_PIXELS = 2**20
-"""Larger masks are subsampled to every second, third, ... row and column."""
 _TURNED = (5, 6, 7, 8)
 _BLOCK = 2**20
 MOST_SIZES = 500
@@ -36,7 +34,7 @@ class MaskFacts:
     shares
         Share of pixels covered by each class.
     objects
-        Connected foreground regions (4-connectivity).
+        Numbered objects, or connected pieces of the foreground, in the file's pixels.
     corners
         Number of the four corner pixels that are foreground.
     """
@@ -62,24 +60,30 @@ class MaskFacts:
         return self.foreground >= 1 - 1e-9
 
 
-def mask_facts(name: str, mask: NDArray[Any], classes: int) -> MaskFacts:
-    """Return the statistics of a mask ``(H, W)``, bool or labels from 0 to `classes`."""
-    step = max(1, int(np.sqrt(mask.size / _COUNTED_PIXELS)))
+def mask_facts(
+    name: str, mask: NDArray[Any], classes: int, objects: int | None = None
+) -> MaskFacts:
+    """Return the statistics of a mask ``(H, W)``, bool or labels from 0 to `classes`.
+
+    Parameters
+    ----------
+    objects
+        Their number, where the file says it: `mask` may be smaller. By default they are counted.
+    """
     labels = mask.astype(np.uint8, copy=False)
     counts = np.bincount(labels.ravel(), minlength=classes + 1)[1 : classes + 1]
-    seen = labels[::step, ::step] > 0
-    objects = int(ndimage.label(seen)[1]) if counts.any() else 0
     corners = int(np.count_nonzero(labels[np.ix_((0, -1), (0, -1))]))
     shares = tuple(float(count) / mask.size for count in counts)
-    return MaskFacts(name, shares, max(objects, int(counts.any())), corners)
+    return MaskFacts(name, shares, count_pieces(mask) if objects is None else objects, corners)
 
 
 def facts_of_canvases(canvases: CanvasSet, classes: int) -> list[MaskFacts]:
     """Return the statistics of all masks in memory, at the network's resolution."""
+    counted = {pair.name: pair.objects for pair in canvases.stored}
     return [
-        mask_facts(name, canvases.masks[row, rater], classes)
+        mask_facts(name, canvases.masks[row, rater], classes, objects)
         for row, name in enumerate(canvases.names)
-        for rater in range(int(canvases.raters[row]))
+        for rater, objects in enumerate(counted.get(name, (None,) * int(canvases.raters[row])))
     ]
 
 

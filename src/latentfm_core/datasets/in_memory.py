@@ -6,14 +6,15 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.config import DataConfig
 from latentfm_core.datasets.cache import CanvasCache, Canvases
-from latentfm_core.datasets.pair_reading import read_references
+from latentfm_core.datasets.pair_reading import read_instances, read_references
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.reading_threads import in_threads
 from latentfm_core.datasets.stored import StoredPair
@@ -64,6 +65,7 @@ def load_canvases(
     data: DataConfig,
     on_progress: Callable[[int, int], None] | None = None,
     classes: int = 1,
+    numbered: bool = False,
 ) -> CanvasSet:
     """Decode all pairs in threads and resize them to canvases.
 
@@ -75,6 +77,8 @@ def load_canvases(
         Sets `size`, `fit`, `mask_threshold`, `skip_bad`, `cache` and `reading`.
     on_progress
         Called in this thread with (pairs done, total pairs).
+    numbered
+        Whether masks of one class number objects, which become foreground.
 
     Raises
     ------
@@ -98,7 +102,8 @@ def load_canvases(
         images = np.empty((len(pairs), side, side, 3), dtype=np.uint8)
         masks = np.zeros((len(pairs), most, side, side), dtype=np.uint8)
         cache = _cache(data, side, classes)
-        stored, problems = _fill(pairs, data, images, masks, classes, on_progress, cache)
+        decode = partial(_decoded, data=data, side=side, classes=classes, numbered=numbered)
+        stored, problems = _fill(pairs, decode, images, masks, on_progress, cache)
         if cache is not None:
             cache.trim()
     except MemoryError:
@@ -144,8 +149,12 @@ def _cache(data: DataConfig, size: int, classes: int) -> CanvasCache | None:
     return cache
 
 
-def _decoded(pair: Pair, data: DataConfig, side: int, classes: int) -> Canvases:
-    read = read_references(pair, data.mask_threshold, classes, data.reading)
+def _decoded(pair: Pair, data: DataConfig, side: int, classes: int, numbered: bool) -> Canvases:
+    if numbered and classes == 1:
+        read = read_instances(pair, data.reading)
+        read = replace(read, masks=read.masks > 0)
+    else:
+        read = read_references(pair, data.mask_threshold, classes, data.reading)
     canvas, _ = to_canvas(to_rgb(read.image), side, data.fit)
     masks = np.stack([labels_to_canvas(mask, side, data.fit) for mask in read.masks])
     image = np.rint(canvas * 255).astype(np.uint8)
@@ -154,10 +163,9 @@ def _decoded(pair: Pair, data: DataConfig, side: int, classes: int) -> Canvases:
 
 def _fill(
     pairs: Sequence[Pair],
-    data: DataConfig,
+    decode: Callable[[Pair], Canvases],
     images: UInt8,
     masks: UInt8,
-    classes: int,
     on_progress: Callable[[int, int], None] | None,
     cache: CanvasCache | None,
 ) -> tuple[tuple[StoredPair, ...], dict[str, str]]:
@@ -168,7 +176,7 @@ def _fill(
         pair = pairs[index]
         known = None if cache is None else cache.get(pair)
         try:
-            read = known or _decoded(pair, data, images.shape[1], classes)
+            read = known or decode(pair)
         except ImageError as error:
             return str(error)
         if cache is not None and known is None:

@@ -17,11 +17,12 @@ from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.errors import ImageError
 from latentfm_core.images.decode import decode
 from latentfm_core.images.decoded import Decoded
-from latentfm_core.images.mask_coding import foreground_coding
+from latentfm_core.images.mask_coding import foreground_coding, level_scale
 from latentfm_core.images.masks import decode_mask, instances_of, labels_of, mask_of
 from latentfm_core.images.orientation import drawn_as_read
 from latentfm_core.images.read import as_image, read_image
 from latentfm_core.images.signature import image_signature
+from latentfm_core.measures.size import count_pieces
 from latentfm_core.names import shown
 from latentfm_core.types import Bool, ImageInput
 
@@ -46,16 +47,17 @@ def read_binary(
         If a file cannot be read, or sizes differ; the message names the files.
     """
     codings: list[str] = []
+    scales: list[float] = []
 
     def convert(path: Path, decoded: Decoded) -> Bool:
         mask = mask_of(path, decoded, mask_threshold)
         codings.append(foreground_coding(decoded, mask, mask_threshold))
+        scales.append(0 if mask_threshold is None else level_scale(decoded))
         return mask
 
     read = _read(pair, convert, limits)
-    has_threshold = mask_threshold is not None
-    stored = replace(read.stored, codings=tuple(codings), has_threshold=has_threshold)
-    return replace(read, stored=stored)
+    known = {"codings": tuple(codings), "threshold": mask_threshold, "scales": tuple(scales)}
+    return replace(read, stored=replace(read.stored, **known))
 
 
 def read_labelled(pair: Pair, classes: int, limits: ReadingConfig = READING) -> ReadPair:
@@ -71,7 +73,7 @@ def read_instances(pair: Pair, limits: ReadingConfig = READING) -> ReadPair:
 
     Raises `ImageError` as `read_binary` does, or if a mask does not hold whole numbers up to 65535.
     """
-    return _read(pair, instances_of, limits)
+    return _read(pair, instances_of, limits, _count_numbers)
 
 
 def read_references(
@@ -83,8 +85,15 @@ def read_references(
     return read_labelled(pair, classes, limits)
 
 
+def _count_numbers(mask: NDArray[Any]) -> int:
+    return int(np.count_nonzero(np.bincount(mask.reshape(-1))[1:]))
+
+
 def _read(
-    pair: Pair, convert: Callable[[Path, Decoded], NDArray[Any]], limits: ReadingConfig
+    pair: Pair,
+    convert: Callable[[Path, Decoded], NDArray[Any]],
+    limits: ReadingConfig,
+    count: Callable[[NDArray[Any]], int] = count_pieces,
 ) -> ReadPair:
     image, orientation = _read_image(pair, limits)
     rows, columns = image.pixels.shape[:2]
@@ -109,6 +118,7 @@ def _read(
         tuple(orientations),
         square=rows == columns,
         signature=image_signature(image.pixels),
+        objects=tuple(map(count, masks)),
     )
     drawn = np.stack(masks)
     return ReadPair(image, drawn, with_raters(stored, pair.raters, drawn))

@@ -22,6 +22,8 @@ MOSTLY = 0.5
 WILD = 5.0
 """Minimum ratio of the longest to the shortest image for a warning about sizes."""
 _CORNERS = 3
+_END = 0.01
+"""Share of the grey levels at either end where a threshold separates nothing."""
 _QUARTER_TURNS = (5, 6, 7, 8)
 _EXPORT = "Check a mask in an image viewer, and how the masks were exported"
 
@@ -134,7 +136,12 @@ def stored_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findi
     For the parameters see `coding_findings`.
     """
     raters = [Finding(text) for text in rater_warnings(stored, where)]
-    return [*coding_findings(stored, where), *orientation_findings(stored), *raters]
+    return [
+        *coding_findings(stored, where),
+        *scale_findings(stored, where),
+        *orientation_findings(stored),
+        *raters,
+    ]
 
 
 def orientation_findings(stored: Iterable[StoredPair]) -> list[Finding]:
@@ -185,7 +192,7 @@ def coding_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findi
         f"{coding} in {len(names)} ({name_some(names)})"
         for coding, names in sorted(masks.items(), key=lambda item: (-len(item[1]), item[0]))
     )
-    asked = any(pair.has_threshold for pair in stored)
+    asked = any(pair.threshold is not None for pair in stored)
     stops = not asked and not masks.keys() <= USUAL
     text = f"The masks{where} do not mark their foreground in the same way: {listed}."
     if stops:
@@ -201,6 +208,35 @@ def coding_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findi
             f"a class, and {WHITE} may mark pixels to ignore."
         )
     return [Finding(text, stops)]
+
+
+def scale_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]:
+    """Return a finding if a threshold does not fit the grey levels of all masks of a folder.
+
+    For the parameters see `coding_findings`.
+    """
+    names: dict[float, list[str]] = defaultdict(list)
+    thresholds = [pair.threshold for pair in stored if pair.threshold is not None]
+    for pair in stored:
+        for scale in filter(None, pair.scales):
+            names[scale].append(pair.name)
+    wrong = [scale for scale in names if not _END < thresholds[0] / scale < 1 - _END]
+    if not wrong:
+        return []
+    text = (
+        f"The mask threshold {thresholds[0]:g} does not fit the grey levels of "
+        f"{sum(len(names[scale]) for scale in wrong)} masks{where}"
+    )
+    listed = "; ".join(f"0 to {scale:g} in {name_some(names[scale])}" for scale in sorted(names))
+    if len(names) == 1:
+        text += f" ({listed}). If background and foreground are its ends, set {wrong[0] / 2:g}."
+        return [Finding(text)]
+    text += (
+        f": {listed}. It would fill or empty them. Save all masks with the same range of values "
+        "(8 bits), or in black and white; or divide them by range into [[data.sets]], each with a "
+        "mask_threshold of its own."
+    )
+    return [Finding(text, stops=True)]
 
 
 def size_findings(sizes: Sequence[tuple[int, int]]) -> list[Finding]:

@@ -59,13 +59,22 @@ class StoredPair:
         Subfolder of each mask, which counts as a rater; empty if masks are not in subfolders.
     agreements
         How the masks of these raters overlap, two by two.
+    threshold
+        Threshold that was applied to grey levels, if any.
+    scales
+        For each mask to whose grey levels it was applied the highest value of their scale (1, 255,
+        4095, 65535), or 0.
+    objects
+        Objects in each mask: those that it numbers, or connected pieces of its foreground.
     """
 
     name: str
     orientation: int = 1
     mask_orientations: tuple[int, ...] = ()
     codings: tuple[str, ...] = ()
-    has_threshold: bool = False
+    threshold: float | None = None
+    scales: tuple[float, ...] = ()
+    objects: tuple[int, ...] = ()
     square: bool = False
     signature: str = ""
     raters: tuple[str, ...] = ()

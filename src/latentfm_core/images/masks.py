@@ -32,14 +32,13 @@ from latentfm_core.images.decode import decode
 from latentfm_core.images.decoded import Decoded
 from latentfm_core.images.intensity import different_values, listed
 from latentfm_core.images.lossless import is_lossless
-from latentfm_core.images.mask_coding import LABELS
-from latentfm_core.images.threshold_advice import advice_for
+from latentfm_core.images.mask_levels import LABELS, SCATTER, refuse_levels
+from latentfm_core.images.threshold_advice import advice_for, several_levels
 from latentfm_core.names import shown
 from latentfm_core.types import Bool
 
 _CONTRAST = 128
-_SCATTER = 8
-"""Levels around black and white, in a lossy file of this contrast, that are noise."""
+"""Minimum contrast of a lossy file for levels around black and white to be noise."""
 
 
 def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig = READING) -> Bool:
@@ -69,7 +68,7 @@ def mask_of(path: Path, decoded: Decoded, threshold: float | None = None) -> Boo
     values = different_values(grey)
     if threshold is not None and not _is_exempt(values, threshold, decoded.stored_max):
         if decoded.lossy:
-            _refuse_noise(path, values, threshold)
+            _refuse_noise(path, grey, values, threshold)
         return np.asarray(grey > threshold, dtype=np.bool_)
     _refuse_negative(path, values)
     if not _is_binary(values, decoded.stored_max):
@@ -96,6 +95,7 @@ def labels_of(path: Path, decoded: Decoded, classes: int) -> NDArray[np.uint8]:
     """Return the classes of a decoded file, as `read_labels` does."""
     values = _numbers_of(path, decoded)
     distinct = different_values(values)
+    refuse_levels(path, values, distinct)
     foreign = distinct[~np.isin(distinct, np.arange(classes + 1))]
     if foreign.size:
         raise ImageError(
@@ -129,6 +129,7 @@ def instances_of(path: Path, decoded: Decoded) -> NDArray[np.uint16]:
             f"{shown(path)}: the mask has the values {listed(distinct)}. Objects must be numbered "
             f"with whole numbers from 1 to {highest}, and the background must be 0."
         )
+    refuse_levels(path, values, distinct)
     return values.astype(np.uint16)
 
 
@@ -220,16 +221,18 @@ def _stored(path: Path, decoded: Decoded, grey: NDArray[Any]) -> NDArray[Any]:
     return stored
 
 
-def _refuse_noise(path: Path, values: NDArray[Any], threshold: float) -> None:
+def _refuse_noise(path: Path, grey: NDArray[Any], values: NDArray[Any], threshold: float) -> None:
     """Reject a threshold among the values that lossy compression scatters around black or white."""
     low, high = float(values[0]), float(values[-1])
-    if high - low < _CONTRAST or low + _SCATTER <= threshold <= high - _SCATTER:
+    if high - low < _CONTRAST or low + SCATTER <= threshold <= high - SCATTER:
         return
+    advice = several_levels(grey) or (
+        f"Set --mask-threshold {low + (high - low) / 2:g} (data.mask_threshold), or save this mask "
+        "as PNG in black and white."
+    )
     raise ImageError(
         f"{shown(path)}: the mask threshold {threshold:g} lies among the values that lossy "
-        f"compression scatters around black and white ({low:g} to {high:g}). Set --mask-threshold "
-        f"{low + (high - low) / 2:g} (data.mask_threshold), or save this mask as PNG in black and "
-        "white."
+        f"compression scatters around black and white ({low:g} to {high:g}). {advice}"
     )
 
 

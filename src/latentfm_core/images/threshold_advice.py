@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter, minimum_filter
 
-from latentfm_core.types import Bool
-
-_FEW = 8
-"""In a lossless file, up to this many values are taken as separate labels, unless on edges only."""
-_EDGES = 0.8
-"""Minimum share of in-between pixels that touch both lower and higher ones for a soft edge."""
-_FLAT = 0.7
-"""Minimum share of in-between pixels with an equal neighbour for their values to be areas."""
-_ABOVE_ZERO = 0.5
+from latentfm_core.images.intensity import VALUES_SHOWN
+from latentfm_core.images.mask_levels import LABELS, are_numbers, levels_of
 
 
 def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:
@@ -40,22 +31,15 @@ def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:
             "A mask needs 0 for the background. Or set --mask-threshold (data.mask_threshold): "
             f"pixels above it are foreground, for example --mask-threshold {high - 1:g} for all."
         )
+    if values.size > 2 and (not lossy or high <= LABELS) and are_numbers(grey, values):
+        return _numbers_advice(values)
+    several = several_levels(grey)
+    if several:
+        return several
     if low != 0:
         return (
             f"A mask needs 0 for the background. If {low:g} is the background and {high:g} the "
             f"foreground, set --mask-threshold {middle:g} (data.mask_threshold)."
-        )
-    if (not lossy or high <= _FEW) and _are_numbers(grey, values):
-        ignored = _ignored(values)
-        return (
-            "They look like object or class numbers. To use all of them as foreground, set "
-            f"--mask-threshold {_ABOVE_ZERO:g} (data.mask_threshold)"
-            + (
-                f"; where {ignored:g} marks pixels to ignore, replace it by 0 first"
-                if ignored
-                else ""
-            )
-            + ". To keep classes separate, name them in training: --set model.classes=NAME,NAME."
         )
     return (
         "A mask needs 0 and one other value. They look like grey levels between background and "
@@ -64,26 +48,29 @@ def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:
     )
 
 
-def _are_numbers(grey: NDArray[Any], values: NDArray[Any]) -> bool:
-    """Return whether values are object or class numbers rather than levels along an edge."""
-    if grey.dtype.kind == "f" and not bool((values == np.rint(values)).all()):
-        return False
-    if float(values[-1]) < 2 * values.size:
-        return True
-    between = (grey > values[0]) & (grey < values[-1])
-    if values.size <= _FEW:
-        return not _are_edges(grey, between)
-    inner = between[:, :-1]
-    if not inner.any():
-        return False
-    same = grey[:, :-1] == grey[:, 1:]
-    return bool(same[inner].mean() >= _FLAT)
+def several_levels(grey: NDArray[Any]) -> str:
+    """Return what to do if a mask ``(H, W)`` has several levels of foreground, else ``""``."""
+    levels = levels_of(grey)
+    if len(levels) < 3:
+        return ""
+    named = ", ".join(f"{level:g}" for level in levels[:VALUES_SHOWN])
+    return (
+        f"They cluster around the grey levels {named}, as if numbered objects or classes had been "
+        "compressed (JPEG) or resized with smoothing. A threshold could lose some of them, so none "
+        "is suggested. Export the mask again without either, as PNG or TIFF."
+    )
 
 
-def _are_edges(grey: NDArray[Any], between: Bool) -> bool:
-    """Return whether in-between values are the edges of a mask that was resized smoothly."""
-    touches = (minimum_filter(grey, 3) < grey) & (maximum_filter(grey, 3) > grey)
-    return bool(between.any()) and bool(touches[between].mean() >= _EDGES)
+def _numbers_advice(values: NDArray[Any]) -> str:
+    low, ignored = float(values[0]), _ignored(values)
+    background = "" if low == 0 else f"A mask needs 0 for the background. If {low:g} is it: "
+    ignore = f"; where {ignored:g} marks pixels to ignore, replace it by 0 first" if ignored else ""
+    return (
+        f"They look like object or class numbers. {background}To use all of them as foreground, "
+        f"set --mask-threshold {low + 0.5:g} (data.mask_threshold){ignore}. To keep classes "
+        "separate, name them in training: --set model.classes=NAME,NAME. To train with prompts for "
+        'single objects, give the masks in [[data.sets]] with kind = "instances".'
+    )
 
 
 def _ignored(values: NDArray[Any]) -> float | None:

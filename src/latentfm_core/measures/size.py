@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -44,6 +46,11 @@ def largest_piece(mask: Bool) -> Bool:
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
     return np.asarray(pieces == sizes.argmax())
+
+
+def count_pieces(mask: NDArray[Any]) -> int:
+    """Return the number of connected pieces of the foreground of ``(H, W)`` bool or labels."""
+    return int(ndimage.label(mask > 0, TOUCHING)[1])
 
 
 def feret(mask: NDArray[np.bool_], spacing: Spacing = PIXELS) -> float:

@@ -1,33 +1,50 @@
-"""Read prompts from COCO annotations, lists of prompts, and label images."""
+"""Read prompts from COCO annotations, LabelMe, lists of prompts, and label images."""
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import DatasetError
 from latentfm_core.files.untrusted import parse_json, read_bounded
 from latentfm_core.images.read import is_image, list_images, name_some, read_instances
 from latentfm_core.names import comparable, shown
+from latentfm_core.prompts.coco import Number, coco_prompts
 from latentfm_core.prompts.field import extent
+from latentfm_core.prompts.file_checks import check_count, may_be_corners
+from latentfm_core.prompts.labelme import labelme_prompts
 from latentfm_core.prompts.prompt import Prompt
 
-logger = logging.getLogger(__name__)
-
 MAX_BYTES = 64_000_000
-MAX_OBJECTS = 10_000
-"""Largest number of objects in one image."""
 
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_ACCEPTED = (
+    "Give COCO annotations, LabelMe, a list of prompts (all JSON; see latentfm-predict --help), a "
+    "label image or a folder of label images."
+)
+_RESULTS = "COCO results, which do not name the images"
+_CREATE_ML = "CreateML JSON"
+_LABEL_STUDIO = "Label Studio JSON"
+_LISTS = {_RESULTS, _CREATE_ML, _LABEL_STUDIO}
+_BY_KEYS = {
+    frozenset({"type", "geometry"}): "GeoJSON, as QuPath writes it",
+    frozenset({"type", "features"}): "GeoJSON, as QuPath writes it",
+    frozenset({"_via_img_metadata"}): "VGG Image Annotator JSON",
+    frozenset({"data", "annotations"}): _LABEL_STUDIO,
+    frozenset({"objects", "size"}): "Supervisely JSON",
+    frozenset({"image_id", "bbox"}): _RESULTS,
+    frozenset({"image_id", "segmentation"}): _RESULTS,
+    frozenset({"image", "annotations"}): _CREATE_ML,
+}
+"""Formats of other programs by their keys."""
+_BY_ENDING = {".xml": "XML of Pascal VOC or CVAT", ".txt": "text of YOLO", ".csv": "a table"}
 
 
 @dataclass(frozen=True)
@@ -43,11 +60,14 @@ class PromptFile:
         Returns the prompts of the image of a name in `names`, one for each object.
     sizes
         Rows and columns of the annotated images, where the file gives them.
+    corners
+        Whether the file is of a format with sizes of boxes, all of which could be corners.
     """
 
     names: frozenset[str]
     read: Callable[[str], list[Prompt]]
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    corners: bool = False
 
     def of(self, image: Path) -> list[Prompt]:
         """Return the prompts of an image, one for each object; may be empty.
@@ -125,31 +145,15 @@ class _Entry(BaseModel):
         return Prompt(self.box, self.positive, self.negative)
 
 
-class _CocoImage(BaseModel):
-    id: int | str
-    file_name: str
-    width: int | None = None
-    height: int | None = None
-
-
-class _CocoAnnotation(BaseModel):
-    image_id: int | str
-    bbox: tuple[Number, Number, Number, Number] | None = None
-    keypoints: tuple[Number, ...] = ()
-
-
-class _Coco(BaseModel):
-    images: list[_CocoImage]
-    annotations: list[_CocoAnnotation]
-
-
 def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptFile:
     """Read the prompts of images.
 
-    Three kinds of files are supported:
+    Four kinds of files are supported:
 
     - COCO annotations, a JSON object with ``images`` and ``annotations``: ``bbox`` ``[x, y,
       width, height]`` is a box, visible ``keypoints`` are positive points;
+    - LabelMe JSON of one image: rectangles are boxes, points are positive points, and polygons
+      rough outlines;
     - a JSON object of lists, one for each image name: ``{"scan1": [{"box": [top, left, bottom,
       right], "positive": [[row, column], ...], "negative": [...]}, ...]}``;
     - a label image, or a folder of label images named as the images: objects are numbered from
@@ -165,17 +169,21 @@ def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptFile:
     try:
         content = parse_json(read_bounded(path, MAX_BYTES))
     except (OSError, ValueError) as error:
-        raise DatasetError(
-            f"Cannot read the prompts {path}: {error}. Give COCO annotations, a list of prompts "
-            "(both JSON), a label image or a folder of label images."
-        ) from None
-    if not isinstance(content, dict):
-        raise DatasetError(
-            f"The prompts {path} must hold a JSON object; see latentfm-predict --help."
-        )
+        looks = _BY_ENDING.get(path.suffix.lower())
+        seems = f" They look like {looks}." if looks else ""
+        raise DatasetError(f"Cannot read the prompts {path}: {error}.{seems} {_ACCEPTED}") from None
+    looks = _other_format(content)
+    if looks or not isinstance(content, dict):
+        seems = f"look like {looks}, which is not read" if looks else "must hold a JSON object"
+        raise DatasetError(f"The prompts {path} {seems}. {_ACCEPTED}")
+    sizes: dict[str, tuple[int, int]] = {}
     try:
-        coco = _Coco.model_validate(content) if "annotations" in content else None
-        by_image = _from_lists(content, path) if coco is None else _from_coco(coco, path)
+        if "annotations" in content:
+            by_image, sizes = coco_prompts(content, path)
+        elif "shapes" in content and "imagePath" in content:
+            by_image, sizes = labelme_prompts(content, path, limits)
+        else:
+            by_image = _from_lists(content, path)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         location = ".".join(str(part) for part in first["loc"])[:200]
@@ -185,10 +193,24 @@ def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptFile:
             "height]."
         ) from None
     for name, prompts in by_image.items():
-        _check_count(path, name, len(prompts))
+        check_count(path, name, len(prompts))
     # A name that none of the images has: prompts must not apply to all of them.
     names = frozenset(by_image) or frozenset({""})
-    return PromptFile(names, by_image.__getitem__, {} if coco is None else _sizes(coco))
+    boxes = [prompt.box for prompts in by_image.values() for prompt in prompts if prompt.box]
+    corners = "annotations" in content and may_be_corners(boxes)
+    return PromptFile(names, by_image.__getitem__, sizes, corners)
+
+
+def _other_format(content: Any) -> str:
+    """Return which format of other programs a JSON value looks like; empty if none is known."""
+    first = content[0] if isinstance(content, list) and content else content
+    keys = first.keys() if isinstance(first, dict) else set()
+    for names, looks in _BY_KEYS.items():
+        if names <= keys and (looks not in _LISTS or isinstance(content, list)):
+            return looks
+    values = first.values() if isinstance(first, dict) else ()
+    is_via = any(isinstance(value, dict) and "regions" in value for value in values)
+    return "VGG Image Annotator JSON" if is_via else ""
 
 
 def _from_lists(content: Mapping[str, Any], path: Path) -> dict[str, list[Prompt]]:
@@ -200,60 +222,6 @@ def _from_lists(content: Mapping[str, Any], path: Path) -> dict[str, list[Prompt
         listed = entries if isinstance(entries, list) else [entries]
         by_image[name] = [_Entry.model_validate(entry).prompt() for entry in listed]
     return by_image
-
-
-def _sizes(coco: _Coco) -> dict[str, tuple[int, int]]:
-    """Return rows and columns by name; some programs write 0 for an unknown size."""
-    return {
-        comparable(image.file_name): (image.height, image.width)
-        for image in coco.images
-        if image.height and image.width
-    }
-
-
-def _from_coco(coco: _Coco, path: Path) -> dict[str, list[Prompt]]:
-    names = {image.id: comparable(image.file_name) for image in coco.images}
-    if len(set(names.values())) < len(coco.images):
-        raise DatasetError(
-            f"The prompts {path} list an image id or a file name twice. Remove one of them."
-        )
-    by_image: dict[str, list[Prompt]] = {}
-    lost = 0
-    for one in coco.annotations:
-        name = names.get(one.image_id)
-        prompt = _coco_prompt(one)
-        if name is None or prompt.is_empty:
-            lost += 1
-        else:
-            by_image.setdefault(name, []).append(prompt)
-    if lost:
-        logger.warning(
-            "%s: %d of %d annotations are not used: they have neither bbox nor visible keypoints, "
-            "or their image is not listed",
-            shown(path),
-            lost,
-            len(coco.annotations),
-        )
-    return by_image
-
-
-def _check_count(path: Path, name: str, count: int) -> None:
-    if count > MAX_OBJECTS:
-        image = f" for {shown(name)}" if name else ""
-        raise DatasetError(
-            f"The prompts {shown(path)} have {count:,} objects{image}, and at most "
-            f"{MAX_OBJECTS:,} are possible. Divide the image."
-        )
-
-
-def _coco_prompt(annotation: _CocoAnnotation) -> Prompt:
-    box = None
-    if annotation.bbox is not None:
-        x, y, width, height = annotation.bbox
-        box = (y, x, y + height, x + width)
-    keys = annotation.keypoints
-    triples = zip(keys[::3], keys[1::3], keys[2::3], strict=False)
-    return Prompt(box, tuple((y, x) for x, y, visible in triples if visible > 0))
 
 
 def _label_reader(path: Path, limits: ReadingConfig) -> PromptFile:
@@ -274,7 +242,7 @@ def _from_labels(path: Path, limits: ReadingConfig) -> list[Prompt]:
     labels = read_instances(path, limits)
     prompts = []
     values = np.unique(labels[labels > 0])
-    _check_count(path, "", len(values))
+    check_count(path, "", len(values))
     for value in values:
         mask = np.asarray(labels == value)
         prompts.append(Prompt(box=extent(mask), mask=mask))

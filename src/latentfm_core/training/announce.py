@@ -89,7 +89,13 @@ def announce(run: RunState) -> None:
 def _facts(data: DataSet, classes: int) -> list[MaskFacts]:
     if isinstance(data, CanvasSet):
         return facts_of_canvases(data, classes)
-    return [mask_facts(image.name, mask > 0, 1) for image in data.images for mask in image.masks]
+    return [
+        mask_facts(
+            image.name, mask > 0, 1, None if image.stored is None else image.stored.objects[n]
+        )
+        for image in data.images
+        for n, mask in enumerate(image.masks)
+    ]
 
 
 def _sizes(data: RunData) -> tuple[list[tuple[int, int]], str]:

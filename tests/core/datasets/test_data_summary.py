@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from scipy import ndimage
 from skimage.draw import disk
 
 from latentfm_core.annotation.export import export_annotation
@@ -28,7 +29,7 @@ from latentfm_core.errors import ImageError
 from latentfm_core.files import memory
 from latentfm_core.images.read import read_image, read_mask
 from tests.helpers.commands import Printed
-from tests.helpers.fixtures import Folders, copy_model, write_blobs
+from tests.helpers.fixtures import SMALL_NETWORK, Folders, copy_model, write_blobs
 from tests.helpers.predicting import OPTIONS
 from tests.helpers.training_runs import words
 
@@ -488,6 +489,105 @@ def test_masks_of_the_plugin_fit_photographs_with_an_orientation(
     assert evaluate(words) == 0
     warned = "1 images were turned by 180" in capsys.readouterr().err
     assert warned == (how in ("other", None))
+
+
+def soft(folder: Path, *kinds: type) -> Folders:
+    """Write images, and smoothed masks of each data type in turn, over its whole range."""
+    data = blobs(folder)
+    for number, path in enumerate(sorted(data[1].iterdir())):
+        mask = ndimage.gaussian_filter((np.array(Image.open(path)) > 0).astype(np.float32), 0.7)
+        kind = kinds[number % len(kinds)]
+        full = 1 if kind is np.float32 else np.iinfo(kind).max
+        tifffile.imwrite(path.with_suffix(".tif"), (mask * full).astype(kind))
+        path.unlink()
+    return data
+
+
+@pytest.mark.parametrize(
+    ("kinds", "threshold", "said"),
+    [
+        ((np.uint8, np.uint16), "127.5", "0 to 255 in blob_"),
+        ((np.uint8, np.uint16), "32767", "0 to 65535 in blob_"),
+        ((np.uint8, np.float32), "0.5", "0 to 1 in blob_"),
+        ((np.uint16,), "127.5", r"are its ends, set 32767\.5"),
+        ((np.uint8,), "0.5", r"are its ends, set 127\.5"),
+        ((np.uint8,), "127.5", None),
+        ((np.uint8,), "60", None),
+    ],
+)
+def test_a_threshold_that_does_not_fit_the_grey_levels_of_all_masks(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kinds: tuple[type, ...],
+    threshold: str,
+    said: str | None,
+) -> None:
+    data = soft(tmp_path, *kinds)
+    stops = len(kinds) > 1
+    assert trained(tmp_path, data, "--dry-run", "--mask-threshold", threshold) == 2 * stops
+    output = capsys.readouterr().err
+    assert (f"threshold {threshold} does not fit the grey levels" in output) == (said is not None)
+    assert said is None or re.search(said, output)
+    if said and not stops:
+        advised = re.findall(r"set ([\d.]*\d)\.", output)[0]
+        assert trained(tmp_path, data, "--dry-run", "--mask-threshold", advised) == 0
+        assert "does not fit" not in capsys.readouterr().err
+
+
+def test_a_threshold_fits_labels_and_masks_in_black_and_white(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = blobs(tmp_path)
+    for number, path in enumerate(sorted(data[1].iterdir())):
+        mask = (np.array(Image.open(path)) > 0).astype(np.uint16)
+        mask[2:9, 2:9] = 1
+        mask[2:9, 12:19] = 40
+        Image.fromarray(mask * (1, 900, 65535)[number % 3]).save(path)
+    assert trained(tmp_path, data, "--dry-run", "--mask-threshold", "0.5") == 0
+    assert "does not fit" not in capsys.readouterr().err
+
+
+def test_soft_masks_of_numbered_objects_are_refused_with_and_without_prompts(
+    tmp_path: Path, refused: Printed
+) -> None:
+    images, masks = soft(tmp_path, np.uint8)
+    config = tmp_path / "sets.toml"
+    entry = f'name = "cells"\nimages = "{images}"\nmasks = "{masks}"\nkind = "instances"\n'
+    for prompts in ("true", "false"):
+        config.write_text(f"{SMALL_NETWORK}prompts = {prompts}\n[[data.sets]]\n{entry}")
+        words = ["--config", str(config), "--out", str(tmp_path / "m"), "--dry-run"]
+        assert "its values are grey levels" in refused(train, words)
+
+
+# --- objects ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["instances", "masks"])
+@pytest.mark.parametrize("prompts", [False, True])
+def test_objects_are_counted_as_they_are_numbered_and_before_images_are_reduced(
+    tmp_path: Path, printed: Printed, refused: Printed, kind: str, prompts: bool
+) -> None:
+    images, masks = blobs(tmp_path)
+    for folder in (images, masks):
+        for path in folder.iterdir():
+            Image.open(path).resize((256, 256), Image.Resampling.NEAREST).save(path)
+    drawn = np.zeros((256, 256), np.uint8)
+    drawn[10:50, 10:50], drawn[10:50, 50:90] = 1, 2  # touch along a side
+    drawn[100:140, 10:50], drawn[140:180, 50:90] = 3, 4  # touch at a corner
+    drawn[200, 10], drawn[200, 12] = 5, 6  # one pixel each
+    for path in masks.iterdir():
+        Image.fromarray(drawn if kind == "instances" else (drawn > 0).astype(np.uint8)).save(path)
+    if kind == "instances":
+        words = ["--images", str(images), "--masks", str(masks), "--out", str(tmp_path / "m")]
+        assert 'in [[data.sets]] with kind = "instances"' in refused(train, words)
+    config = tmp_path / "sets.toml"
+    entry = f'name = "cells"\nimages = "{images}"\nmasks = "{masks}"\nkind = "{kind}"\n'
+    model = f"{SMALL_NETWORK}prompts = {str(prompts).lower()}\n"
+    data = "[data]\nsize = 64\nresolution = 64\nval_fraction = 0.2\n"
+    config.write_text(f"{model}{data}[[data.sets]]\n{entry}")
+    words = ["--config", str(config), "--out", str(tmp_path / "m"), "--dry-run"]
+    found = rows(printed(train, words))
+    assert found["objects"].startswith(f"{6 if kind == 'instances' else 4}.0 per mask")
 
 
 def test_an_orientation_of_masks_alone_is_named(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import re
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +16,9 @@ from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.images.lossless import is_lossless
-from latentfm_core.images.masks import read_labels, read_mask, read_numbers
+from latentfm_core.images.masks import read_instances, read_labels, read_mask, read_numbers
 from latentfm_core.images.read import read_image
+from latentfm_core.prompts.files import read_prompts
 from tests.helpers.pictures import rgb, save, write_png, write_png16
 
 __all__ = ["rgb"]
@@ -200,3 +204,158 @@ def test_a_threshold_between_labels_applies_to_every_mask(tmp_path, threshold, m
     assert read_mask(two, threshold)[0].sum() == marked
     # A grey level of 127 says nothing of a mask with 0 and 1.
     assert read_mask(one, threshold)[0].sum() == (0 if threshold == 1.5 else 2)
+
+
+# --- numbers or grey levels ---------------------------------------------------------------------
+
+
+def drawn(*levels):
+    """Return a square of each level beside a disc of 255."""
+    mask = np.zeros((96, 160), np.uint8)
+    rows, columns = np.ogrid[:96, :160]
+    mask[(rows - 40) ** 2 + (columns - 40) ** 2 < 30**2] = 255
+    for number, level in enumerate(levels):
+        mask[8 + 30 * number : 30 + 30 * number, 90:130] = level
+    return mask
+
+
+def as_jpeg(mask, quality):
+    content = io.BytesIO()
+    Image.fromarray(mask).save(content, "JPEG", quality=quality)
+    return np.asarray(Image.open(content))
+
+
+def resized(mask, factor, how=Image.Resampling.BILINEAR):
+    size = (round(mask.shape[1] * factor), round(mask.shape[0] * factor))
+    return np.asarray(Image.fromarray(mask).resize(size, how))
+
+
+SMOOTHED = {
+    "halved": resized(drawn(), 0.5),
+    "enlarged": resized(drawn(), 2.0, Image.Resampling.BICUBIC),
+    "labels enlarged": resized(drawn(40, 120), 1.7),
+    "jpeg 75": as_jpeg(drawn(), 75),
+    "jpeg 98": as_jpeg(drawn(), 98),
+    "jpeg 98 of labels": as_jpeg(drawn(40, 120), 98),
+    "16 bits": resized(drawn(), 0.5).astype(np.uint16) * 257,
+}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("smoothed", SMOOTHED)
+def test_grey_levels_are_never_taken_for_numbers(tmp_path, smoothed, suffix):
+    """Every level would become an object of a few pixels."""
+    path = save(tmp_path / f"m{suffix}", SMOOTHED[smoothed])
+    with pytest.raises(ImageError, match="not binary"):
+        read_mask(path)
+    readers = (
+        read_instances,
+        read_annotation,
+        lambda path: read_labels(path, 200),
+        lambda path: read_prompts(path).of(Path("m.png")),
+        lambda path: read_prompts(path.parent).of(Path("m.png")),
+    )
+    for read in readers:
+        with pytest.raises(ImageError, match=r"m\..*its values are grey levels"):
+            read(path)
+
+
+def test_numbers_of_many_kinds_are_no_grey_levels(tmp_path):
+    rng = np.random.default_rng(0)
+    seeds = np.zeros((60, 80), np.uint16)
+    seeds.flat[rng.permutation(seeds.size)[:60]] = np.arange(1, 61) * 7
+    cells = np.kron(rng.permutation(12 * 16).reshape(12, 16) + 1, np.ones((5, 5))).astype(np.uint16)
+    border = drawn(15)
+    border[resized(resized(border, 0.5), 2.0) % 255 > 15] = 255
+    lines = np.zeros((60, 80), np.uint8)
+    lines[10], lines[20:23], lines[:, 40] = 90, 180, 250
+    for mask in (seeds, cells, border, lines, drawn(100, 128), drawn() // 255 * 200):
+        path = save(tmp_path / "m.tif", mask)
+        np.testing.assert_array_equal(read_instances(path), mask)
+        read_annotation(path)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        as_jpeg(drawn(), 98),
+        as_jpeg(drawn(), 95),
+        as_jpeg(np.kron(drawn() > 0, np.ones((3, 3))).astype(np.uint8) * 255, 98),
+        as_jpeg(np.pad(np.full((90, 130), 255, np.uint8), 43), 75),
+    ],
+    ids=["98", "95", "large", "box"],
+)
+def test_noise_of_a_compression_is_not_above_the_advised_threshold(tmp_path, mask):
+    path = save(tmp_path / "m.png", mask)
+    with pytest.raises(ImageError, match=r"for example --mask-threshold 127\.5") as raised:
+        read_mask(path)
+    assert "numbers" not in str(raised.value)
+
+
+@pytest.mark.parametrize("levels", [(80, 128), (60,), (200, 100)])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda mask, path: Image.fromarray(mask).save(path.with_suffix(".jpg"), quality=90),
+        lambda mask, path: save(path, as_jpeg(mask, 90)),
+        lambda mask, path: save(path, resized(mask, 0.6)),
+        lambda mask, path: tifffile.imwrite(path.with_suffix(".tif"), mask.astype("f4") / 300),
+    ],
+    ids=["jpeg", "jpeg as png", "resized", "probabilities"],
+)
+def test_a_threshold_that_would_lose_an_object_is_not_advised(tmp_path, levels, damage):
+    damage(drawn(*levels), tmp_path / "m.png")
+    (path,) = tmp_path.iterdir()
+    with pytest.raises(ImageError, match="around the grey levels 0, ") as raised:
+        read_mask(path)
+    assert not re.search(r"--mask-threshold [\d.]", str(raised.value))
+    if path.suffix == ".jpg":
+        with pytest.raises(ImageError, match="around the grey levels 0, "):
+            read_mask(path, 0.5)
+
+
+def test_of_many_numbers_changed_by_a_compression_no_threshold_is_advised(tmp_path):
+    mask = np.kron(np.arange(1, 241, dtype=np.uint8).reshape(12, 20), np.ones((12, 12), np.uint8))
+    Image.fromarray(mask).save(tmp_path / "m.jpg", quality=92)
+    with pytest.raises(ImageError, match="around the grey levels"):
+        read_mask(tmp_path / "m.jpg")
+
+
+def test_numbers_without_a_background_keep_every_object_but_the_lowest(tmp_path):
+    path = save(tmp_path / "m.png", np.kron(np.uint8([[1, 2], [3, 1]]), np.ones((9, 9), np.uint8)))
+    with pytest.raises(ImageError, match=r"--mask-threshold 1\.5"):
+        read_mask(path)
+
+
+@pytest.mark.parametrize(
+    ("stored", "options"),
+    [
+        (drawn() / np.float32(255), {}),
+        (drawn().astype(np.float64), {}),
+        (np.repeat(drawn()[..., np.newaxis], 3, axis=2), {"photometric": "rgb"}),
+        (
+            (drawn() == 0).astype(np.uint8),
+            {
+                "photometric": "palette",
+                "colormap": np.uint16([[65535] + [0] * 255] * 2 + [[0] * 256]),
+            },
+        ),
+        (drawn()[np.newaxis] / np.float32(255), {}),
+    ],
+    ids=["float", "double", "rgb", "white first", "one plane"],
+)
+def test_a_tiff_mask_that_training_reads_opens_as_an_annotation(tmp_path, stored, options):
+    path = tmp_path / "m.tif"
+    tifffile.imwrite(path, stored, **options)
+    np.testing.assert_array_equal(read_mask(path), drawn() > 0)
+    np.testing.assert_array_equal(read_annotation(path)[0].reshape(96, 160), drawn() > 0)
+
+
+def test_a_stack_of_whole_numbers_in_floats_opens_as_an_annotation(tmp_path):
+    stack = np.stack([drawn(3), drawn(7), drawn()])
+    options = {"metadata": {"axes": "ZYX"}, "photometric": "minisblack"}
+    tifffile.imwrite(tmp_path / "s.tif", stack.astype(np.float32), **options)
+    np.testing.assert_array_equal(read_annotation(tmp_path / "s.tif")[0], stack)
+    tifffile.imwrite(tmp_path / "s.tif", stack / np.float32(300), **options)
+    with pytest.raises(ImageError, match="not integers"):
+        read_annotation(tmp_path / "s.tif")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 from skimage.io import imread, imsave
 
+from latentfm_core.annotation.labelled import LabelledImage
+from latentfm_core.annotation.labelme import write_labelme
 from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.predict import main as predict
-from latentfm_core.cli.prompts import prompted_images
+from latentfm_core.cli.prompts import PromptedImage, prompted_images
 from latentfm_core.cli.train import main as train
 from latentfm_core.config import READING, load_config
 from latentfm_core.errors import DatasetError, ImageError
@@ -237,6 +240,107 @@ def test_boxes_of_another_scale_are_refused(
     if message:
         with pytest.raises(ImageError, match=message):
             item.check((64, 64, 3))
+
+
+CORNERS = [[30, 20, 80, 55], [5, 6, 20, 30], [31.5, 30, 70, 60]]
+"""``[x0, y0, x1, y1]`` in an image of 60 x 80 pixels."""
+SIZES = [[30, 20, 50, 35], [5, 6, 15, 24], [31.5, 30, 38.5, 30]]
+"""The same boxes as a COCO bbox."""
+
+
+def coco(folder: Path, boxes: list[list[float]], size: tuple[int, int] | None = (60, 80)) -> Path:
+    path = folder / "coco.json"
+    image: dict[str, object] = {"id": 1, "file_name": "x.png"}
+    if size is not None:
+        image |= {"height": size[0], "width": size[1]}
+    annotations = [{"image_id": 1, "bbox": box} for box in boxes]
+    path.write_text(json.dumps({"images": [image], "annotations": annotations}))
+    return path
+
+
+def items_of(path: Path) -> list[PromptedImage]:
+    image = path.parent / "x.png"
+    return prompted_images([image], argparse.Namespace(box=None, prompts=path), READING)
+
+
+def test_corners_in_a_coco_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"2 boxes leave their image: x\.png.*corners"):
+        read_prompts(coco(tmp_path, CORNERS))
+    # Without the size in the file, it is that of the image.
+    item = items_of(coco(tmp_path, CORNERS, None))[0]
+    with pytest.raises(ImageError, match=r"x\.png \(object1\): the box .* leaves .*corners"):
+        item.check((60, 80, 3))
+    for size in ((60, 80), None):
+        assert all(item.fits((60, 80, 3)) for item in items_of(coco(tmp_path, SIZES, size)))
+
+
+@pytest.mark.parametrize("size", [(60, 80), None])
+def test_boxes_that_leave_their_image_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, size: tuple[int, int] | None
+) -> None:
+    def check(boxes: list[list[float]]) -> None:
+        for item in items_of(coco(tmp_path, boxes, size)):
+            item.check((60, 80, 3))
+
+    check([*SIZES, [60, 40, 21, 21]])
+    assert "leave" not in caplog.text, "rounding"
+    check([*SIZES, [60, 40, 25, 19]])
+    assert re.search(r"leaves?\b.* cut off", caplog.text)
+    assert "x.png" in caplog.text
+
+
+def test_a_swapped_box_in_a_list_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "list.json"
+    path.write_text('{"x": [{"box": [20, 30, 78, 50]}]}')
+    for item in items_of(path):
+        item.check((60, 80))
+    assert re.search(r"x\.png \(object1\): the box .* leaves .* cut off", caplog.text)
+
+
+def test_shapes_of_labelme_are_prompts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    labels = np.zeros((60, 80), np.uint8)
+    labels[10:30, 20:45] = 1
+    labels[40:50, 5:15], labels[40:50, 60:70] = 2, 2
+    path = tmp_path / "x.json"
+    write_labelme(path, LabelledImage("x.png", labels, path=tmp_path / "images" / "x.png"))
+    content = json.loads(path.read_text())
+    for kind, points in {
+        "rectangle": [[30, 40], [10, 5]],
+        "point": [[7, 9]],
+        "circle": [[7, 9], [8, 9]],
+    }.items():
+        content["shapes"].append({"label": "a", "points": points, "shape_type": kind})
+    path.write_text(json.dumps(content))
+    first, second, box, point = read_prompts(path).of(Path("x.png"))
+    for prompt, number in ((first, 1), (second, 2)):
+        np.testing.assert_array_equal(prompt.mask, labels == number)
+        assert prompt.box == extent(labels == number)
+    assert box.box == (5, 10, 40, 30)
+    assert point.positive == ((9, 7),)
+    assert "1 of 6 shapes are not used" in caplog.text
+    assert read_prompts(path).size_of(Path("x.png")) == (60, 80)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "looks"),
+    [
+        ("p.json", {"type": "FeatureCollection", "features": []}, "GeoJSON"),
+        ("p.json", [{"type": "Feature", "geometry": {"type": "Polygon"}}], "GeoJSON"),
+        ("p.json", {"x.png12": {"filename": "x.png", "regions": []}}, "VGG Image Annotator"),
+        ("p.json", {"_via_img_metadata": {}}, "VGG Image Annotator"),
+        ("p.json", [{"image_id": 1, "bbox": [1, 2, 3, 4]}], "COCO results"),
+        ("p.json", [{"data": {}, "annotations": []}], "Label Studio"),
+        ("p.xml", "<annotations/>", "Pascal VOC or CVAT"),
+        ("p.txt", "0 0.5 0.5 0.2 0.2", "YOLO"),
+    ],
+)
+def test_prompts_of_other_formats_are_named(
+    tmp_path: Path, name: str, content: object, looks: str
+) -> None:
+    text = content if isinstance(content, str) else json.dumps(content)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DatasetError, match=rf"ook like .*{looks}.*Give COCO annotations, LabelMe"):
+        read_prompts(tmp_path / name)
 
 
 def test_names_of_prompts_are_compared_in_one_unicode_form(tmp_path: Path) -> None:

@@ -1,0 +1,142 @@
+"""Tell numbers of objects or classes in a mask from grey levels between two values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, minimum_filter
+
+from latentfm_core.errors import ImageError
+from latentfm_core.images.intensity import different_values, listed
+from latentfm_core.names import shown
+
+LABELS = 8
+"""Up to this value, levels are numbers, and a threshold separates numbers."""
+SCATTER = 8
+"""Levels around black and white, of 255, that are noise of lossy compression."""
+_NOISE = 4 * SCATTER
+"""The same near an edge."""
+_SAMPLED = 200_000
+"""Pixels that are looked at."""
+_EDGES = 0.5
+"""Minimum share of in-between pixels that touch both lower and higher ones for a soft edge."""
+_SOME_EDGES = 0.06
+"""The same for soft edges around areas of other levels."""
+_AREAS_BY_VALUE = 0.8
+"""Minimum share of pixels that are part of an area, as the mean over values, for numbers."""
+_AREAS = 0.6
+"""Minimum share of in-between pixels that are part of an area for their values to be numbers."""
+_ALL_AREAS = 0.95
+"""The same for values that could be noise around black and white."""
+_MANY = 0.3
+"""Share of the range of values that levels without gaps between them cover at least."""
+_LEVEL_PIXELS = 9
+"""Minimum pixels of a level."""
+
+
+def are_numbers(grey: NDArray[Any], values: NDArray[Any]) -> bool:
+    """Return whether values are numbers of objects or classes rather than levels along an edge.
+
+    Numbers cover areas, or single pixels on the background. Levels of a smoothed edge lie between
+    a lower and a higher neighbour, and those that lossy compression left are scattered.
+
+    Parameters
+    ----------
+    grey
+        ``(..., H, W)`` of the mask.
+    values
+        Its unique values, sorted.
+    """
+    if grey.dtype.kind == "f" and not bool((values == np.rint(values)).all()):
+        return False
+    if values.size < 3 or values[-1] <= LABELS:
+        return True
+    planes = grey.reshape(-1, *grey.shape[-2:])
+    found = np.flatnonzero((planes > values[0]) & (planes < values[-1]))
+    at = np.unravel_index(found[:: max(1, found.size // _SAMPLED)], planes.shape)
+    own, around = planes[at], _neighbours(planes, at)
+    on_edge = ((around < own).any(axis=0) & (around > own).any(axis=0)).mean()
+    same = around == own
+    in_area = same.sum(axis=0) >= 2
+    alone = (same | (around == values[0])).all(axis=0)
+    if on_edge >= _EDGES or (
+        on_edge >= _SOME_EDGES and _mean_by(own, in_area | alone) < _AREAS_BY_VALUE
+    ):
+        return False
+    scattered = _scattered(values.astype(np.float64))
+    if scattered:
+        return bool(in_area.mean() >= (_ALL_AREAS if scattered > 1 else _AREAS))
+    return bool((in_area | alone).mean() >= _AREAS)
+
+
+def levels_of(grey: NDArray[Any]) -> list[float]:
+    """Return the grey levels ``(H, W)`` that cover areas, noise of compression aside.
+
+    Of many levels without gaps between them, some are returned.
+    """
+    span = float(grey.max()) - float(grey.min())
+    noise = SCATTER if grey.dtype == np.uint8 else span * SCATTER / 255
+    wide = np.float64 if grey.dtype.itemsize > 2 else np.float32
+    contrast = maximum_filter(grey, 3).astype(wide) - minimum_filter(grey, 3)
+    values, counts = np.unique(grey[contrast <= noise].astype(wide), return_counts=True)
+    groups = np.split(np.arange(values.size), np.flatnonzero(np.diff(values) > noise) + 1)
+    levels: set[float] = set()
+    for group in groups:
+        if counts[group].sum() >= _LEVEL_PIXELS:
+            levels.add(float(values[group[counts[group].argmax()]]))
+            if np.ptp(values[group]) > span * _MANY:
+                levels |= {float(values[group[at]]) for at in (0, group.size // 2, -1)}
+    return sorted(levels)
+
+
+def refuse_levels(path: Path, values: NDArray[Any], distinct: NDArray[Any] | None = None) -> None:
+    """Reject grey levels where numbers of objects or classes are needed.
+
+    Parameters
+    ----------
+    values
+        ``(..., H, W)``.
+    distinct
+        Their unique values, sorted, if known.
+
+    Raises
+    ------
+    ImageError
+        If they are grey levels, each of which would become an object.
+    """
+    distinct = different_values(values) if distinct is None else distinct
+    if not are_numbers(values, distinct):
+        raise ImageError(
+            f"{shown(path)}: its values are grey levels ({listed(distinct)}), not numbers of "
+            "objects or classes: edges were smoothed, or lossy compression changed the numbers. "
+            "Export it again without smoothing, as PNG or TIFF: objects numbered from 1, or one "
+            "object in black and white."
+        )
+
+
+def _mean_by(values: NDArray[Any], marked: NDArray[np.bool_]) -> float:
+    """Return the mean over different values of the share of pixels that are marked."""
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return float((np.bincount(index, marked) / counts).mean())
+
+
+def _neighbours(planes: NDArray[Any], at: tuple[NDArray[np.intp], ...]) -> NDArray[Any]:
+    """Return the eight neighbours ``(8, N)`` of pixels; beyond the border, edge pixels repeat."""
+    padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    plane, row, column = at
+    steps = [(down, right) for down in range(3) for right in range(3) if (down, right) != (1, 1)]
+    return np.stack([padded[plane, row + down, column + right] for down, right in steps])
+
+
+def _scattered(values: NDArray[np.float64]) -> int:
+    """Return at how many of black and white values could be noise; 0 if others are between."""
+    gap = int(np.diff(values).argmax())
+    below, above = values[: gap + 1], values[gap + 1 :]
+    if above[0] - below[-1] < (values[-1] - values[0]) / 2 or max(np.ptp(below), np.ptp(above)) > (
+        _NOISE
+    ):
+        return 0
+    return int(below.size > 1) + int(above.size > 1)

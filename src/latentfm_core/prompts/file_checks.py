@@ -1,0 +1,87 @@
+"""Checks of prompt files: number of objects, and boxes that leave their image."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from latentfm_core.errors import DatasetError
+from latentfm_core.images.read import name_some
+from latentfm_core.names import shown
+from latentfm_core.prompts.prompt import Box, Prompt
+
+logger = logging.getLogger(__name__)
+
+MAX_OBJECTS = 10_000
+"""Largest number of objects in one image."""
+CORNERS = (
+    "seem to be corners [x0, y0, x1, y1], and a COCO bbox is [x, y, width, height]. Convert them; "
+    "if they are right, cut them off at the border of the image."
+)
+_ROUNDING = 1.5
+"""Pixels beyond the border that are not worth a word."""
+
+
+def leaves(box: Box, shape: tuple[int, int]) -> bool:
+    """Return whether a box extends beyond an image ``(H, W)`` by more than rounding."""
+    top, left, bottom, right = box
+    return max(-top, -left, bottom - shape[0], right - shape[1]) > _ROUNDING
+
+
+def may_be_corners(boxes: Iterable[Box], shape: tuple[int, int] | None = None) -> bool:
+    """Return whether all boxes would be valid, and in an image ``(H, W)``, if sizes were corners.
+
+    True for no box.
+    """
+    return all(
+        top < bottom - top
+        and left < right - left
+        and (shape is None or not leaves((top, left, bottom - top, right - left), shape))
+        for top, left, bottom, right in boxes
+    )
+
+
+def check_boxes(
+    path: Path, by_image: Mapping[str, Iterable[Prompt]], sizes: Mapping[str, tuple[int, int]]
+) -> None:
+    """Check the boxes of COCO annotations against the sizes of their images, where given.
+
+    A warning names the images that boxes leave.
+
+    Raises
+    ------
+    DatasetError
+        If boxes do, and all of them would be valid as corners.
+    """
+    boxes = {name: [p.box for p in prompts if p.box] for name, prompts in by_image.items()}
+    beyond = {
+        name: [box for box in boxes.get(name, ()) if leaves(box, size)]
+        for name, size in sizes.items()
+    }
+    names = [name for name, found in beyond.items() if found]
+    if not names:
+        return
+    count = sum(map(len, beyond.values()))
+    if all(may_be_corners(found, sizes.get(name)) for name, found in boxes.items()):
+        raise DatasetError(
+            f"The prompts {shown(path)}: {count} boxes leave their image: {name_some(names)}. They "
+            f"{CORNERS}"
+        )
+    logger.warning(
+        "warning: %s: %d boxes leave their image and are cut off at its border: %s. Check that "
+        "each bbox is [x, y, width, height], in pixels of this image",
+        shown(path),
+        count,
+        name_some(names),
+    )
+
+
+def check_count(path: Path, name: str, count: int) -> None:
+    """Raise `DatasetError` if there are more objects for an image than possible."""
+    if count > MAX_OBJECTS:
+        image = f" for {shown(name)}" if name else ""
+        raise DatasetError(
+            f"The prompts {shown(path)} have {count:,} objects{image}, and at most "
+            f"{MAX_OBJECTS:,} are possible. Divide the image."
+        )

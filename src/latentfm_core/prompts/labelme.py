@@ -1,0 +1,101 @@
+"""Prompts from LabelMe JSON, which describes one image."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from latentfm_core.config import ReadingConfig
+from latentfm_core.images.limits import check_pixels_of
+from latentfm_core.names import comparable, shown
+from latentfm_core.prompts.coco import Number
+from latentfm_core.prompts.field import extent
+from latentfm_core.prompts.file_checks import check_count
+from latentfm_core.prompts.prompt import Prompt
+from latentfm_core.types import Bool
+
+logger = logging.getLogger(__name__)
+
+_FEWEST = {"point": 1, "rectangle": 2, "polygon": 3}
+"""Points of each kind of shape that is used."""
+
+
+class _Shape(BaseModel):
+    points: list[tuple[Number, Number]]
+    shape_type: str = "polygon"
+    group_id: int | None = None
+
+
+class _File(BaseModel):
+    shapes: list[_Shape]
+    imagePath: str  # noqa: N815 - the name in the file
+    imageHeight: int = Field(gt=0)  # noqa: N815
+    imageWidth: int = Field(gt=0)  # noqa: N815
+
+
+def labelme_prompts(
+    content: Mapping[str, Any], path: Path, limits: ReadingConfig
+) -> tuple[dict[str, list[Prompt]], dict[str, tuple[int, int]]]:
+    """Return the prompts of a LabelMe file, and rows and columns, by image name.
+
+    Rectangles are boxes, points are positive points, and polygons rough masks. Shapes of one
+    ``group_id`` are one object.
+
+    Raises
+    ------
+    ImageError
+        If the image is larger than `limits` allow.
+    DatasetError
+        If there are more objects than possible.
+    pydantic.ValidationError
+        If it has another form.
+    """
+    file = _File.model_validate(content)
+    shape = (file.imageHeight, file.imageWidth)
+    check_pixels_of(str(path), *shape, limits)
+    objects: dict[tuple[str, int], list[_Shape]] = {}
+    for number, one in enumerate(file.shapes):
+        if len(one.points) >= _FEWEST.get(one.shape_type, len(one.points) + 1):
+            key = ("shape", number) if one.group_id is None else ("group", one.group_id)
+            objects.setdefault(key, []).append(one)
+    check_count(path, file.imagePath, len(objects))
+    lost = len(file.shapes) - sum(map(len, objects.values()))
+    if lost:
+        logger.warning(
+            "%s: %d of %d shapes are not used: only rectangles, points and polygons are",
+            shown(path),
+            lost,
+            len(file.shapes),
+        )
+    # The path is relative to the file, and not to the image that is given.
+    name = comparable(file.imagePath.replace("\\", "/").rpartition("/")[2])
+    return {name: [_prompt(shapes, shape) for shapes in objects.values()]}, {name: shape}
+
+
+def _prompt(shapes: Sequence[_Shape], shape: tuple[int, int]) -> Prompt:
+    of = {kind: [one.points for one in shapes if one.shape_type == kind] for kind in _FEWEST}
+    mask: Bool | None = None
+    for points in of["polygon"]:
+        filled = _filled(points, shape)
+        mask = filled if mask is None else mask | filled
+    if mask is not None and not mask.any():
+        mask = None  # thinner than a pixel
+    box = None if mask is None else extent(mask)
+    around = of["rectangle"] or (of["polygon"] if mask is None else [])
+    if around:
+        x, y = zip(*(point for points in around for point in points), strict=True)
+        box = (min(y), min(x), max(y), max(x))
+    return Prompt(box, tuple((y, x) for points in of["point"] for x, y in points), mask=mask)
+
+
+def _filled(points: Sequence[tuple[float, float]], shape: tuple[int, int]) -> Bool:
+    from skimage.draw import polygon2mask
+
+    # The centre of the first pixel is at 0.5 in the file, and at 0 for scikit-image.
+    filled: Bool = polygon2mask(shape, np.array(points)[:, ::-1] - 0.5)
+    return filled
