@@ -60,7 +60,7 @@ CORE = {
     "export": "config errors files flow images inference model_io models names output prompts "
     "types uncertainty",
     "cli": "bars config datasets errors evaluation export files finetuning images inference "
-    "loggers model_io names output prediction progress prompts report torchrun training types "
+    "loggers model_io names once output prediction progress prompts report torchrun training types "
     "uncertainty",
 }
 """Each package or module of the core, lowest first, with what it may import."""

@@ -17,6 +17,7 @@ from latentfm_core.files.digest import content_digest
 from latentfm_core.images.read import list_images, log_subfolders
 from latentfm_core.model_io.card import ENSEMBLE
 from latentfm_core.names import is_there, shown
+from latentfm_core.once import Hints
 from latentfm_core.output.paths import name_problem
 from latentfm_core.output.result import read_sidecar
 
@@ -92,17 +93,19 @@ class BadFiles:
 
     total: int
     reasons: dict[str, str] = field(default_factory=dict)
+    hints: Hints = field(default_factory=Hints)
 
     def skip(self, name: str, error: ImageError) -> None:
         """Record one."""
         self.reasons[name] = str(error)
-        logger.warning("skipped: %s", error)
+        logger.warning("skipped: %s", self.hints.once(str(error)))
 
     def check_any_left(self) -> None:
         """Raise a `DatasetError` that lists all inputs if every one is bad."""
         if self.total and len(self.reasons) == self.total:
+            listed = Hints().listed(self.reasons.values())
             raise DatasetError(
-                f"None of the {self.total} inputs can be used:\n  {self._listed()}\n"
+                f"None of the {self.total} inputs can be used:\n  {listed}\n"
                 "Fix them, or choose other files."
             )
 
@@ -110,10 +113,8 @@ class BadFiles:
         """List all of them in the log."""
         if self.reasons:
             count = f"{len(self.reasons)} of {self.total}"
-            logger.warning("%s inputs were skipped:\n  %s", count, self._listed())
-
-    def _listed(self) -> str:
-        return "\n  ".join(self.reasons.values())
+            listed = self.hints.listed(self.reasons.values())
+            logger.warning("%s inputs were skipped:\n  %s", count, listed)
 
 
 def with_possible_names(
@@ -134,7 +135,7 @@ def with_possible_names(
 def refuse_all(problems: Sequence[str], total: int) -> None:
     """Raise a `DatasetError` that lists the problems of inputs, if there are any."""
     if problems:
-        listed = "\n  ".join(problems)
+        listed = Hints().listed(problems)
         raise DatasetError(
             f"{len(problems)} of {total} inputs cannot be used; nothing was done:\n  "
             f"{listed}\nFix or remove them, or skip them with --skip-bad."

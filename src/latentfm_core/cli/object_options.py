@@ -26,7 +26,7 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="one or several objects for each image, in COCO annotations (JSON: bbox, keypoints), "
-        "in LabelMe JSON of one image (rectangles, points, polygons), "
+        "in LabelMe JSON of an image or a folder of it (rectangles, points, polygons), "
         'in a JSON list ({"scan1": [{"box": [top, left, bottom, right], "positive": [[row, '
         "column]]}]}), or in a label image or a folder of label images (numbered rough outlines). "
         "Results are named NAME_object1, NAME_object2, ...",

@@ -77,7 +77,7 @@ class PromptedImage:
             )
         if first_time("box that leaves its image", self.image, self.suffix):
             logger.warning(
-                "warning: %s%s: the box %s leaves %s and is cut off at its border. Check that it "
+                "%s%s: the box %s leaves %s and is cut off at its border. Check that it "
                 "is (top, left, bottom, right)",
                 shown(self.image),
                 which,

@@ -22,6 +22,7 @@ from latentfm_core.errors import DatasetError, ImageError, ResourceError
 from latentfm_core.files.memory import check_memory
 from latentfm_core.images.canvas import labels_to_canvas, to_canvas
 from latentfm_core.images.read import to_rgb
+from latentfm_core.once import Hints
 
 logger = logging.getLogger(__name__)
 
@@ -132,13 +133,14 @@ def report_problems(problems: Mapping[str, str], count: int, skip_bad: bool) -> 
     if problems and not skip_bad:
         first = list(problems.values())[:_LISTED]
         more = [f"and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []
-        listed = "\n  ".join(first + more)
+        listed = Hints().listed(first + more)
         raise DatasetError(
             f"{len(problems)} of {count} pairs cannot be used:\n  {listed}\n"
             "Fix or remove them, or skip them: --skip-bad (data.skip_bad = true)."
         )
+    hints = Hints()
     for problem in problems.values():
-        logger.warning("skipped: %s", problem)
+        logger.warning("skipped: %s", hints.once(problem))
 
 
 def _cache(data: DataConfig, size: int, classes: int) -> CanvasCache | None:

@@ -56,8 +56,10 @@ def read_binary(
         return mask
 
     read = _read(pair, convert, limits)
-    known = {"codings": tuple(codings), "threshold": mask_threshold, "scales": tuple(scales)}
-    return replace(read, stored=replace(read.stored, **known))
+    stored = replace(
+        read.stored, codings=tuple(codings), threshold=mask_threshold, scales=tuple(scales)
+    )
+    return replace(read, stored=stored)
 
 
 def read_labelled(pair: Pair, classes: int, limits: ReadingConfig = READING) -> ReadPair:

@@ -246,9 +246,14 @@ def _check_complete(
     if lonely_masks:
         problems.append(f"{len(lonely_masks)} masks have no image: {name_some(lonely_masks)}")
     if problems:
+        skip = (
+            " Training skips images without a mask with --set data.skip_unmasked=true."
+            if masks and not lonely_masks
+            else ""
+        )
         raise DatasetError(
             f"Images in {shown(image_folder)} and masks in {shown(mask_folder)} do not match. "
             f"{'; '.join(problems)}. A mask needs the image's name without extension, or that "
             f"name and one of {', '.join(MASK_SUFFIXES)}. Add what is missing or take the rest "
-            "away."
+            f"away.{skip}"
         )

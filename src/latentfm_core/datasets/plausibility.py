@@ -13,6 +13,7 @@ from latentfm_core.datasets.stored import TURNS, StoredPair
 from latentfm_core.errors import DatasetError
 from latentfm_core.images.mask_coding import USUAL, WHITE
 from latentfm_core.images.read import name_some
+from latentfm_core.images.threshold_advice import INSTANCES
 from latentfm_core.types import PARTS
 
 logger = logging.getLogger(__name__)
@@ -200,7 +201,7 @@ def coding_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findi
             " A value or colour that only some masks have may be a separate class or object, and "
             "would be merged with the others. If all of them are foreground, set --mask-threshold "
             "0.5 (data.mask_threshold). To keep classes separate, name them in training: --set "
-            "model.classes=NAME,NAME."
+            f"model.classes=NAME,NAME. {INSTANCES}"
         )
     else:
         text += (

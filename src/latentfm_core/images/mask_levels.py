@@ -80,7 +80,8 @@ def levels_of(grey: NDArray[Any]) -> list[float]:
     span = float(grey.max()) - float(grey.min())
     noise = SCATTER if grey.dtype == np.uint8 else span * SCATTER / 255
     wide = np.float64 if grey.dtype.itemsize > 2 else np.float32
-    contrast = maximum_filter(grey, 3).astype(wide) - minimum_filter(grey, 3)
+    highest: NDArray[Any] = maximum_filter(grey, 3).astype(wide)
+    contrast: NDArray[Any] = highest - minimum_filter(grey, 3)
     values, counts = np.unique(grey[contrast <= noise].astype(wide), return_counts=True)
     groups = np.split(np.arange(values.size), np.flatnonzero(np.diff(values) > noise) + 1)
     levels: set[float] = set()

@@ -9,6 +9,12 @@ from numpy.typing import NDArray
 from latentfm_core.images.intensity import VALUES_SHOWN
 from latentfm_core.images.mask_levels import LABELS, are_numbers, levels_of
 
+INSTANCES = (
+    "To train with prompts for single objects, give the masks in [[data.sets]] with kind = "
+    '"instances".'
+)
+"""What to do with numbered objects."""
+
 
 def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:
     """Return advice for a mask that is not binary.
@@ -68,8 +74,7 @@ def _numbers_advice(values: NDArray[Any]) -> str:
     return (
         f"They look like object or class numbers. {background}To use all of them as foreground, "
         f"set --mask-threshold {low + 0.5:g} (data.mask_threshold){ignore}. To keep classes "
-        "separate, name them in training: --set model.classes=NAME,NAME. To train with prompts for "
-        'single objects, give the masks in [[data.sets]] with kind = "instances".'
+        f"separate, name them in training: --set model.classes=NAME,NAME. {INSTANCES}"
     )
 
 

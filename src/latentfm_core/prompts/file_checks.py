@@ -69,7 +69,7 @@ def check_boxes(
             f"{CORNERS}"
         )
     logger.warning(
-        "warning: %s: %d boxes leave their image and are cut off at its border: %s. Check that "
+        "%s: %d boxes leave their image and are cut off at its border: %s. Check that "
         "each bbox is [x, y, width, height], in pixels of this image",
         shown(path),
         count,

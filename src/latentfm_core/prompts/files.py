@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,14 +21,14 @@ from latentfm_core.names import comparable, shown
 from latentfm_core.prompts.coco import Number, coco_prompts
 from latentfm_core.prompts.field import extent
 from latentfm_core.prompts.file_checks import check_count, may_be_corners
-from latentfm_core.prompts.labelme import labelme_prompts
+from latentfm_core.prompts.labelme import is_labelme, labelme_prompts
 from latentfm_core.prompts.prompt import Prompt
 
 MAX_BYTES = 64_000_000
 
 _ACCEPTED = (
     "Give COCO annotations, LabelMe, a list of prompts (all JSON; see latentfm-predict --help), a "
-    "label image or a folder of label images."
+    "label image, or a folder of label images or LabelMe files."
 )
 _RESULTS = "COCO results, which do not name the images"
 _CREATE_ML = "CreateML JSON"
@@ -152,8 +153,8 @@ def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptFile:
 
     - COCO annotations, a JSON object with ``images`` and ``annotations``: ``bbox`` ``[x, y,
       width, height]`` is a box, visible ``keypoints`` are positive points;
-    - LabelMe JSON of one image: rectangles are boxes, points are positive points, and polygons
-      rough outlines;
+    - LabelMe JSON of one image, or a folder of such files: rectangles are boxes, points are
+      positive points, and polygons rough outlines;
     - a JSON object of lists, one for each image name: ``{"scan1": [{"box": [top, left, bottom,
       right], "positive": [[row, column], ...], "negative": [...]}, ...]}``;
     - a label image, or a folder of label images named as the images: objects are numbered from
@@ -164,7 +165,9 @@ def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptFile:
     DatasetError
         If the file cannot be read or has another format.
     """
-    if path.is_dir() or is_image(path):
+    if path.is_dir():
+        return _labelme_folder(path, limits) or _label_reader(path, limits)
+    if is_image(path):
         return _label_reader(path, limits)
     try:
         content = parse_json(read_bounded(path, MAX_BYTES))
@@ -180,7 +183,7 @@ def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptFile:
     try:
         if "annotations" in content:
             by_image, sizes = coco_prompts(content, path)
-        elif "shapes" in content and "imagePath" in content:
+        elif is_labelme(content):
             by_image, sizes = labelme_prompts(content, path, limits)
         else:
             by_image = _from_lists(content, path)
@@ -222,6 +225,26 @@ def _from_lists(content: Mapping[str, Any], path: Path) -> dict[str, list[Prompt
         listed = entries if isinstance(entries, list) else [entries]
         by_image[name] = [_Entry.model_validate(entry).prompt() for entry in listed]
     return by_image
+
+
+def _labelme_folder(folder: Path, limits: ReadingConfig) -> PromptFile | None:
+    """Return the prompts of the LabelMe files in a folder, or None if it has none.
+
+    Images beside them are those that the files describe.
+    """
+    found: list[PromptFile] = []
+    for file in sorted(folder.glob("*.json")):
+        with contextlib.suppress(OSError, ValueError):
+            if is_labelme(parse_json(read_bounded(file, MAX_BYTES))):
+                found.append(read_prompts(file, limits))
+    owners = {name: each for each in found for name in each.names}
+    if len(owners) < len(found):
+        raise DatasetError(
+            f"Two of the LabelMe files in {shown(folder)} name the same image. Remove one of them."
+        )
+    sizes = {name: size for each in found for name, size in each.sizes.items()}
+    names = frozenset(owners)
+    return PromptFile(names, lambda name: owners[name].read(name), sizes) if found else None
 
 
 def _label_reader(path: Path, limits: ReadingConfig) -> PromptFile:

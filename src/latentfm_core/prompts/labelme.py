@@ -38,6 +38,11 @@ class _File(BaseModel):
     imageWidth: int = Field(gt=0)  # noqa: N815
 
 
+def is_labelme(content: Any) -> bool:
+    """Return whether a JSON value is a LabelMe file."""
+    return isinstance(content, dict) and {"shapes", "imagePath"} <= content.keys()
+
+
 def labelme_prompts(
     content: Mapping[str, Any], path: Path, limits: ReadingConfig
 ) -> tuple[dict[str, list[Prompt]], dict[str, tuple[int, int]]]:

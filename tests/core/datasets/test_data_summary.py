@@ -559,6 +559,40 @@ def test_soft_masks_of_numbered_objects_are_refused_with_and_without_prompts(
         assert "its values are grey levels" in refused(train, words)
 
 
+def test_a_hint_is_given_once_for_many_masks(
+    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = blobs(tmp_path)
+    for number, path in enumerate(sorted(data[1].iterdir())):
+        if number % 2:
+            Image.open(path).resize((32, 32)).resize((64, 64), Image.Resampling.BICUBIC).save(path)
+    evaluation = [*named(data), "--model", str(tiny_model_folder), *SAMPLING]
+    for run in (
+        lambda *more: trained(tmp_path, data, "--dry-run", *more),
+        lambda *more: evaluate([*evaluation, "--out", str(tmp_path / "out"), *more]),
+    ):
+        assert run() == 2
+        output = capsys.readouterr().err
+        assert output.count("the mask is not binary") > 3
+        assert output.count("A mask needs 0 and one other value") == 1
+        assert run("--skip-bad") == 0
+        output = capsys.readouterr().err
+        assert output.count("the mask is not binary") > 3
+        assert output.count("A mask needs 0 and one other value") in (1, 2), "in both parts"
+
+
+def test_missing_masks_lead_to_the_setting_that_skips_their_images(
+    tmp_path: Path, refused: Printed, printed: Printed
+) -> None:
+    data = blobs(tmp_path)
+    (data[1] / "blob_003.png").unlink()
+    said = refused(trained, tmp_path, data, "--dry-run", "--skip-bad")
+    assert "1 images have no mask: blob_003.png" in said
+    (advised,) = re.findall(r"--set (data\S+=true)", said)
+    said = printed(trained, tmp_path, data, "--dry-run", "--set", advised)
+    assert "1 images without a mask are skipped: blob_003.png" in said
+
+
 # --- objects ------------------------------------------------------------------------------------
 
 

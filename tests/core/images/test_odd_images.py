@@ -143,7 +143,8 @@ def test_the_command_names_every_bad_file_at_once_and_writes_nothing(
     output = refused(main, [*(str(place(folder, odd)) for odd in bad), *words])
     assert f"{len(bad)} of {len(bad)} inputs cannot be used; nothing was done" in output
     for odd in bad:
-        assert re.search(f"{re.escape(odd.name)}: .*{odd.refused}", output), odd.name
+        assert f"{odd.name}: " in output
+        assert re.search(odd.refused, output), odd.name  # advice that files share is given once
     assert "--skip-bad" in output
     assert "bug in" not in output
     assert not (tmp_path / "out").exists()

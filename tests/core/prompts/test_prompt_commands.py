@@ -321,6 +321,24 @@ def test_shapes_of_labelme_are_prompts(tmp_path: Path, caplog: pytest.LogCapture
     assert read_prompts(path).size_of(Path("x.png")) == (60, 80)
 
 
+def test_a_folder_of_labelme_files_describes_the_images_beside_them(tmp_path: Path) -> None:
+    labels = np.zeros((60, 80), np.uint8)
+    labels[10:30, 20:45] = 1
+    for name in ("x", "y"):
+        imsave(tmp_path / f"{name}.png", np.dstack([labels * 9] * 3), check_contrast=False)
+        labelled = LabelledImage(f"{name}.png", labels, path=tmp_path / f"{name}.png")
+        write_labelme(tmp_path / f"{name}.json", labelled)
+        labels = np.roll(labels, 9, axis=1)
+    (tmp_path / "other.json").write_text("{}")
+    prompts = read_prompts(tmp_path)
+    assert prompts.names == {"x.png", "y.png"}
+    (prompt,) = prompts.of(tmp_path / "y.png")
+    assert prompt.box == (10, 29, 30, 54)
+    (tmp_path / "z.json").write_bytes((tmp_path / "x.json").read_bytes())
+    with pytest.raises(DatasetError, match="same image"):
+        read_prompts(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "looks"),
     [
