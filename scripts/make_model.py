@@ -38,6 +38,22 @@ PARENTS = {
 """Bundled models from which others are fine-tuned."""
 
 LATER = {
+    "generalist": {
+        "generalist": ("training.flow.max_seconds=5260",),
+        "generalist_2": (
+            "training.mask_vae.epochs=0",
+            "training.flow.learning_rate=7e-4",
+            "training.flow.small_epochs=6",
+            "training.flow.max_seconds=5400",
+        ),
+        "generalist_final": (
+            "training.mask_vae.epochs=0",
+            "training.flow.learning_rate=7e-4",
+            "training.flow.small_epochs=5",
+            "training.flow.max_seconds=6000",
+            "training.seed=2019",
+        ),
+    },
     "isic2018": {
         "isic2018": (
             "training.flow.epochs=46",
@@ -52,7 +68,7 @@ LATER = {
             "training.flow.validate_every=1",
             "training.flow.max_seconds=1500",
         ),
-    }
+    },
 }
 """Later runs of a model: their folders, and their settings. The same folder extends the run in it,
 another one starts from the model that the run before has written."""
@@ -201,6 +217,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         logger.info("latentfm-train %s", " ".join(each))
         if code := train(each):
             return code
+    if "--dry-run" in more:
+        for folder, settings in LATER.get(args.name, {}).items():
+            logger.info("A later run, into %s: %s", args.runs / folder, " ".join(settings))
     return 0
 
 

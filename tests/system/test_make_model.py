@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from latentfm_core.config import load_config
+from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import read_card
 from tests.helpers.fixtures import Folders
 from tests.helpers.processes import load_script
@@ -101,8 +102,23 @@ def test_a_model_is_made_with_its_card_and_a_stopped_run_continues(
     assert read_card(tmp_path / "runs" / "blobs").training.epochs["flow"] == 3
 
 
+@pytest.mark.parametrize("name", RELEASED)
+def test_the_runs_of_a_released_model_are_those_on_its_card(name: str, script: ModuleType) -> None:
+    commands = read_card(resolve_model(name)).training.command.splitlines()
+    later = script.LATER.get(name, {}).values()
+    assert len(commands) == 1 + len(later)
+    for command, settings in zip(commands[1:], later, strict=True):
+        words = command.split()
+        given = [words[at + 1] for at, word in enumerate(words) if word == "--set"]
+        assert sorted(given) == sorted(settings)
+
+
 def test_a_model_of_several_runs_is_made_by_one_command(
-    script: ModuleType, blob_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: ModuleType,
+    blob_folders: Folders,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     configs = tmp_path / "configs"
     (configs / "cards").mkdir(parents=True)
@@ -113,6 +129,7 @@ def test_a_model_of_several_runs_is_made_by_one_command(
     monkeypatch.setitem(script.LATER, "blobs", later)
     words = ["blobs", "--configs", str(configs), "--runs", str(tmp_path / "runs"), "--quiet"]
     assert script.main([*words, "--dry-run"]) == 0
+    assert f"later run, into {tmp_path / 'runs' / 'blobs_final'}: training.flow" in caplog.text
     assert not (tmp_path / "runs").exists()
     for _ in range(2):  # the second time, nothing is left to do
         assert script.main(words) == 0

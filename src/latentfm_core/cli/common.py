@@ -169,13 +169,15 @@ def _open_missing() -> None:
 def _improve_errors_of(parser: argparse.ArgumentParser) -> None:
     """Escape control characters in argument errors, which may contain file names.
 
-    Misspelt options get the nearest one.
+    Misspelt options get the nearest one; those of the command itself belong before a subcommand.
     """
     complain = parser.error
     known = [word for action in parser._actions for word in action.option_strings]
 
     def error(message: str) -> NoReturn:
         words = message.split() if message.startswith("unrecognized arguments") else []
+        if first := [word for word in words if word in known]:
+            complain(shown(f"{message}. Write {first[0]} before the subcommand"))
         near = [each for word in words for each in get_close_matches(word.split("=")[0], known, 1)]
         complain(shown(f"{message}. Did you mean {', '.join(near)}?" if near else message))
 

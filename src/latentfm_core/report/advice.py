@@ -28,13 +28,13 @@ UNTRAINED = (
     "another one that knows such images)."
 )
 OVERFITTING = (
-    "Overfitting: since epoch {best} the validation has become worse ({at_best} to {at_last}) "
+    "Overfitting: since epoch {best} the validation has become worse ({at_best} to {after}) "
     "while the training loss kept falling. The model has the weights of epoch {best}. Add "
     "more varied images; keep training.augmentation = strong; start from a pretrained model "
     "(--init generalist); or stop earlier (--set training.flow.patience=5)."
 )
 UNSTABLE = (
-    "Unstable: since epoch {best} the validation has become worse ({at_best} to {at_last}), and "
+    "Unstable: since epoch {best} the validation has become worse ({at_best} to {after}), and "
     "the training loss has not fallen either. Lower the learning rate "
     "(--set training.flow.learning_rate=...) or raise the batch size."
 )
@@ -58,8 +58,9 @@ UNKNOWN = (
 )
 EARLY = (
     "Too early to judge over- or underfitting: {count} of at least {fewest} validations are done. "
-    "If the run has ended, it was too short for that: train longer (more epochs or --minutes), or "
-    "validate more often (training.flow.validate_every)."
+    "If the run has ended, it was too short for that: extend it with --resume --set "
+    "training.flow.epochs=... (or more --minutes), or start a new one that validates more often "
+    "(training.flow.validate_every)."
 )
 
 
@@ -90,6 +91,7 @@ def advice(rows: Sequence[Row]) -> str:
         "last": f"{number(last, 'epoch'):.0f}",
         "at_best": _figure(known[best]),
         "at_last": _figure(last),
+        "after": _figure(last).partition(" ")[2],
         "dice": f"{number(known[best], 'val_dice'):.2f}",
     }
     unusable = number(known[best], "val_dice") < UNUSABLE

@@ -84,7 +84,7 @@ class StageLoop:
         self._optimisation = Optimisation(stage, data, team, dtype, self._progress, self._watch)
         self.optimizer, self.ema = self._optimisation.optimizer, self._optimisation.ema
         self._unshared = 0.0
-        self._ended = False
+        self._ended = ""
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Restore optimiser and averages from a checkpoint of this stage."""
@@ -113,9 +113,9 @@ class StageLoop:
         """Return the finished share of the stage: of its steps or of its time budget."""
         return self._progress.share_done()
 
-    def end_early(self) -> None:
-        """End the stage after this step, as if its steps were done."""
-        self._ended = True
+    def end_early(self, reason: str) -> None:
+        """End the stage after this step, as if its steps were done; log the reason afterwards."""
+        self._ended = reason
 
     def _run(self, hooks: Hooks, save_every: float, first: int) -> bool:
         saved = time.monotonic()
@@ -171,11 +171,11 @@ class StageLoop:
 
     def _say_end(self, steps: int) -> None:
         total = self._progress.total
-        if steps < total and not self._ended and self._team.first:
-            logger.info(
-                "The time budget ends stage %s after %d of %d steps.",
-                self._stage.name, steps, total,
-            )  # fmt: skip
+        if steps < total and self._team.first:
+            budget = (
+                f"The time budget ends stage {self._stage.name} after {steps} of {total} steps."
+            )
+            logger.info("%s", self._ended or budget)
 
     def _is_due(self, step: int, seconds: float, save_every: float) -> bool:
         """Return whether a checkpoint is due after `step` steps, `seconds` after the last."""

@@ -48,11 +48,11 @@ def validate_epoch(run: RunState, loop: StageLoop, report: EpochReport) -> None:
             run.options.on_validation(report)
             _keep_if_best(run, report)
     if flow.patience is not None and run.position.stale >= flow.patience and not last:
-        logger.info(
-            "No improvement in %d validations in a row: the flow stage ends with the best weights.",
-            run.position.stale,
+        loop.end_early(
+            f"No improvement in {run.position.stale} validations in a row: the flow stage ends "
+            "with the best weights."
         )
-        loop.end_early()
+        report.seconds_left = 0.0
 
 
 def epoch_picture(report: EpochReport) -> str:

@@ -79,6 +79,13 @@ def test_warnings_are_marked_in_one_way(capsys: pytest.CaptureFixture[str]) -> N
     assert own == ["common.py"], "the log handler marks them"
 
 
+def test_options_of_all_subcommands_belong_before_them(refused: Printed) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_subparsers().add_parser("table")
+    said = refused(run_cli, lambda args: None, parser, ["table", "--quiet"])
+    assert "--quiet. Write --quiet before the subcommand" in said
+
+
 def test_an_empty_argument_is_refused(refused: Printed) -> None:
     assert "an argument is empty" in refused(predict, ["image.png", "--out", ""])
 

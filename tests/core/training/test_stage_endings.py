@@ -41,7 +41,10 @@ def test_patience_ends_the_flow_and_keeps_the_best_weights(
     with caplog.at_level(logging.INFO, logger="latentfm_core"):
         assert main(words(images, tmp_path / "out", *sets)) == 0
     assert _epochs(tmp_path / "out", "flow") == 3
-    assert "No improvement in 2 validations in a row" in caplog.text
+    said = [record.getMessage() for record in caplog.records]
+    end = next(at for at, line in enumerate(said) if "No improvement in 2 validations" in line)
+    assert said[end - 1].startswith("Flow, epoch ")
+    assert "left" not in said[end - 1]
 
 
 def test_the_budget_of_a_run_ends_every_stage(
