@@ -24,6 +24,7 @@ from latentfm_core.worklist.classes import add_classes
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.preferences import data_folder
+from napari_latentfm.ui.choices import FOLDER_CHOICE
 from tests.helpers.plugin_fixtures import PATIENCE
 from tests.plugin.dock.conftest import NAMES, Bench
 
@@ -259,7 +260,13 @@ def test_reset_acts_on_the_selected_image_and_keeps_its_note(bench: Bench) -> No
     assert NAMES[1] in panel.footer.message.text()
 
 
-def test_learn_follows_the_folder_unless_another_was_chosen(bench: Bench, tmp_path: Path) -> None:
+def test_learn_follows_model_and_folder_unless_another_was_chosen(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.panel.sampling.form.model.value = "generalist"
+    assert bench.panel.learning.form.model.currentData() == "generalist"
+    assert bench.panel.learning.form.name.text().startswith("generalist")
+    bench.panel.sampling.form.model.value = FOLDER_CHOICE
     images = bench.panel.learning.form.images
     assert images.path() == bench.folder
     second, third = tmp_path / "second", tmp_path / "third"
