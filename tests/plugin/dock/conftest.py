@@ -42,6 +42,9 @@ class Bench:
         self.qtbot.waitUntil(lambda: self.shown[-1:] == [name], timeout=PATIENCE)
         assert self.panel.queue.current == name
 
+    def wait_until_completed(self, name: str) -> None:
+        self.qtbot.waitUntil(lambda: self.item(name).state == "completed", timeout=PATIENCE)
+
     def click(self, button: Any) -> None:
         self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 

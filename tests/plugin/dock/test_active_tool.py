@@ -30,65 +30,34 @@ def focus(qtbot: Any, panel: LatentFMPanel, widget: Any) -> None:
     qtbot.waitUntil(widget.hasFocus, timeout=PATIENCE)
 
 
-@pytest.mark.parametrize(
-    ("key", "modifier", "name"),
-    [
+def test_a_tool_is_named_while_its_section_is_folded(
+    sampled: tuple[Any, LatentFMPanel], qtbot: Any
+) -> None:
+    viewer, panel = sampled
+    canvas, footer = viewer.window._qt_viewer.canvas.native, panel.footer
+    for key, modifier, name in (
         (Qt.Key.Key_G, PLAIN, "Stroke +"),
         (Qt.Key.Key_G, SHIFT, "Stroke -"),
         (Qt.Key.Key_P, PLAIN, "Point +"),
         (Qt.Key.Key_P, SHIFT, "Point -"),
         (Qt.Key.Key_B, PLAIN, "Box"),
-    ],
-)
-def test_a_tool_is_named_while_its_section_is_folded(
-    sampled: tuple[Any, LatentFMPanel], qtbot: Any, key: Any, modifier: Any, name: str
-) -> None:
-    viewer, panel = sampled
-    canvas, footer = viewer.window._qt_viewer.canvas.native, panel.footer
-    assert footer.tool.isHidden()
-    focus(qtbot, panel, canvas)
-    qtbot.keyClick(canvas, key, modifier)
-    assert footer.tool.isVisible()
-    assert footer.tool.text().startswith(f"{name} is active")
-    assert "Esc" in footer.tool.text()
-    qtbot.keyClick(canvas, Qt.Key.Key_Escape)
-    assert footer.tool.isHidden()
-    assert viewer.layers.selection.active.mode == "pan_zoom"
-    assert not any(button.isChecked() for button in panel.point.form.tools.values())
-
-
-def test_another_sign_of_the_same_tool_is_named(
-    sampled: tuple[Any, LatentFMPanel], qtbot: Any
-) -> None:
-    viewer, panel = sampled
-    canvas, footer = viewer.window._qt_viewer.canvas.native, panel.footer
-    focus(qtbot, panel, canvas)
+    ):
+        assert footer.tool.isHidden()
+        focus(qtbot, panel, canvas)
+        qtbot.keyClick(canvas, key, modifier)
+        assert footer.tool.isVisible()
+        assert footer.tool.text().startswith(f"{name} is active")
+        assert "Esc" in footer.tool.text()
+        qtbot.keyClick(canvas, Qt.Key.Key_Escape)
+        assert footer.tool.isHidden()
+        assert viewer.layers.selection.active.mode == "pan_zoom"
+        assert not any(button.isChecked() for button in panel.point.form.tools.values())
+    # Another sign of the same tool is named, too.
     for key in (Qt.Key.Key_P, Qt.Key.Key_G):
         qtbot.keyClick(canvas, key)
         assert " + is active" in footer.tool.text()
         qtbot.keyClick(canvas, key, SHIFT)
         assert " - is active" in footer.tool.text()
-
-
-def test_escape_ends_a_tool_from_the_dock(sampled: tuple[Any, LatentFMPanel], qtbot: Any) -> None:
-    viewer, panel = sampled
-    panel.point.tools.paint()
-    assert panel.footer.tool.isVisible()
-    widget = panel.review.hypotheses.view.plain_button
-    focus(qtbot, panel, widget)
-    qtbot.keyClick(widget, Qt.Key.Key_Escape)
-    assert panel.footer.tool.isHidden()
-    assert viewer.layers.selection.active.mode == "pan_zoom"
-
-
-def test_a_tool_that_napari_ends_is_no_longer_named(sampled: tuple[Any, LatentFMPanel]) -> None:
-    viewer, panel = sampled
-    panel.point.tools.paint()
-    viewer.layers.selection.active.mode = "pan_zoom"
-    assert panel.footer.tool.isHidden()
-    panel.point.tools.paint()
-    viewer.window.remove_dock_widget(panel)
-    assert not viewer.layers.selection.active.keymap
 
 
 def test_a_tool_for_pieces_is_named(sampled: tuple[Any, LatentFMPanel], qtbot: Any) -> None:
@@ -100,3 +69,24 @@ def test_a_tool_for_pieces_is_named(sampled: tuple[Any, LatentFMPanel], qtbot: A
     assert "piece" in panel.footer.tool.text()
     qtbot.keyClick(canvas, Qt.Key.Key_Escape)
     assert panel.footer.tool.isHidden()
+
+
+def test_a_tool_that_ends_is_no_longer_named(
+    sampled: tuple[Any, LatentFMPanel], qtbot: Any
+) -> None:
+    """By Escape in the dock, by napari, or with the dock."""
+    viewer, panel = sampled
+    panel.point.tools.paint()
+    assert panel.footer.tool.isVisible()
+    widget = panel.review.hypotheses.view.plain_button
+    focus(qtbot, panel, widget)
+    qtbot.keyClick(widget, Qt.Key.Key_Escape)
+    assert panel.footer.tool.isHidden()
+    assert viewer.layers.selection.active.mode == "pan_zoom"
+    panel.point.tools.paint()
+    assert panel.footer.tool.isVisible()
+    viewer.layers.selection.active.mode = "pan_zoom"
+    assert panel.footer.tool.isHidden()
+    panel.point.tools.paint()
+    viewer.window.remove_dock_widget(panel)
+    assert not viewer.layers.selection.active.keymap

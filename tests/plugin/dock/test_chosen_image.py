@@ -118,6 +118,13 @@ def test_the_chosen_image_comes_to_the_front_and_is_run_and_accepted(three: Benc
     three.settle()
     assert three.reviewed == "blob_000"
     assert three.is_about("blob_000")
+    # It, or a result of it, can also be selected in the layer list.
+    three.select("blob_001")
+    assert three.is_about("blob_001")
+    assert three.reviewed == ""
+    three.select("blob_000 · mean mask")
+    assert three.is_about("blob_000")
+    assert three.reviewed == "blob_000"
     three.choose("blob_001")
     assert three.is_about("blob_001")
     assert three.reviewed == ""
@@ -138,42 +145,6 @@ def test_the_chosen_image_comes_to_the_front_and_is_run_and_accepted(three: Benc
     assert three.message.startswith("blob_000: accepted")
     assert "blob_000 · annotation" in layers
     assert "blob_001 · annotation" not in layers
-
-
-def test_an_image_is_chosen_by_selecting_it_or_its_result_in_the_layer_list(three: Bench) -> None:
-    three.choose("blob_000")
-    assert run(three.qtbot, three.panel.sampling) == "done"
-    three.select("blob_001")
-    assert three.is_about("blob_001")
-    assert three.reviewed == ""
-    three.select("blob_000 · mean mask")
-    assert three.is_about("blob_000")
-    assert three.reviewed == "blob_000"
-
-
-def test_an_image_opened_during_a_run_is_chosen_when_the_run_has_ended(
-    three: Bench, images: Path
-) -> None:
-    sampling, endings = three.panel.sampling, list[str]()
-    three.choose("blob_000")
-    assert run(three.qtbot, sampling) == "done"
-    three.form.device.value = "auto"
-    slow = gate(sampling, total=2)
-    sampling.finished.connect(endings.append)
-    three.panel.run_model()
-    three.viewer.add_image(disc_image(), name="late", rgb=True)
-    three.settle()
-    assert three.form.status.value.startswith("blob_000: ")
-    slow.allow(2)
-    three.qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
-    three.settle()
-    assert endings == ["done"]
-    assert three.is_about("late")
-    assert three.reviewed == ""
-    three.choose("blob_000")
-    current = three.panel.session.current
-    assert current is not None
-    assert current.result.samples.model_id == "gated"
 
 
 def test_nothing_old_is_taken_or_accepted_during_a_run(three: Bench) -> None:
@@ -200,6 +171,22 @@ def test_nothing_old_is_taken_or_accepted_during_a_run(three: Bench) -> None:
     three.qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
     three.press(Key.Key_Return)
     assert three.message.startswith("blob_000: accepted")
+    # An image that is opened during a run is chosen when the run has ended.
+    endings.clear()
+    three.panel.run_model()
+    three.viewer.add_image(disc_image(), name="late", rgb=True)
+    three.settle()
+    assert three.form.status.value.startswith("blob_000: ")
+    slow.allow(2)
+    three.qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
+    three.settle()
+    assert endings == ["done"]
+    assert three.is_about("late")
+    assert three.reviewed == ""
+    three.choose("blob_000")
+    current = three.panel.session.current
+    assert current is not None
+    assert current.result.samples.model_id == "gated"
 
 
 def test_another_image_over_a_work_list_is_accepted_by_itself(bench: Bench, images: Path) -> None:

@@ -124,28 +124,6 @@ def test_strokes_painted_during_a_run_are_followed_after_it(opened: Open, qtbot:
     assert shown_errors() == []
 
 
-def test_a_run_ends_at_done(opened: Open, qtbot: Any) -> None:
-    viewer, panel = opened(show=True)
-    viewer.add_image(disc_image(), name="photo")
-    bar = panel.sampling.form.progress.native
-    assert bar.text() == ""
-    assert run(qtbot, panel.sampling) == "done"
-    assert (bar.value(), bar.maximum(), bar.text()) == (1, 1, "done")
-    assert "photo" in panel.header.status.text()
-
-
-def test_models_are_called_by_their_titles(opened: Open) -> None:
-    _, panel = opened()
-    boxes = (panel.sampling.form.model.native, panel.queue.form.model, panel.learning.form.model)
-    titles = [read_card(resolve_model(name)).title for name in bundled_models()]
-    for box in boxes:
-        assert [box.itemText(place) for place in range(len(titles))] == titles
-    panel.sampling.form.model.value = "isic2018"
-    assert panel.sampling.form.model_source() == "isic2018"
-    panel.learning.form.model.setCurrentIndex(panel.learning.form.model.findData("cvc_clinicdb"))
-    assert panel.learning.form.model_source() == "cvc_clinicdb"
-
-
 def test_titles_of_models_and_columns_are_whole_in_a_narrow_dock(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     viewer.window.resize(1280, 720)
@@ -176,7 +154,7 @@ def test_titles_of_models_and_columns_are_whole_in_a_narrow_dock(opened: Open, q
         assert header.length() <= table.viewport().width()
 
 
-def test_the_work_list_has_the_model_of_the_head(opened: Open, tmp_path: Path) -> None:
+def test_the_work_list_has_the_model_of_the_head_by_its_title(opened: Open) -> None:
     _, panel = opened()
     head, folder = panel.sampling.form, panel.queue.form
     assert folder.source() == head.model_source()
@@ -189,23 +167,19 @@ def test_the_work_list_has_the_model_of_the_head(opened: Open, tmp_path: Path) -
     folder.n_samples.setValue(5)
     assert (head.model.value, head.n_samples.value) == ("generalist", 5)
     assert panel.footer.accept_empty.text() == "No object"
-
-
-def test_a_field_that_differs_is_named_while_folded(opened: Open) -> None:
-    _, panel = opened()
-    panel.sampling.form.field.value = "current view"
+    boxes = (head.model.native, folder.model, panel.learning.form.model)
+    titles = [read_card(resolve_model(name)).title for name in bundled_models()]
+    for box in boxes:
+        assert [box.itemText(place) for place in range(len(titles))] == titles
+    head.model.value = "isic2018"
+    assert head.model_source() == "isic2018"
+    panel.learning.form.model.setCurrentIndex(panel.learning.form.model.findData("cvc_clinicdb"))
+    assert panel.learning.form.model_source() == "cvc_clinicdb"
+    # A field that differs is named while it is folded.
+    head.field.value = "current view"
     assert panel.sections[ADVANCED].header.text() == "Advanced: current view"
-    panel.sampling.form.field.value = "whole image"
+    head.field.value = "whole image"
     assert panel.sections[ADVANCED].header.text() == "Advanced"
-
-
-def test_planes_are_asked_for_stacks_only(opened: Open) -> None:
-    viewer, panel = opened(show=True)
-    planes = panel.sampling.form.plane_choice.planes.native
-    viewer.add_image(disc_image()[..., 0], name="photo")
-    assert not planes.isVisible()
-    viewer.add_image(disc_image()[None, ..., 0].repeat(3, 0), name="stack")
-    assert planes.isVisible()
 
 
 def drop(widget: QWidget, path: Path, keys: Qt.KeyboardModifier = PLAIN) -> bool:
@@ -255,18 +229,13 @@ def test_a_folder_of_images_dropped_on_the_canvas_becomes_the_work_list(
     assert panel.tabs.tabText(panel.tabs.currentIndex()) == "Annotate"
 
 
-@pytest.mark.parametrize("dropped", ["a file", "a folder with Shift", "a folder without images"])
 def test_napari_still_gets_what_is_no_work_list(
-    opened: Open, images: Path, tmp_path: Path, qtbot: Any, dropped: str
+    opened: Open, images: Path, tmp_path: Path, qtbot: Any
 ) -> None:
     viewer, panel = opened(show=True)
     canvas = viewer.window._qt_viewer.canvas.native
-    (tmp_path / "array.zarr").mkdir()
-    path, keys = {
-        "a file": (images / "blob_001.png", PLAIN),
-        "a folder with Shift": (images, Qt.KeyboardModifier.ShiftModifier),
-        "a folder without images": (tmp_path / "array.zarr", PLAIN),
-    }[dropped]
+    without_images = tmp_path / "array.zarr"
+    without_images.mkdir()
     asked: list[str] = []
 
     def close_question() -> None:
@@ -279,13 +248,17 @@ def test_napari_still_gets_what_is_no_work_list(
     timer = QTimer()
     timer.timeout.connect(close_question)
     timer.start(50)
-    drop(canvas, path, keys)
+    shift = Qt.KeyboardModifier.ShiftModifier
+    for path, keys in ((images / "blob_001.png", PLAIN), (images, shift), (without_images, PLAIN)):
+        asked.clear()
+        viewer.layers.clear()
+        drop(canvas, path, keys)
+        assert asked or viewer.layers
+        assert panel.queue.work is None
     timer.stop()
-    assert asked or viewer.layers
-    assert panel.queue.work is None
 
 
-def test_the_sheet_lists_every_key_that_is_bound(opened: Open, qtbot: Any) -> None:
+def test_the_sheet_lists_every_key_and_a_hidden_dock_has_none(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     qtbot.mouseClick(panel.help, Qt.MouseButton.LeftButton)
     (sheet,) = panel.findChildren(KeySheet)
@@ -297,6 +270,14 @@ def test_the_sheet_lists_every_key_that_is_bound(opened: Open, qtbot: Any) -> No
     assert all(text.endswith(".") and text[0].isupper() for text in sheet.texts.values())
     assert "Run" in sheet.texts["Ctrl+R"]
     sheet.close()
+    # A hidden dock has no keys.
+    keys = set(viewer.keymap)
+    assert keys
+    dock = panel.parentWidget()
+    dock.close()
+    assert not viewer.keymap
+    dock.show()
+    assert set(viewer.keymap) == keys
 
 
 def test_escape_closes_the_sheet_and_nothing_else(opened: Open, qtbot: Any) -> None:
@@ -328,7 +309,7 @@ def test_escape_closes_the_sheet_and_nothing_else(opened: Open, qtbot: Any) -> N
 
 def test_every_control_explains_itself(opened: Open) -> None:
     viewer, panel = opened(show=True)
-    viewer.add_image(disc_image(), name="photo")
+    viewer.add_image(disc_image()[..., 0], name="photo")
     for section in panel.sections.values():
         section.set_opened(True)
     found = controls(panel)
@@ -342,6 +323,10 @@ def test_every_control_explains_itself(opened: Open) -> None:
             silent.append(control)
     assert not silent, [(w, getattr(w, "text", str)()) for w in silent]
     assert all(panel.tabs.tabToolTip(place) for place in range(panel.tabs.count()))
+    planes = panel.sampling.form.plane_choice.planes.native
+    assert not planes.isVisible()
+    viewer.add_image(disc_image()[None, ..., 0].repeat(3, 0), name="stack")
+    assert planes.isVisible(), "planes are asked for stacks only"
 
 
 def test_a_key_that_is_taken_is_said_to_be(make_napari_viewer: Any, qtbot: Any) -> None:
@@ -357,26 +342,19 @@ def test_a_key_that_is_taken_is_said_to_be(make_napari_viewer: Any, qtbot: Any) 
     assert [str(key) for key in viewer.keymap] == ["H"]
 
 
-def test_a_hidden_dock_has_no_keys(opened: Open, qtbot: Any) -> None:
-    viewer, panel = opened(show=True)
-    keys = set(viewer.keymap)
-    assert keys
-    dock = panel.parentWidget()
-    dock.close()
-    assert not viewer.keymap
-    dock.show()
-    assert set(viewer.keymap) == keys
-
-
-def test_ctrl_r_runs(opened: Open, qtbot: Any) -> None:
+def test_ctrl_r_runs_until_done(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image(), name="photo")
     assert "Ctrl+R" in panel.sampling.form.run_button.tooltip
+    bar = panel.sampling.form.progress.native
+    assert bar.text() == ""
     endings: list[str] = []
     panel.sampling.finished.connect(endings.append)
     canvas = viewer.window._qt_viewer.canvas.native
     qtbot.keyClick(canvas, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(lambda: endings == ["done"], timeout=PATIENCE)
+    assert (bar.value(), bar.maximum(), bar.text()) == (1, 1, "done")
+    assert "photo" in panel.header.status.text()
 
 
 def test_f6_moves_between_the_image_and_the_dock(opened: Open, qtbot: Any) -> None:
@@ -440,10 +418,7 @@ def bottom(widget: QWidget, column: QWidget) -> int:
     return widget.mapTo(column, QPoint(0, widget.height())).y()
 
 
-@pytest.mark.parametrize("title", ["Annotate", "Folder", "Learn"])
-def test_tab_reaches_every_control_and_shows_where_it_is(
-    opened: Open, qtbot: Any, title: str
-) -> None:
+def test_tab_reaches_every_control_and_shows_where_it_is(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image(), name="photo")
     viewer.window.resize(1280, 720)
@@ -452,9 +427,17 @@ def test_tab_reaches_every_control_and_shows_where_it_is(
     panel.review.hypotheses.next()
     for section in panel.sections.values():
         section.set_opened(True)
-    tabs = panel.tabs
-    tabs.setCurrentIndex([tabs.tabText(place) for place in range(tabs.count())].index(title))
     panel.footer.warn("Something went wrong.")
+    tabs = panel.tabs
+    assert [tabs.tabText(place) for place in range(tabs.count())] == ["Annotate", "Folder", "Learn"]
+    for place in range(tabs.count()):
+        tabs.setCurrentIndex(place)
+        walk_by_tab(qtbot, panel)
+
+
+def walk_by_tab(qtbot: Any, panel: LatentFMPanel) -> None:
+    """Check that Tab reaches all controls of the current tab, from top to bottom."""
+    tabs = panel.tabs
     wanted = {
         each
         for each in (*controls(tabs.currentWidget()), *controls(panel.footer))
@@ -507,17 +490,19 @@ def test_a_section_that_is_unfolded_comes_into_view(opened: Open, qtbot: Any) ->
     qtbot.waitUntil(is_in_view, timeout=PATIENCE)
 
 
-@pytest.mark.parametrize("size", [(1280, 720), (1024, 768)])
-def test_head_and_foot_stay_in_view_whatever_is_unfolded(
-    opened: Open, qtbot: Any, size: tuple[int, int]
-) -> None:
+def test_head_and_foot_stay_in_view_whatever_is_unfolded(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image(), name="photo")
-    viewer.window.resize(*size)
     assert run(qtbot, panel.sampling) == "done"
     for section in panel.sections.values():
         section.set_opened(True)
-    QApplication.processEvents()
+    for size in ((1280, 720), (1024, 768)):
+        viewer.window.resize(*size)
+        QApplication.processEvents()
+        check_layout(qtbot, panel, size)
+
+
+def check_layout(qtbot: Any, panel: LatentFMPanel, size: tuple[int, int]) -> None:
     window = panel.window()
     assert (window.width(), window.height()) == size
     stay = [panel.footer.accept, panel.footer.note, panel.footer.export, panel.footer.disclaimer]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from napari.layers import Labels, Shapes
 from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QApplication, QSlider, QTabBar
@@ -50,46 +49,59 @@ class StatusSpy(QObject):
 
 
 def test_accept_goes_to_the_next_image(bench: Bench) -> None:
+    """Enter does so right after the folder was opened, too."""
     footer = bench.panel.footer
     assert footer.accept.text() == "Accept && next"
     (welcome,) = bench.panel.findChildren(Welcome)
     assert welcome.isVisible()
-    bench.annotate()
-    bench.click(footer.accept)
+    bench.panel.window().activateWindow()
+    bench.qtbot.waitUntil(bench.canvas.hasFocus, timeout=PATIENCE)
+    bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_Return)
     bench.wait_for(NAMES[1])
     assert bench.item(NAMES[0]).state == "completed"
     assert welcome.isHidden(), "the three steps are done"
-    work = bench.panel.queue.work
-    assert work is not None
-    assert tifffile.imread(work.annotation(NAMES[0])).sum() == 81
-
-
-@pytest.mark.parametrize("name", ["model", "slider", "tabs"])
-def test_enter_accepts_wherever_the_dock_does_not_use_it(bench: Bench, name: str) -> None:
-    head = bench.panel.sampling.form
-    focused = {
-        "model": head.model.native,
-        "slider": next(each for each in bench.panel.findChildren(QSlider) if each.isVisible()),
-        "tabs": bench.panel.findChild(QTabBar),
-    }[name]
     bench.annotate()
-    bench.press(focused)
-    bench.wait_for(NAMES[1])
-    assert bench.item(NAMES[0]).state == "completed"
+    bench.click(footer.accept)
+    bench.wait_for(NAMES[2])
+    assert bench.item(NAMES[1]).state == "completed"
+    assert tifffile.imread(bench.file(NAMES[1])).sum() == 81
 
 
-def test_enter_does_not_accept_in_a_list(bench: Bench) -> None:
+def test_enter_accepts_wherever_the_dock_does_not_use_it_until_the_folder_ends(
+    bench: Bench,
+) -> None:
+    panel = bench.panel
+    focused: list[Callable[[], Any]] = [
+        lambda: panel.sampling.form.model.native,
+        lambda: next(each for each in panel.findChildren(QSlider) if each.isVisible()),
+        lambda: panel.findChild(QTabBar),
+    ]
+    for name, following, widget in zip(NAMES, (*NAMES[1:], ""), focused, strict=True):
+        bench.annotate()
+        bench.press(widget())
+        if following:
+            bench.wait_for(following)
+        else:
+            bench.wait_until_completed(name)
+        assert bench.item(name).state == "completed"
+    message = panel.footer.message
+    bench.qtbot.waitUntil(lambda: "are done" in message.text(), timeout=PATIENCE)
+    assert "Export them in the tab Folder" in message.text()
+
+
+def test_enter_does_not_accept_in_a_list_on_a_button_or_in_a_line(bench: Bench) -> None:
+    panel, table = bench.panel, bench.panel.queue.form.table
     bench.annotate()
-    bench.panel.tabs.setCurrentWidget(bench.panel.queue)
-    bench.press(bench.panel.queue.form.table)
+    for widget in (panel.sampling.form.run_button.native, panel.footer.note, panel.help):
+        bench.press(widget)
+        assert not panel.queue._navigator.moving
+    assert bench.item(NAMES[0]).state == "not started"
+    panel.tabs.setCurrentWidget(panel.queue)
+    bench.press(table)
     bench.qtbot.wait(100)
-    assert bench.panel.queue.current == NAMES[0]
+    assert panel.queue.current == NAMES[0]
     assert bench.item(NAMES[0]).state != "completed"
-
-
-def test_keys_work_in_the_list(bench: Bench) -> None:
-    bench.panel.tabs.setCurrentWidget(bench.panel.queue)
-    table = bench.panel.queue.form.table
+    # Other keys work in the list.
     bench.press(table, Qt.Key.Key_PageDown)
     bench.wait_for(NAMES[1])
     bench.press(table, Qt.Key.Key_PageUp)
@@ -100,7 +112,7 @@ def test_keys_work_in_the_list(bench: Bench) -> None:
     assert bench.item(NAMES[0]).state == "completed"
 
 
-def test_no_lesion_asks_once_more_where_something_is_marked(bench: Bench) -> None:
+def test_no_lesion_asks_once_more_where_something_is_marked_or_was_accepted(bench: Bench) -> None:
     footer = bench.panel.footer
     bench.annotate()
     bench.click(footer.accept_empty)
@@ -115,30 +127,23 @@ def test_no_lesion_asks_once_more_where_something_is_marked(bench: Bench) -> Non
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
     assert not footer.notice.isVisible(), "it was accepted instead"
-    bench.press(bench.canvas, Qt.Key.Key_PageUp)
-    bench.wait_for(NAMES[0])
-    bench.click(footer.accept_empty)
-    bench.click(footer.accept_empty)
-    bench.wait_for(NAMES[1])
-    assert bench.item(NAMES[0]).empty
-    assert not tifffile.imread(bench.file(NAMES[0])).any()
-
-
-def test_no_lesion_asks_once_more_where_an_annotation_was_accepted(bench: Bench) -> None:
     bench.annotate()
-    bench.press(bench.canvas)
-    bench.wait_for(NAMES[1])
-    bench.press(bench.canvas, Qt.Key.Key_PageUp)
+    bench.click(footer.accept_empty)
+    bench.click(footer.accept_empty)
+    bench.wait_for(NAMES[2])
+    assert bench.item(NAMES[1]).empty
+    assert not tifffile.imread(bench.file(NAMES[1])).any()
+    bench.panel.queue.open(NAMES[0])
     bench.wait_for(NAMES[0])
     layer = annotation_of(bench.panel.session)
     assert layer is not None
     layer.data_setitem(np.nonzero(layer.data), 0)
-    bench.click(bench.panel.footer.accept_empty)
-    assert "An annotation was accepted" in bench.panel.footer.notice.text
+    bench.click(footer.accept_empty)
+    assert "An annotation was accepted" in footer.notice.text
     assert tifffile.imread(bench.file(NAMES[0])).any()
-    bench.click(bench.panel.footer.accept_empty)
-    bench.wait_for(NAMES[1])
-    assert bench.item(NAMES[0]).empty
+    bench.click(footer.accept_empty)
+    bench.qtbot.waitUntil(lambda: bench.item(NAMES[0]).empty, timeout=PATIENCE)
+    assert not tifffile.imread(bench.file(NAMES[0])).any()
 
 
 def test_a_flag_and_a_note_are_kept_with_the_image(bench: Bench) -> None:
@@ -146,100 +151,97 @@ def test_a_flag_and_a_note_are_kept_with_the_image(bench: Bench) -> None:
     bench.click(footer.flag)
     assert bench.item(NAMES[0]).state == "flagged"
     assert footer.flag.isChecked()
-    bench.qtbot.keyClicks(footer.note, "two lesions?")
+    bench.qtbot.keyClicks(footer.note, "two les")
+    bench.panel.queue.listed.emit()
+    assert footer.note.text() == "two les", "news of the image do not overwrite what is typed"
+    bench.qtbot.keyClicks(footer.note, "ions?")
     bench.press(footer.note)
     assert bench.item(NAMES[0]).note == "two lesions?"
     assert bench.panel.queue.current == NAMES[0], "Enter in a line of text accepts nothing"
     bench.click(footer.flag)
     assert not footer.flag.isChecked()
     assert bench.item(NAMES[0]).note == "two lesions?", "a remark is not the flag's"
+    bench.click(footer.flag)
     bench.qtbot.keyClicks(footer.note, " left one")
     # Typed and not yet confirmed, it is kept too.
     bench.annotate()
     bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     bench.wait_for(NAMES[1])
-    item = bench.item(NAMES[0])
-    assert (item.state, item.note) == ("completed", "two lesions? left one")
+    done = bench.item(NAMES[0])
+    assert (done.state, done.note) == ("completed", "two lesions? left one")
+    assert done.flagged, "a flag outlives accepting"
+    assert str(tally(WorkList(bench.folder).items())).startswith("1 of 3 done, 1 flagged")
     assert footer.note.text() == ""
     bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_PageUp)
     bench.wait_for(NAMES[0])
     assert footer.note.text() == "two lesions? left one"
-
-
-def test_a_flag_outlives_accepting(bench: Bench) -> None:
-    footer = bench.panel.footer
-    bench.click(footer.flag)
-    bench.annotate()
-    bench.click(footer.accept)
-    bench.wait_for(NAMES[1])
-    done = bench.item(NAMES[0])
-    assert (done.state, done.flagged) == ("completed", True)
-    assert str(tally(WorkList(bench.folder).items())).startswith("1 of 3 done, 1 flagged")
-    bench.panel.queue.open(NAMES[0])
-    bench.wait_for(NAMES[0])
     assert footer.flag.isChecked()
     bench.click(footer.flag)
     undone = bench.item(NAMES[0])
     assert (undone.state, undone.flagged) == ("completed", False)
 
 
-def test_news_of_the_image_do_not_overwrite_what_is_typed(bench: Bench) -> None:
-    footer = bench.panel.footer
-    bench.qtbot.keyClicks(footer.note, "half a rem")
-    bench.panel.queue.listed.emit()
-    assert footer.note.text() == "half a rem"
-
-
-@pytest.mark.parametrize("active", ["image", "annotation", "region, panning"])
-def test_enter_on_the_canvas_accepts(bench: Bench, active: str) -> None:
-    bench.annotate()
+def test_enter_on_the_canvas_accepts_whatever_layer_is_active(bench: Bench) -> None:
     layers, session = bench.viewer.layers, bench.panel.session
-    if active == "image":
-        layers.selection.active = bench.panel.queue.open_image.layer
-    elif active == "annotation":
-        layer = annotation_of(session)
-        assert layer is not None
-        layers.selection.active = layer
-        layer.mode = "paint"
-    else:
-        region = region_layer(session)
-        assert region is not None
-        layers.selection.active = region
-        region.mode = "pan_zoom"
+    bench.annotate()
+    layers.selection.active = bench.panel.queue.open_image.layer
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
     assert bench.item(NAMES[0]).state == "completed"
-
-
-@pytest.mark.parametrize("kind", [Labels, Shapes])
-def test_enter_finishes_a_polygon_first(bench: Bench, kind: type) -> None:
-    session = bench.panel.session
     bench.annotate()
-    layer = annotation_of(session) if kind is Labels else region_layer(session)
-    assert layer is not None
-    bench.viewer.layers.selection.active = layer
-    layer.mode = "polygon" if kind is Labels else "add_polygon"
+    annotation = annotation_of(session)
+    assert annotation is not None
+    layers.selection.active = annotation
+    annotation.mode = "paint"
     bench.press(bench.canvas)
-    bench.qtbot.wait(50)
-    assert bench.panel.queue.current == NAMES[0]
-    assert not bench.panel.queue._navigator.moving
-    assert bench.item(NAMES[0]).state == "not started"
-    layer.mode = "pan_zoom"
+    bench.wait_for(NAMES[2])
+    assert bench.item(NAMES[1]).state == "completed"
+    bench.annotate()
+    region = region_layer(session)
+    assert region is not None
+    layers.selection.active = region
+    region.mode = "pan_zoom"
+    bench.press(bench.canvas)
+    bench.wait_until_completed(NAMES[2])
+
+
+def test_enter_finishes_a_polygon_first(bench: Bench) -> None:
+    session = bench.panel.session
+
+    def press(layer: Any, mode: str, name: str) -> None:
+        bench.viewer.layers.selection.active = layer
+        layer.mode = mode
+        bench.press(bench.canvas)
+        bench.qtbot.wait(50)
+        assert bench.panel.queue.current == name
+        assert not bench.panel.queue._navigator.moving
+        assert bench.item(name).state == "not started"
+
+    bench.annotate()
+    labels = annotation_of(session)
+    assert labels is not None
+    press(labels, "polygon", NAMES[0])
+    labels.mode = "pan_zoom"
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
-
-
-def test_enter_on_a_button_or_in_a_line_accepts_nothing(bench: Bench) -> None:
     bench.annotate()
-    panel = bench.panel
-    for widget in (panel.sampling.form.run_button.native, panel.footer.note, panel.help):
-        bench.press(widget)
-        assert not panel.queue._navigator.moving
-    assert bench.item(NAMES[0]).state == "not started"
+    region = region_layer(session)
+    assert region is not None
+    press(region, "add_polygon", NAMES[1])
+    region.mode = "pan_zoom"
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[2])
+    # The tool for boxes needs no Enter.
+    mine = bench.viewer.add_shapes(ndim=2)
+    press(mine, "add_polygon", NAMES[2])
+    mine.mode = "add_rectangle"
+    bench.press(bench.canvas)
+    bench.wait_until_completed(NAMES[2])
 
 
-def test_layers_get_their_enter_back(bench: Bench) -> None:
+def test_closing_the_dock_keeps_the_work_and_gives_layers_their_enter_back(bench: Bench) -> None:
     bench.annotate()
+    bench.qtbot.keyClicks(bench.panel.footer.note, "unfinished")
     layer = annotation_of(bench.panel.session)
     assert layer is not None
     bench.viewer.layers.selection.active = layer
@@ -250,12 +252,6 @@ def test_layers_get_their_enter_back(bench: Bench) -> None:
     bench.viewer.window.remove_dock_widget(bench.panel)
     assert not layer.keymap
     assert not bench.viewer.keymap
-
-
-def test_closing_the_dock_keeps_the_work(bench: Bench) -> None:
-    bench.annotate()
-    bench.qtbot.keyClicks(bench.panel.footer.note, "unfinished")
-    bench.viewer.window.remove_dock_widget(bench.panel)
     item = bench.item(NAMES[0])
     assert (item.state, item.note) == ("in progress", "unfinished")
 
@@ -315,12 +311,39 @@ def test_a_hidden_image_of_the_user_is_named_and_stays_once_shown(bench: Bench) 
     assert "mine" not in bench.panel.footer.message.text()
 
 
-def test_progress_and_cancel_of_the_list_are_in_the_head(bench: Bench) -> None:
-    form = bench.panel.sampling.form
+def test_the_head_describes_new_samples_and_the_foot_does_not_repeat_it(bench: Bench) -> None:
+    form, footer, session = bench.panel.sampling.form, bench.panel.footer, bench.panel.session
     assert form.progress.native.text() == "done"
     assert not form.cancel_button.enabled
     assert "Mean mask" in bench.panel.header.status.text()
-    assert bench.panel.footer.message.text() == "", "nothing is said twice"
+    assert footer.message.text() == "", "nothing is said twice"
+    current = session.current
+    assert current is not None
+    mask = np.zeros_like(current.result.summary.mean_mask)
+    mask[:5, :5] = 1
+    summary = replace(current.result.summary, mean_mask=mask)
+    session.show(replace(current, result=replace(current.result, summary=summary)))
+    assert "25 px²" in bench.panel.queue.form.status.text()
+    assert footer.message.isHidden()
+    # Export is offered once there is an annotation.
+    assert not footer.export.isEnabled()
+    assert "no annotation yet" in footer.export.toolTip()
+    bench.annotate()
+    assert footer.export.isEnabled()
+    assert "no annotation" not in footer.export.toolTip()
+    # What the footer says stays while another sample is shown, and ends with the next edit.
+    footer.say("Exported.")
+    for sample in (1, 2):
+        bench.viewer.dims.set_current_step(0, sample)
+    assert footer.message.text() == "Exported."
+    layer = annotation_of(session)
+    assert layer is not None
+    layer.undo()
+    assert not footer.message.text()
+    layer.redo()
+    bench.panel.next_image()
+    bench.wait_for(NAMES[1])
+    assert not footer.export.isEnabled()
 
 
 def test_an_image_that_cannot_be_read_is_named_after_the_next_is_open(bench: Bench) -> None:
@@ -333,39 +356,6 @@ def test_an_image_that_cannot_be_read_is_named_after_the_next_is_open(bench: Ben
     assert str(bench.folder) not in notice.text
     assert bench.item(NAMES[1]).error.startswith("cannot be read")
     assert bench.item(NAMES[1]).flagged
-
-
-def test_export_is_offered_once_there_is_an_annotation(bench: Bench) -> None:
-    export = bench.panel.footer.export
-    assert not export.isEnabled()
-    assert "no annotation yet" in export.toolTip()
-    bench.annotate()
-    assert export.isEnabled()
-    assert "no annotation" not in export.toolTip()
-    # What the footer says stays while another sample is shown, and ends with the next edit.
-    bench.panel.footer.say("Exported.")
-    for sample in (1, 2):
-        bench.viewer.dims.set_current_step(0, sample)
-    assert bench.panel.footer.message.text() == "Exported."
-    layer = annotation_of(bench.panel.session)
-    assert layer is not None
-    layer.undo()
-    assert not bench.panel.footer.message.text()
-    layer.redo()
-    bench.panel.next_image()
-    bench.wait_for(NAMES[1])
-    assert not export.isEnabled()
-
-
-def test_the_end_of_a_folder_names_the_next_step(bench: Bench) -> None:
-    for following in (*NAMES[1:], ""):
-        bench.annotate()
-        bench.click(bench.panel.footer.accept)
-        if following:
-            bench.wait_for(following)
-    message = bench.panel.footer.message
-    bench.qtbot.waitUntil(lambda: "are done" in message.text(), timeout=PATIENCE)
-    assert "Export them in the tab Folder" in message.text()
 
 
 def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> None:
@@ -409,25 +399,23 @@ def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> 
     assert np.count_nonzero(layer.data) == 2, "one step brings all back"
 
 
-@pytest.mark.parametrize(("background", "accepts"), [(0.0, False), (0.03, True)])
-def test_a_mean_mask_without_background_is_not_accepted_as_it_is(
-    bench: Bench, background: float, accepts: bool
-) -> None:
+def test_a_mean_mask_without_background_is_not_accepted_as_it_is(bench: Bench) -> None:
     session = bench.panel.session
-    current = session.current
-    assert current is not None
-    summary = current.result.summary
-    mask = np.ones_like(summary.mean_mask)
-    mask[: round(background * len(mask))] = False
-    shown = replace(current.result, summary=replace(summary, mean_mask=mask))
-    session.show(replace(current, result=shown))
-    bench.mean_mask.data = mask.astype(np.uint8)
-    bench.click(bench.panel.footer.accept)
-    if accepts:
-        bench.wait_for(NAMES[1])
-    else:
-        assert "covers 100.0% of the image" in bench.panel.footer.message.text()
-    assert bench.item(NAMES[0]).state == ("completed" if accepts else "not started")
+    for background, accepts in ((0.0, False), (0.03, True)):
+        current = session.current
+        assert current is not None
+        summary = current.result.summary
+        mask = np.ones_like(summary.mean_mask)
+        mask[: round(background * len(mask))] = False
+        shown = replace(current.result, summary=replace(summary, mean_mask=mask))
+        session.show(replace(current, result=shown))
+        bench.mean_mask.data = mask.astype(np.uint8)
+        bench.click(bench.panel.footer.accept)
+        if accepts:
+            bench.wait_for(NAMES[1])
+        else:
+            assert "covers 100.0% of the image" in bench.panel.footer.message.text()
+        assert bench.item(NAMES[0]).state == ("completed" if accepts else "not started")
 
 
 def test_a_run_that_ends_with_its_image_says_nothing_of_the_next_one(bench: Bench) -> None:
@@ -455,9 +443,8 @@ def test_a_run_that_ends_with_its_image_says_nothing_of_the_next_one(bench: Benc
     assert "samples in" in form.status.value
 
 
-@pytest.fixture
-def unlike(bench: Bench) -> Bench:
-    """The first image is unlike the training images."""
+def make_unlike(bench: Bench) -> None:
+    """Make the open image one that is unlike the training images."""
     session = bench.panel.session
     current = session.current
     assert current is not None
@@ -465,69 +452,59 @@ def unlike(bench: Bench) -> Bench:
     mask[20:30, 20:30] = True
     summary = replace(current.result.summary, mean_mask=mask, domain_score=2.0)
     session.show(replace(current, result=replace(current.result, summary=summary)))
-    return bench
 
 
-@pytest.mark.parametrize("how", ["canvas", "button", "Ctrl+Enter"])
-def test_an_image_unlike_the_training_images_is_accepted_by_a_second_enter(
-    unlike: Bench, how: str
+def test_an_image_unlike_the_training_images_is_accepted_by_a_second_press(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    panel = unlike.panel
+    """A double press does not count as the second one."""
+    panel = bench.panel
 
-    def accept() -> None:
-        if how == "canvas":
-            unlike.press(unlike.canvas)
-        elif how == "button":
-            unlike.click(panel.footer.accept)
-        else:
-            panel.footer.note.setFocus()
-            control = Qt.KeyboardModifier.ControlModifier
-            unlike.qtbot.keyClick(panel.footer.note, Qt.Key.Key_Return, control)
+    def press_control_enter() -> None:
+        panel.footer.note.setFocus()
+        control = Qt.KeyboardModifier.ControlModifier
+        bench.qtbot.keyClick(panel.footer.note, Qt.Key.Key_Return, control)
 
-    accept()
-    assert panel.footer.notice.isVisible()
-    assert UNSEEN in panel.footer.notice.text
-    assert unlike.item(NAMES[0]).state == "not started"
-    assert annotation_of(panel.session, create=False) is None
-    accept()
-    unlike.wait_for(NAMES[1])
-    assert unlike.item(NAMES[0]).state == "completed"
-    assert panel.footer.notice.isHidden()
-
-
-@pytest.mark.parametrize("how", ["canvas", "button"])
-def test_a_double_press_does_not_answer_the_question(
-    unlike: Bench, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def accept() -> None:
-        unlike.press(unlike.canvas) if how == "canvas" else unlike.click(unlike.panel.footer.accept)
-
-    monkeypatch.setattr(accepting, "TOGETHER", 1000.0)
-    for _ in range(3):
+    ways: list[Callable[[], None]] = [
+        lambda: bench.press(bench.canvas),
+        lambda: bench.click(panel.footer.accept),
+        press_control_enter,
+    ]
+    for name, following, accept in zip(NAMES, (*NAMES[1:], ""), ways, strict=True):
+        make_unlike(bench)
         accept()
-    assert unlike.panel.footer.notice.isVisible()
-    assert UNSEEN in unlike.panel.footer.notice.text
-    assert not unlike.panel.queue._navigator.moving
-    monkeypatch.setattr(accepting, "TOGETHER", 0.0)
-    accept()
-    unlike.wait_for(NAMES[1])
+        monkeypatch.setattr(accepting, "TOGETHER", 1000.0)
+        for _ in range(2):
+            accept()
+        assert panel.footer.notice.isVisible()
+        assert UNSEEN in panel.footer.notice.text
+        assert not panel.queue._navigator.moving
+        assert bench.item(name).state == "not started"
+        assert annotation_of(panel.session, create=False) is None
+        monkeypatch.setattr(accepting, "TOGETHER", 0.0)
+        accept()
+        if following:
+            bench.wait_for(following)
+        else:
+            bench.wait_until_completed(name)
+        assert bench.item(name).state == "completed"
+        assert panel.footer.notice.isHidden()
 
 
-@pytest.mark.parametrize("button", ["accept", "accept_empty"])
-def test_a_double_click_accepts_one_image(
-    bench: Bench, button: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pressed = getattr(bench.panel.footer, button)
-    monkeypatch.setattr(accepting, "TOGETHER", 1000.0)
-    if button == "accept":
-        bench.annotate()
-    bench.click(pressed)
-    bench.wait_for(NAMES[1])
-    if button == "accept":
-        bench.annotate()
-    bench.click(pressed)
-    assert not bench.panel.queue._navigator.moving
-    assert bench.item(NAMES[1]).state == "not started"
+def test_a_double_click_accepts_one_image(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    footer = bench.panel.footer
+    for button, following in ((footer.accept_empty, NAMES[1]), (footer.accept, NAMES[2])):
+        monkeypatch.setattr(accepting, "TOGETHER", 0.0)
+        if button is footer.accept:
+            bench.annotate()
+        bench.click(button)
+        bench.wait_for(following)
+        monkeypatch.setattr(accepting, "TOGETHER", 1000.0)
+        if button is footer.accept:
+            bench.annotate()
+        bench.click(button)
+        assert not bench.panel.queue._navigator.moving
+        assert bench.item(following).state == "not started"
 
 
 @pytest.mark.parametrize("in_list", [True, False])
@@ -553,56 +530,34 @@ def test_a_mean_mask_that_was_removed_is_not_accepted(
         assert "photo: accepted" in panel.footer.message.text()
 
 
-@pytest.mark.parametrize("help_", ["outline", "sample", "strokes", "prompt"])
 def test_one_enter_accepts_an_unlike_image_that_the_user_has_worked_on(
-    unlike: Bench, help_: str
+    opened: Open, images: Path, blob_folders: tuple[Path, Path], qtbot: Any
 ) -> None:
-    session = unlike.panel.session
-    current = session.current
-    assert current is not None
-    samples = current.result.samples
-    if help_ == "outline":
-        unlike.annotate()
-    elif help_ == "sample":
-        write_labels(session, current.result.summary.mean_mask)
-    elif help_ == "strokes":
-        samples = replace(samples, strokes=np.zeros(current.plane.shape, np.uint8))
-    else:
-        box = {"box": [20, 20, 30, 30]}
-        samples = replace(samples, record=replace(samples.record, prompt=box))
-    session.show(replace(current, result=replace(current.result, samples=samples)))
-    unlike.press(unlike.canvas)
-    unlike.wait_for(NAMES[1])
-
-
-@pytest.mark.parametrize(("mode", "accepts"), [("add_rectangle", True), ("add_polygon", False)])
-def test_enter_accepts_with_the_tool_for_boxes_but_finishes_a_polygon(
-    bench: Bench, mode: str, accepts: bool
-) -> None:
-    bench.viewer.add_shapes(ndim=2).mode = mode
-    bench.press(bench.canvas)
-    if accepts:
-        bench.wait_for(NAMES[1])
-    assert bench.item(NAMES[0]).state == ("completed" if accepts else "not started")
-
-
-def test_enter_accepts_the_first_image_right_after_its_folder_was_opened(bench: Bench) -> None:
-    bench.panel.window().activateWindow()
-    bench.qtbot.waitUntil(bench.canvas.hasFocus, timeout=PATIENCE)
-    bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_Return)
-    bench.wait_for(NAMES[1])
-
-
-def test_the_foot_does_not_repeat_what_the_head_says_of_new_samples(bench: Bench) -> None:
-    session = bench.panel.session
-    current = session.current
-    assert current is not None
-    mask = np.zeros_like(current.result.summary.mean_mask)
-    mask[:5, :5] = 1
-    summary = replace(current.result.summary, mean_mask=mask)
-    session.show(replace(current, result=replace(current.result, summary=summary)))
-    assert "25 px²" in bench.panel.queue.form.status.text()
-    assert bench.panel.footer.message.isHidden()
+    names = [*NAMES, "blob_003.png"]
+    shutil.copy(blob_folders[0] / names[-1], images)
+    viewer, panel = opened(show=True)
+    bench, session = Bench(viewer, panel, images, qtbot), panel.session
+    helps = ("outline", "sample", "strokes", "prompt")
+    for name, following, help_ in zip(names, (*names[1:], ""), helps, strict=True):
+        make_unlike(bench)
+        current = session.current
+        assert current is not None
+        samples = current.result.samples
+        if help_ == "outline":
+            bench.annotate()
+        elif help_ == "sample":
+            write_labels(session, current.result.summary.mean_mask)
+        elif help_ == "strokes":
+            samples = replace(samples, strokes=np.zeros(current.plane.shape, np.uint8))
+        else:
+            box = {"box": [20, 20, 30, 30]}
+            samples = replace(samples, record=replace(samples.record, prompt=box))
+        session.show(replace(current, result=replace(current.result, samples=samples)))
+        bench.press(bench.canvas)
+        if following:
+            bench.wait_for(following)
+        else:
+            bench.wait_until_completed(name)
 
 
 def test_enter_works_in_a_dock_that_napari_opened(make_napari_viewer: Any, qtbot: Any) -> None:
@@ -668,13 +623,6 @@ def test_a_box_that_replaces_another_is_told_and_can_be_undone(
     assert "replaced" not in panel.footer.message.text(), "no longer true"
 
 
-def test_learn_starts_from_the_model_of_the_list(bench: Bench) -> None:
-    panel = bench.panel
-    panel.sampling.form.model.value = "generalist"
-    assert panel.learning.form.model.currentData() == "generalist"
-    assert panel.learning.form.name.text().startswith("generalist")
-
-
 @pytest.mark.styled
 def test_an_error_stays_in_the_foot_until_the_next_run(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
@@ -696,7 +644,9 @@ def test_an_error_stays_in_the_foot_until_the_next_run(opened: Open, qtbot: Any)
 
 
 @pytest.mark.styled
-def test_a_warning_is_dismissed_for_good(bench: Bench) -> None:
+def test_a_warning_is_dismissed_for_good_and_that_of_a_folder_outlives_its_opening(
+    bench: Bench, tmp_path: Path
+) -> None:
     notice, folder = bench.panel.footer.notice, "/somewhere/" + "a_long_folder_name/" * 20
     show_error(f"{folder} cannot be written.")
     assert notice.isVisible()
@@ -712,11 +662,6 @@ def test_a_warning_is_dismissed_for_good(bench: Bench) -> None:
     bench.panel.next_image()
     bench.wait_for(NAMES[1])
     assert notice.isHidden()
-
-
-def test_a_warning_about_a_folder_outlives_the_opening_of_its_first_image(
-    bench: Bench, tmp_path: Path
-) -> None:
     other = tmp_path / "other"
     shutil.copytree(bench.folder, other)
     output = WorkList(other).output
@@ -725,5 +670,5 @@ def test_a_warning_about_a_folder_outlives_the_opening_of_its_first_image(
     bench.shown.clear()
     bench.panel.open_folder(other)
     bench.wait_for(NAMES[0])
-    assert "worklist.json" in bench.panel.footer.notice.text
-    assert bench.panel.footer.notice.isVisible()
+    assert "worklist.json" in notice.text
+    assert notice.isVisible()

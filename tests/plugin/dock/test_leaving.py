@@ -24,6 +24,7 @@ from latentfm_core.worklist.classes import add_classes
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.preferences import data_folder
+from napari_latentfm.ui.choices import FOLDER_CHOICE
 from tests.helpers.plugin_fixtures import PATIENCE
 from tests.plugin.dock.conftest import NAMES, Bench
 
@@ -115,8 +116,11 @@ def test_marks_come_back_after_the_window_was_closed(
     bench.qtbot.waitUntil(lambda: not list((data_folder() / "marks").glob("*")), timeout=PATIENCE)
 
 
-def test_no_object_asks_once_more_where_an_object_is_outlined(pointing: Bench) -> None:
-    bench, footer = pointing, pointing.panel.footer
+def test_outlined_objects_are_deleted_or_refined_before_their_image_is_accepted(
+    pointing: Bench,
+) -> None:
+    bench, panel, footer = pointing, pointing.panel, pointing.panel.footer
+    # No object asks once more where one is outlined.
     boxed(bench, 5.0)
     bench.click(footer.accept_empty)
     assert "1 object is outlined in this image" in footer.notice.text
@@ -124,6 +128,30 @@ def test_no_object_asks_once_more_where_an_object_is_outlined(pointing: Bench) -
     bench.click(footer.accept_empty)
     bench.wait_for(NAMES[1])
     assert bench.item(NAMES[0]).empty
+    # A deleted object leaves the other one to accept.
+    boxed(bench, 5.0, 35.0)
+    bench.click(panel.point.form.delete_button)
+    bench.qtbot.waitUntil(lambda: panel.session.current is not None, timeout=PATIENCE)
+    bench.qtbot.waitUntil(lambda: not panel.point._runner.busy, timeout=PATIENCE)
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[2])
+    assert set(np.unique(tifffile.imread(bench.file(NAMES[1])))) == {0, 1}
+    # A refined object is taken again.
+    boxed(bench, 5.0)
+    bench.click(panel.point.form.take_all_button)
+    panel.point.choose(1)
+    bench.press(bench.canvas, Qt.Key.Key_P)
+    points = bench.viewer.layers.selection.active
+    points.add([[12.0, 12.0]])
+    one = panel.point._book.all(bench.layer)[0]
+    bench.qtbot.waitUntil(lambda: one.refined and one.answered, timeout=PATIENCE)
+    bench.qtbot.waitUntil(lambda: not panel.point._runner.busy, timeout=PATIENCE)
+    bench.press(bench.canvas)
+    assert "has changed since it was taken" in footer.message.text()
+    assert bench.item(NAMES[2]).state == "not started"
+    bench.click(panel.point.form.take_all_button)
+    bench.press(bench.canvas)
+    bench.wait_until_completed(NAMES[2])
 
 
 def test_new_objects_are_of_the_model_s_class_and_not_of_one_that_was_named(
@@ -146,56 +174,6 @@ def test_new_objects_are_of_the_model_s_class_and_not_of_one_that_was_named(
     assert [each["category_id"] for each in coco.anns.values()] == [1, 1]
 
 
-def test_outlines_beside_the_mask_of_a_later_run_are_not_accepted_unseen(pointing: Bench) -> None:
-    bench, panel = pointing, pointing.panel
-    boxed(bench, 5.0)
-    with bench.qtbot.waitSignal(panel.sampling.finished, timeout=PATIENCE):
-        panel.run_model()
-    current = panel.session.current
-    assert current is not None
-    assert current.label is None
-    bench.press(bench.canvas)
-    assert "the outline of object 1 are on screen" in panel.footer.message.text()
-    assert bench.item(NAMES[0]).state == "not started"
-    bench.click(panel.point.form.take_all_button)
-    bench.qtbot.waitUntil(
-        lambda: panel.point.form.objects.rows[0].state == "taken", timeout=PATIENCE
-    )
-    bench.press(bench.canvas)
-    bench.wait_for(NAMES[1])
-    assert bench.item(NAMES[0]).state == "completed"
-
-
-def test_what_was_painted_on_the_mean_mask_is_accepted_and_counts_as_edited(bench: Bench) -> None:
-    current = bench.panel.session.current
-    assert current is not None
-    proposed = current.result.summary.mean_mask.copy()
-    bench.mean_mask.data_setitem((np.full(10, 2), np.arange(10)), 1)
-    np.testing.assert_array_equal(current.result.summary.mean_mask, proposed)
-    assert not proposed[2, :10].any()
-    bench.press(bench.canvas)
-    bench.wait_for(NAMES[1])
-    file = bench.file(NAMES[0])
-    assert tifffile.imread(file)[2, :10].all()
-    (proposal,) = json.loads(sidecar_path(file).read_text("utf-8"))["proposals"]
-    assert proposal["origin"] == "mean mask"
-    assert proposal["edited_pixels"] == 10
-
-
-def test_an_image_without_a_lesion_stays_so_when_it_is_opened_again(bench: Bench) -> None:
-    bench.press(bench.canvas, Qt.Key.Key_PageDown)
-    bench.wait_for(NAMES[1])
-    bench.click(bench.panel.footer.accept_empty)
-    bench.wait_for(NAMES[2])
-    assert f"{NAMES[1]} is done (empty), 1 of 3" in bench.panel.footer.message.text()
-    bench.press(bench.canvas, Qt.Key.Key_PageUp)
-    bench.wait_for(NAMES[1])
-    bench.press(bench.canvas)
-    bench.wait_for(NAMES[2])
-    assert bench.item(NAMES[1]).empty
-    assert not tifffile.imread(bench.file(NAMES[1])).any()
-
-
 def test_an_image_that_is_opened_again_shows_its_annotation_alone(bench: Bench) -> None:
     assert bench.mean_mask.visible
     bench.press(bench.canvas)
@@ -204,27 +182,46 @@ def test_an_image_that_is_opened_again_shows_its_annotation_alone(bench: Bench) 
     bench.wait_for(NAMES[0])
     assert not bench.mean_mask.visible
     assert bench.panel.review.hypotheses.view.look.proposals_hidden
-
-
-def test_strokes_after_the_annotation_are_taken_or_undone_before_it_is_accepted(
-    bench: Bench,
-) -> None:
-    panel = bench.panel
-    bench.annotate()
-    panel.review.strokes.paint_foreground()
-    strokes = bench.viewer.layers.selection.active
-    before = panel.session.current
-    strokes.data_setitem((np.full(8, 40), np.arange(30, 38)), FOREGROUND)
-    bench.qtbot.waitUntil(lambda: panel.session.current is not before, timeout=PATIENCE)
-    bench.qtbot.waitUntil(lambda: not panel.session.renewing, timeout=PATIENCE)
+    bench.press(bench.canvas, Qt.Key.Key_PageDown)
+    bench.wait_for(NAMES[1])
+    # What is painted on the mean mask is accepted, and counts as edited.
+    current = bench.panel.session.current
+    assert current is not None
+    proposed = current.result.summary.mean_mask.copy()
+    bench.mean_mask.data_setitem((np.full(10, 2), np.arange(10)), 1)
+    np.testing.assert_array_equal(current.result.summary.mean_mask, proposed)
+    assert not proposed[2, :10].any()
     bench.press(bench.canvas)
-    assert "strokes have changed the mean mask" in panel.footer.message.text()
-    assert bench.item(NAMES[0]).state == "not started"
-    panel.review.annotation.take_mean_mask()
-    mask = tuple(np.array(bench.mean_mask.data).ravel())
+    bench.wait_for(NAMES[2])
+    file = bench.file(NAMES[1])
+    assert tifffile.imread(file)[2, :10].all()
+    (proposal,) = json.loads(sidecar_path(file).read_text("utf-8"))["proposals"]
+    assert proposal["origin"] == "mean mask"
+    assert proposal["edited_pixels"] == 10
+
+
+def test_an_image_without_a_lesion_stays_so_until_it_is_reset(bench: Bench) -> None:
+    panel = bench.panel
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
-    assert tuple(tifffile.imread(bench.file(NAMES[0])).ravel()) == mask
+    panel.footer.note.setText("blurred")
+    bench.click(panel.footer.accept_empty)
+    bench.wait_for(NAMES[2])
+    assert f"{NAMES[1]} is done (empty), 2 of 3" in panel.footer.message.text()
+    bench.press(bench.canvas, Qt.Key.Key_PageUp)
+    bench.wait_for(NAMES[1])
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[2])
+    assert bench.item(NAMES[1]).empty
+    assert not tifffile.imread(bench.file(NAMES[1])).any()
+    # Reset acts on the selected image, and keeps its note.
+    panel.tabs.setCurrentWidget(panel.queue)
+    panel.queue.form.table.selectRow(1)
+    bench.click(panel.queue.form.reset)
+    states = [bench.item(name).state for name in NAMES]
+    assert states == ["completed", "not started", "not started"]
+    assert bench.item(NAMES[1]).note == "blurred"
+    assert NAMES[1] in panel.footer.message.text()
 
 
 def test_what_is_not_on_screen_is_not_accepted(bench: Bench) -> None:
@@ -241,25 +238,41 @@ def test_what_is_not_on_screen_is_not_accepted(bench: Bench) -> None:
     panel.review.hypotheses.end_preview()
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
-
-
-def test_reset_acts_on_the_selected_image_and_keeps_its_note(bench: Bench) -> None:
-    panel = bench.panel
+    # Strokes after the annotation are taken or undone before it is accepted.
+    bench.annotate()
+    panel.review.strokes.paint_foreground()
+    strokes = bench.viewer.layers.selection.active
+    before = panel.session.current
+    strokes.data_setitem((np.full(8, 40), np.arange(30, 38)), FOREGROUND)
+    bench.qtbot.waitUntil(lambda: panel.session.current is not before, timeout=PATIENCE)
+    bench.qtbot.waitUntil(lambda: not panel.session.renewing, timeout=PATIENCE)
     bench.press(bench.canvas)
-    bench.wait_for(NAMES[1])
-    panel.footer.note.setText("blurred")
+    assert "strokes have changed the mean mask" in panel.footer.message.text()
+    assert bench.item(NAMES[1]).state == "not started"
+    panel.review.annotation.take_mean_mask()
+    mask = tuple(np.array(bench.mean_mask.data).ravel())
     bench.press(bench.canvas)
     bench.wait_for(NAMES[2])
-    panel.tabs.setCurrentWidget(panel.queue)
-    panel.queue.form.table.selectRow(1)
-    bench.click(panel.queue.form.reset)
-    states = [bench.item(name).state for name in NAMES]
-    assert states == ["completed", "not started", "not started"]
-    assert bench.item(NAMES[1]).note == "blurred"
-    assert NAMES[1] in panel.footer.message.text()
+    assert tuple(tifffile.imread(bench.file(NAMES[1])).ravel()) == mask
+    # Nor is an annotation that was deleted.
+    bench.annotate()
+    annotation = annotation_of(panel.session, create=False)
+    mean = np.asarray(bench.mean_mask.data) > 0
+    assert annotation is not None
+    assert not np.array_equal(annotation.data > 0, mean)
+    bench.viewer.layers.remove(annotation)
+    bench.press(bench.canvas)
+    bench.wait_until_completed(NAMES[2])
+    np.testing.assert_array_equal(tifffile.imread(bench.file(NAMES[2])) > 0, mean)
 
 
-def test_learn_follows_the_folder_unless_another_was_chosen(bench: Bench, tmp_path: Path) -> None:
+def test_learn_follows_model_and_folder_unless_another_was_chosen(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.panel.sampling.form.model.value = "generalist"
+    assert bench.panel.learning.form.model.currentData() == "generalist"
+    assert bench.panel.learning.form.name.text().startswith("generalist")
+    bench.panel.sampling.form.model.value = FOLDER_CHOICE
     images = bench.panel.learning.form.images
     assert images.path() == bench.folder
     second, third = tmp_path / "second", tmp_path / "third"
@@ -274,7 +287,9 @@ def test_learn_follows_the_folder_unless_another_was_chosen(bench: Bench, tmp_pa
     assert images.path() == tmp_path
 
 
-def test_undo_of_a_taken_object_proposes_it_again_and_is_recorded(pointing: Bench) -> None:
+def test_a_taken_object_is_proposed_again_by_undo_and_an_outlined_one_is_not_lost_to_a_run(
+    pointing: Bench,
+) -> None:
     bench, panel = pointing, pointing.panel
     boxed(bench, 5.0)
     bench.click(panel.point.form.take_all_button)
@@ -294,47 +309,21 @@ def test_undo_of_a_taken_object_proposes_it_again_and_is_recorded(pointing: Benc
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
     assert tifffile.imread(bench.file(NAMES[0])).any(), "it was proposed, and Enter took it"
-
-
-def test_a_refined_object_is_taken_again_before_the_image_is_accepted(pointing: Bench) -> None:
-    bench, panel = pointing, pointing.panel
+    # Outlines beside the mask of a later run are not accepted unseen.
     boxed(bench, 5.0)
+    with bench.qtbot.waitSignal(panel.sampling.finished, timeout=PATIENCE):
+        panel.run_model()
+    current = panel.session.current
+    assert current is not None
+    assert current.label is None
+    bench.press(bench.canvas)
+    assert "the outline of object 1 are on screen" in panel.footer.message.text()
+    assert bench.item(NAMES[1]).state == "not started"
     bench.click(panel.point.form.take_all_button)
-    panel.point.choose(1)
-    bench.press(bench.canvas, Qt.Key.Key_P)
-    points = bench.viewer.layers.selection.active
-    points.add([[12.0, 12.0]])
-    one = panel.point._book.all(bench.layer)[0]
-    bench.qtbot.waitUntil(lambda: one.refined and one.answered, timeout=PATIENCE)
-    bench.qtbot.waitUntil(lambda: not panel.point._runner.busy, timeout=PATIENCE)
+    bench.qtbot.waitUntil(lambda: rows.rows[0].state == "taken", timeout=PATIENCE)
     bench.press(bench.canvas)
-    assert "has changed since it was taken" in panel.footer.message.text()
-    bench.click(panel.point.form.take_all_button)
-    bench.press(bench.canvas)
-    bench.wait_for(NAMES[1])
-
-
-def test_deleting_an_object_leaves_the_other_one_to_accept(pointing: Bench) -> None:
-    bench, panel = pointing, pointing.panel
-    boxed(bench, 5.0, 35.0)
-    bench.click(panel.point.form.delete_button)
-    bench.qtbot.waitUntil(lambda: panel.session.current is not None, timeout=PATIENCE)
-    bench.qtbot.waitUntil(lambda: not panel.point._runner.busy, timeout=PATIENCE)
-    bench.press(bench.canvas)
-    bench.wait_for(NAMES[1])
-    assert set(np.unique(tifffile.imread(bench.file(NAMES[0])))) == {0, 1}
-
-
-def test_an_annotation_that_was_deleted_is_not_accepted(bench: Bench) -> None:
-    bench.annotate()
-    annotation = annotation_of(bench.panel.session, create=False)
-    mean = np.asarray(bench.mean_mask.data) > 0
-    assert annotation is not None
-    assert not np.array_equal(annotation.data > 0, mean)
-    bench.viewer.layers.remove(annotation)
-    bench.press(bench.canvas)
-    bench.wait_for(NAMES[1])
-    np.testing.assert_array_equal(tifffile.imread(bench.file(NAMES[0])) > 0, mean)
+    bench.wait_for(NAMES[2])
+    assert bench.item(NAMES[1]).state == "completed"
 
 
 @pytest.mark.styled

@@ -67,25 +67,8 @@ def banner(panel: LatentFMPanel) -> Any:
     return docks[0] if docks and docks[0].isVisible() else None
 
 
-def test_it_is_offered_when_the_image_is_opened_and_recovered_after_a_run(
-    left_behind: np.ndarray, opened: Open, qtbot: Any
-) -> None:
-    viewer, panel = opened(show=True)
-    viewer.add_image(255 - disc_image(), name="other")
-    qtbot.waitUntil(lambda: not panel.review.annotation.autosaver.work.busy, timeout=PATIENCE)
-    assert banner(panel) is None
-    viewer.add_image(disc_image(), name="photo")
-    qtbot.waitUntil(lambda: banner(panel) is not None, timeout=PATIENCE)
-    assert panel.session.current is None
-    (recover,) = [b for b in banner(panel).findChildren(QPushButton) if b.text() == "Recover"]
-    qtbot.mouseClick(recover, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: "photo · annotation" in viewer.layers, timeout=PATIENCE)
-    qtbot.waitUntil(lambda: banner(panel) is None, timeout=PATIENCE)
-    np.testing.assert_array_equal(viewer.layers["photo · annotation"].data, left_behind)
-
-
-def test_it_is_offered_when_the_dock_is_opened_after_the_image(
-    left_behind: np.ndarray, make_napari_viewer: Any, qtbot: Any
+def test_it_is_offered_whether_dock_or_image_is_opened_first_and_recovered_before_a_run(
+    left_behind: np.ndarray, opened: Open, make_napari_viewer: Any, qtbot: Any
 ) -> None:
     viewer = make_napari_viewer(show=True)
     viewer.add_image(disc_image(), name="photo")
@@ -100,6 +83,17 @@ def test_it_is_offered_when_the_dock_is_opened_after_the_image(
     (dock,) = panel.window().findChildren(object, BANNER)
     viewer.window.remove_dock_widget(dock)
     qtbot.waitUntil(lambda: not panel.window().findChildren(object, BANNER), timeout=PATIENCE)
+    # It is not offered for another image.
+    viewer.add_image(255 - disc_image(), name="other")
+    qtbot.waitUntil(lambda: not panel.review.annotation.autosaver.work.busy, timeout=PATIENCE)
+    assert banner(panel) is None
     viewer.add_image(disc_image(), name="photo")
     qtbot.waitUntil(lambda: banner(panel) is not None, timeout=PATIENCE)
-    assert banner(panel).findChildren(QPushButton)[0].isVisible()
+    assert panel.session.current is None
+    buttons = banner(panel).findChildren(QPushButton)
+    assert buttons[0].isVisible()
+    (recover,) = [button for button in buttons if button.text() == "Recover"]
+    qtbot.mouseClick(recover, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: "photo · annotation" in viewer.layers, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: banner(panel) is None, timeout=PATIENCE)
+    np.testing.assert_array_equal(viewer.layers["photo · annotation"].data, left_behind)
