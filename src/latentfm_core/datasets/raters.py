@@ -100,7 +100,7 @@ def rater_warnings(stored: Iterable[StoredPair], where: str = "") -> list[str]:
 _ADVICE = (
     "Subfolders count as raters who marked the same objects. If they are classes, write one mask "
     "per image with 1, 2, ... for the classes and name these in training: --set "
-    "'model.classes=[...]'. If one holds older or other masks, move it out of the folder."
+    "model.classes=NAME,NAME. If one holds older or other masks, move it out of the folder."
 )
 
 
