@@ -85,8 +85,8 @@ def read_labels(path: Path, classes: int, limits: ReadingConfig = READING) -> ND
     Raises
     ------
     ImageError
-        If the file cannot be read, is coloured, or holds values other than 0 to `classes`;
-        the message then lists them.
+        If the file cannot be read, is coloured, or holds grey levels or values other than 0 to
+        `classes`; the message then lists them.
     """
     return labels_of(path, decode_mask(path, limits), classes)
 
@@ -112,7 +112,7 @@ def read_instances(path: Path, limits: ReadingConfig = READING) -> NDArray[np.ui
     Raises
     ------
     ImageError
-        As `read_numbers`, or if the file holds values other than whole numbers from 0 to 65535.
+        As `read_numbers`, or if it holds grey levels or values other than integers up to 65535.
     """
     return instances_of(path, decode_mask(path, limits))
 
