@@ -330,7 +330,7 @@ def test_bad_split_files(tmp_path, content, reason):
 
 
 def test_missing_split_file(tmp_path):
-    with pytest.raises(DatasetError, match=r"gone\.json"):
+    with pytest.raises(DatasetError, match=r"gone\.json: No such file"):
         read_split(tmp_path / "gone.json")
 
 
