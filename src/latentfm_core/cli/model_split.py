@@ -191,11 +191,16 @@ def pairs_of_model(
         raise DatasetError(f"The part {part} of {model} is empty; choose another --part.")
     missing = set(wanted) - {pair.name for pair in chosen_pairs}
     if missing:
-        everything = f", or add --part {ALL}" if args.data is None else ""
+        everything = (
+            f", or add --part {ALL}."
+            if args.data is None
+            else ". For a model that was not trained on these images, --part train takes all of "
+            "them."
+        )
         raise DatasetError(
             f"{args.images or args.data} lacks {len(missing)} images of the part {part} of "
             f"{model}: {name_some(missing)}. Choose the training folder, or another split "
-            f"with --split FILE{everything}."
+            f"with --split FILE{everything}"
         )
     everything = f"; --part {ALL} selects all" if args.data is None else ""
     logger.info(

@@ -97,7 +97,8 @@ def _group_rows(path: Path, needed: tuple[str, str]) -> list[dict[str, str]]:
             rows.append(dict(zip(columns, map(str.strip, row), strict=False)))
     except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(
-            f"Cannot read the group file {shown(path)}: {error}. Check the path, and that it is "
+            f"Cannot read the group file {shown(path)}: "
+            f"{getattr(error, 'strerror', None) or error}. Check the path, and that it is "
             "CSV (in a spreadsheet, choose CSV UTF-8)."
         ) from None
     for name in needed:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.errors import DatasetError, ImageError, ResourceError
 from latentfm_core.files.memory import check_memory
 from latentfm_core.images.canvas import labels_to_canvas, to_canvas
-from latentfm_core.images.read import to_rgb
+from latentfm_core.images.read import name_some, to_rgb
 from latentfm_core.once import Hints
 
 logger = logging.getLogger(__name__)
@@ -125,15 +126,17 @@ def load_canvases(
 
 
 _LISTED = 20
-"""Bad pairs described in the message that ends a run."""
+"""Problems described in the message that ends a run."""
+_ALIKE = 3
+"""Files with the same problem that are described one by one."""
 
 
 def report_problems(problems: Mapping[str, str], count: int, skip_bad: bool) -> None:
     """Reject bad pairs, or log those skipped."""
     if problems and not skip_bad:
-        first = list(problems.values())[:_LISTED]
-        more = [f"and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []
-        listed = Hints().listed(first + more)
+        lines = _by_reason(problems.values())
+        more = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+        listed = Hints().listed(lines[:_LISTED] + more)
         raise DatasetError(
             f"{len(problems)} of {count} pairs cannot be used:\n  {listed}\n"
             "Fix or remove them, or skip them: --skip-bad (data.skip_bad = true)."
@@ -141,6 +144,22 @@ def report_problems(problems: Mapping[str, str], count: int, skip_bad: bool) -> 
     hints = Hints()
     for problem in problems.values():
         logger.warning("skipped: %s", hints.once(problem))
+
+
+def _by_reason(problems: Iterable[str]) -> list[str]:
+    """Return the problems, those that many files share in one line."""
+    files: dict[str, list[str]] = {}
+    for problem in problems:
+        file, _, reason = problem.partition(": ")
+        files.setdefault(reason, []).append(file)
+    lines = []
+    for reason, named in files.items():
+        if len(named) > _ALIKE and reason:
+            names = name_some(Path(file).name for file in named)
+            lines.append(f"{len(named)} files in {Path(named[0]).parent} ({names}): {reason}")
+        else:
+            lines += [f"{file}: {reason}" if reason else file for file in named]
+    return lines
 
 
 def _cache(data: DataConfig, size: int, classes: int) -> CanvasCache | None:

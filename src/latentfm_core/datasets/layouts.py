@@ -127,6 +127,11 @@ def read_layout(folder: Path, limits: ReadingConfig = READING) -> Layout:
         }
         if "train" in parts or "test" in parts:
             return Layout("nnU-Net", folder, parts, description.classes, description.ending)
+        missing = [name for name in ("imagesTr", "labelsTr") if not (folder / name).is_dir()]
+        raise DatasetError(
+            f"{shown(folder)} has {nnunet.DESCRIPTION}, but not {' and '.join(missing)}. Add "
+            "what is missing, or name folders with --images and --masks."
+        )
     elif isic := _isic_parts(folder):
         return Layout("ISIC", folder, isic)
     raise DatasetError(
@@ -159,6 +164,12 @@ def _isic_parts(folder: Path) -> dict[str, tuple[Path, Path]]:
             "Put each into its own folder, or name folders with --images and --masks."
         )
     both = [part for part in PARTS if {f"{part} images", f"{part} masks"} <= by_part.keys()]
+    if by_part and not both:
+        found = ", ".join(sorted(path.name for paths in by_part.values() for path in paths))
+        raise DatasetError(
+            f"{shown(folder)} has no part with both images and masks; of the ISIC challenge it has "
+            f"{found}. Add the other folder of a part: its name ends in _Input or _GroundTruth."
+        )
     return {part: (by_part[f"{part} images"][0], by_part[f"{part} masks"][0]) for part in both}
 
 

@@ -92,8 +92,8 @@ def read_split(path: Path) -> Split:
         content = parse_json(read_bounded(path, MAX_BYTES))
     except (OSError, ValueError) as error:
         raise DatasetError(
-            f"Cannot read the split file {shown(path)}: {error}. Check the path, and that it is "
-            "JSON."
+            f"Cannot read the split file {shown(path)}: "
+            f"{getattr(error, 'strerror', None) or error}. Check the path, and that it is JSON."
         ) from None
     form = 'It must be {"train": [...], "val": [...], "test": [...]} with image names.'
     if not isinstance(content, dict) or not content:

@@ -41,7 +41,7 @@ CANVAS = ("size", "fit", "mask_threshold")
 _ADVICE = (
     "Restore the original images, or use --changed-data: keep continues with the original "
     "parts (new images are not used), redraw draws them again (images that were trained on "
-    "may then be in the test part)."
+    "may then be in the test part). For other images, start a new run with another --out."
 )
 
 

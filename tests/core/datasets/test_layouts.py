@@ -154,6 +154,9 @@ def test_a_folder_without_a_test_part_is_evaluated_on_what_training_held_out(
     assert evaluate(folder, tmp_path, *words, "--split", str(split), "--part", "test") == 0
     assert evaluate(folder, tmp_path, *words, "--part", "train") == 0
     assert len(names_in(tmp_path / "scores")) == COUNT - 2
+    # Nor does a model whose split is of other images.
+    foreign = refused(evaluate, folder, tmp_path, "--model", str(tiny_model_folder), "--overwrite")
+    assert "--part train takes all of them" in foreign
 
 
 def test_one_file_for_each_channel_gives_the_same_as_one_colour_file(nnunet, tmp_path):
@@ -238,6 +241,16 @@ def test_unknown_folders_and_duplicate_data_options_are_refused(
     tmp_path, blob_folders, isic, capsys, refused
 ):
     assert "does not have a known layout" in refused(train, tmp_path, tmp_path)
+    masks = isic / "ISIC2018_Task1_Training_GroundTruth"
+    for folder in isic.glob("*GroundTruth"):
+        folder.rename(folder.with_name(f"{folder.name}_old"))
+    assert "ends in _Input or _GroundTruth" in refused(train, isic, tmp_path)
+    for folder in isic.glob("*_old"):
+        folder.rename(folder.with_name(folder.name.removesuffix("_old")))
+    assert masks.is_dir()
+    (tmp_path / "half" / "imagesTr").mkdir(parents=True)
+    describe(tmp_path / "half")
+    assert "has dataset.json, but not labelsTr" in refused(train, tmp_path / "half", tmp_path)
     assert "is not a folder" in refused(train, tmp_path / "nowhere", tmp_path)
     assert train(isic, tmp_path, "--images", str(blob_folders[0])) == 2
     assert "use one or the other" in capsys.readouterr().err

@@ -348,7 +348,7 @@ def test_bad_split_files(tmp_path, content, reason):
 
 
 def test_missing_split_file(tmp_path):
-    with pytest.raises(DatasetError, match=r"gone\.json"):
+    with pytest.raises(DatasetError, match=r"gone\.json: No such file"):
         read_split(tmp_path / "gone.json")
 
 
@@ -409,6 +409,22 @@ def test_every_bad_file_is_listed(tmp_path):
     for name in ("images/cut.png", "images/flat.png", "masks/size.png", "masks/grey.png"):
         assert str(tmp_path / name) in message
     assert "good" not in message.replace(str(tmp_path), "")
+
+
+def test_a_problem_of_many_files_is_explained_once(tmp_path):
+    images, masks = make_dataset(tmp_path, ["a", "b", "c", "d", "e", "cut"])
+    for name in "abcde":
+        labels = np.zeros((24, 36), np.uint8)
+        labels[5:9, 5:9], labels[12:16, 12:16] = 1, 2
+        Image.fromarray(labels).save(masks / f"{name}.png")
+    (images / "cut.png").write_bytes((images / "cut.png").read_bytes()[:900])
+    with pytest.raises(DatasetError) as error:
+        load_canvases(find_pairs(images, masks), DataConfig(size=32))
+    lines = str(error.value).splitlines()
+    assert len(lines) == 4
+    assert f"5 files in {masks} (a.png, b.png, c.png, d.png, e.png): the mask is not" in lines[1]
+    assert "set model.classes=NAME,NAME" in lines[1]
+    assert str(images / "cut.png") in lines[2]
 
 
 def test_skip_bad_continues_and_logs(tmp_path, caplog):

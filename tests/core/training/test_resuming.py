@@ -105,6 +105,15 @@ def test_changed_data_are_refused_unless_the_split_is_kept(
     assert read_card(stopped).data.n_train == len(kept["train"])
 
 
+def test_a_run_is_not_continued_on_other_images(
+    stopped: Path, tmp_path: Path, refused: Printed
+) -> None:
+    other = write_blobs(tmp_path / "other", 12, seed=1)  # under the same names
+    said = refused(resume, stopped, "--images", other[0], "--masks", other[1])
+    assert "have changed since the run began" in said
+    assert "For other images, start a new run with another --out" in said
+
+
 def test_a_new_split_needs_an_option_and_training_images_are_remembered(
     images: Folders, stopped: Path
 ) -> None:
