@@ -6,13 +6,11 @@ import gc
 from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from napari import current_viewer, settings
 from napari._qt import qt_main_window
-from napari._vispy import canvas
 from napari.settings import NapariSettings
 from npe2 import PluginManifest
 
@@ -161,18 +159,6 @@ def pytest_runtest_setup() -> None:
     """
     if len(gc.get_objects()) > MANY_OBJECTS and current_viewer() is None:
         _pass_over()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown() -> Generator[None, object, object]:
-    """Collect garbage once at the end of a viewer.
-
-    napari does so when the layers are removed, when all they consist of is still in use, and
-    again when the viewer is closed.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(canvas, "gc", SimpleNamespace(collect=lambda: 0), raising=False)
-        return (yield)
 
 
 def _pass_over() -> None:

@@ -36,12 +36,12 @@ def kill(*arguments: object, report: Path) -> tuple[int, dict[str, Any], str]:
 
 def test_work_that_is_killed_at_a_write_leaves_nothing_half_and_goes_on(tmp_path: Path) -> None:
     names = ["training", "prediction", "autosave", "marks"]
-    words = ["--kills", 12, "--seed", 5, "--steered", 1, "--victims", ",".join(names)]
+    words = ["--kills", 8, "--seed", 5, "--steered", 1, "--victims", ",".join(names)]
     code, tallies, said = kill(*words, report=tmp_path / "report.json")
     assert code == 0, said
     assert set(tallies) == set(names)
     assert all(tally["kills"] >= 2 for tally in tallies.values())
-    assert sum(tally["steered"] for tally in tallies.values()) >= 12
+    assert sum(tally["steered"] for tally in tallies.values()) >= 8
 
 
 def test_two_writers_of_one_place_keep_every_state(tmp_path: Path) -> None:

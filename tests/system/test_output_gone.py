@@ -99,14 +99,14 @@ def test_quiet_is_quiet(images: Folders, tmp_path: Path) -> None:
 
 
 def test_bars_in_a_file_are_few_lines(images: Folders, tmp_path: Path) -> None:
-    process = start(words(images, tmp_path / "model", "--set", "training.flow.epochs=200"))
+    process = start(words(images, tmp_path / "model", "--set", "training.flow.epochs=60"))
     _, errors = process.communicate()
     assert process.returncode == 0
     assert "\r" not in errors
     bars = [line for line in errors.splitlines() if "it/s" in line or "step/s" in line]
     half_minutes = 30
     assert len([line for line in bars if line.startswith("flow:")]) <= half_minutes
-    assert any("400/400" in line or "200/200" in line for line in bars)
+    assert any("120/120" in line or "60/60" in line for line in bars)
 
 
 def test_pictures_and_logs_that_cannot_be_written_end_nothing(

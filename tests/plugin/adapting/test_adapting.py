@@ -163,7 +163,7 @@ def test_the_model_adapts_while_the_user_works_and_comes_back(
 
 
 def test_switched_off_it_uses_the_original_model_and_runs_nothing(
-    opened: Open, masks: list[np.ndarray], qtbot: Any
+    opened: Open, masks: list[np.ndarray], tiny_model_folder: Path, qtbot: Any
 ) -> None:
     viewer, panel = opened()
     write_labels(session_of(viewer), masks[0])
@@ -179,6 +179,10 @@ def test_switched_off_it_uses_the_original_model_and_runs_nothing(
     click_switch(qtbot, panel)
     assert not adapting.running
     assert not adapting.form.state.isVisible()
+    # A model without prompts is not adapted, though it is switched on.
+    click_switch(qtbot, panel)
+    panel.sampling.form.folder.value = tiny_model_folder
+    assert "takes no prompts" in adapting.form.state.text()
 
 
 def test_the_end_of_keeping_is_shown_while_it_is_switched_off(qtbot: Any) -> None:
@@ -223,15 +227,6 @@ def test_the_order_by_uncertainty_follows_the_adapted_model(
         ),
         timeout=PATIENCE,
     )
-
-
-def test_a_model_without_prompts_is_not_adapted(
-    opened: Open, tiny_model_folder: Path, qtbot: Any
-) -> None:
-    _, panel = opened()
-    click_switch(qtbot, panel)
-    panel.sampling.form.folder.value = tiny_model_folder
-    assert "takes no prompts" in panel.adapting.form.state.text()
 
 
 def test_it_pauses_while_samples_are_drawn(

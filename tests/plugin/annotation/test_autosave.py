@@ -23,7 +23,7 @@ from napari_latentfm.annotation.provenance import facts_of, sidecar_of
 from napari_latentfm.annotation.writing import edited_pixels, write_labels
 from napari_latentfm.layers.annotation_record import record_of
 from tests.helpers.annotating import Window, open_window
-from tests.helpers.looks import LARGE, SMALL, disc
+from tests.helpers.looks import LARGE, SHAPE, SMALL, disc
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image
 
 __all__ = ["open_window"]
@@ -143,44 +143,49 @@ def test_the_last_stroke_is_saved_when_the_panel_ends(
 
 
 _CLOSING = """
+import gc
 import sys
+from functools import partial
 import napari
 import numpy as np
 from qtpy.QtCore import QTimer
-from napari_latentfm.annotation.layer import annotation_of
+from qtpy.QtWidgets import QApplication
 from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.annotation.section import AnnotationSection
 from napari_latentfm.results.session import session_of
 from tests.helpers.pictures import disc_image
-from tests.helpers.looks import LARGE, disc, reviewed, two_looks
-viewer = napari.Viewer(show=True)
-image = viewer.add_image(disc_image(), rgb=True, name="skin")
-section = AnnotationSection(session_of(viewer))
-viewer.window.add_dock_widget(section)
-session_of(viewer).show(reviewed(image, viewer, two_looks()))
-def leave():
+from tests.helpers.looks import LARGE, SHAPE, disc, reviewed, two_looks
+gc.freeze()
+def leave(viewer, way):
     write_labels(session_of(viewer), disc(*LARGE))
-    if sys.argv[1] == "window":
+    if way == "window":
         viewer.window._qt_window.close()
-    elif sys.argv[1] == "viewer":
+    elif way == "viewer":
         viewer.close()
     else:
-        from qtpy.QtWidgets import QApplication
         QApplication.instance().quit()
-QTimer.singleShot(500, leave)
-napari.run()
+for number, way in enumerate(sys.argv[1:]):
+    viewer = napari.Viewer(show=True)
+    image = viewer.add_image(disc_image(SHAPE, 12 + number), rgb=True, name="skin")
+    section = AnnotationSection(session_of(viewer))
+    viewer.window.add_dock_widget(section)
+    session_of(viewer).show(reviewed(image, viewer, two_looks()))
+    QTimer.singleShot(500, partial(leave, viewer, way))
+    napari.run()
 """
 
 
-@pytest.mark.parametrize("how", ["window", "viewer", "quit"])
-def test_the_last_stroke_is_saved_when_the_window_closes(how: str) -> None:
+def test_the_last_stroke_is_saved_when_the_window_closes() -> None:
     # A process of its own, since the fixture's viewers cannot be closed twice.
     root = Path(__file__).resolve().parents[3]
-    command = [sys.executable, "-c", _CLOSING, how]
+    ways = ("window", "viewer", "quit")
+    command = [sys.executable, "-c", _CLOSING, *ways]
     subprocess.run(command, cwd=root, check=True, timeout=PATIENCE / 1000)
-    newest = AutosaveStore(autosave_folder()).newest(image_signature(disc_image()))
-    assert newest is not None
-    np.testing.assert_array_equal(newest.labels() == 1, disc(*LARGE))
+    for number, way in enumerate(ways):
+        image = disc_image(SHAPE, 12 + number)
+        newest = AutosaveStore(autosave_folder()).newest(image_signature(image))
+        assert newest is not None, way
+        np.testing.assert_array_equal(newest.labels() == 1, disc(*LARGE))
 
 
 def test_an_unwritable_autosave_folder_is_reported_once(
@@ -216,6 +221,14 @@ def test_an_annotation_is_recovered_in_another_window(open_window: Callable[...,
     assert "skin" in bar.text.text()
     assert "1 edit by hand" in bar.text.text()
     assert annotation_of(second.session, create=False) is None
+    # Comparing shows a layer and keeps the offer open.
+    bar.compare.click()
+    (shown,) = [layer for layer in second.viewer.layers if isinstance(layer, Labels)]
+    assert shown.name.startswith("skin · autosaved ")
+    np.testing.assert_array_equal(shown.data, first.layer.data)
+    np.testing.assert_allclose(shown.scale, second.image.scale)
+    assert annotation_of(second.session, create=False) is None
+    assert not bar.isHidden()
     restored: list[Any] = []
     second.section.restored.connect(restored.append)
     bar.recover.click()
@@ -241,28 +254,14 @@ def test_an_annotation_is_recovered_in_another_window(open_window: Callable[...,
     np.testing.assert_array_equal(second.layer.data, first.layer.data)
 
 
-def test_comparing_shows_a_layer_and_keeps_the_offer_open(
-    open_window: Callable[..., Window],
-) -> None:
-    first = open_window()
-    left_behind(first)
-    second = open_window()
-    second.wait(lambda: not second.section.bar.isHidden())
-    second.section.bar.compare.click()
-    (shown,) = [layer for layer in second.viewer.layers if isinstance(layer, Labels)]
-    assert shown.name.startswith("skin · autosaved ")
-    np.testing.assert_array_equal(shown.data, first.layer.data)
-    np.testing.assert_allclose(shown.scale, second.image.scale)
-    assert annotation_of(second.session, create=False) is None
-    assert not second.section.bar.isHidden()
-
-
 def test_discarding_deletes_the_autosave_and_ends_the_offer(
     open_window: Callable[..., Window],
 ) -> None:
     first = open_window()
     left_behind(first)
     first.section.autosaver.close()
+    other = open_window(255 - disc_image())
+    assert other.section.recovery.offer is None, "it is another image"
     second = open_window()
     second.wait(lambda: not second.section.bar.isHidden())
     second.section.bar.discard.click()
@@ -307,12 +306,6 @@ def test_painting_before_an_answer_loses_nothing(open_window: Callable[..., Wind
     np.testing.assert_array_equal(second.layer.data, before)
     second.layer.undo()
     assert second.layer.data[0, 60:70].all()
-
-
-def test_another_image_gets_no_recovery_offer(open_window: Callable[..., Window]) -> None:
-    left_behind(open_window())
-    other = open_window(255 - disc_image())
-    assert other.section.recovery.offer is None
 
 
 def test_the_current_annotation_is_not_offered_for_recovery(

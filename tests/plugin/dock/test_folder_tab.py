@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,36 +45,34 @@ def wait_for_first(qtbot: Any, panel: LatentFMPanel) -> None:
     qtbot.waitUntil(lambda: panel.tabs.currentWidget() is panel.annotate, timeout=PATIENCE)
 
 
-@pytest.mark.parametrize("how", ["typed", "dialog", "button"])
 def test_a_folder_opens_when_it_is_chosen(
-    tab: LatentFMPanel, images: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch, how: str
+    tab: LatentFMPanel, images: Path, tmp_path: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    edit = tab.queue.form.folder_edit
-    if how == "typed":
-        write(qtbot, edit.line, str(images))
-    elif how == "dialog":
-        # The dialog belongs to the system, and waits for a user.
-        monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(images))
-        qtbot.mouseClick(edit.button, Qt.MouseButton.LeftButton)
-    else:
-        qtbot.keyClicks(edit.line, str(images))
-        qtbot.mouseClick(tab.queue.form.open_button, Qt.MouseButton.LeftButton)
-    wait_for_first(qtbot, tab)
-
-
-def test_buttons_that_need_a_folder_wait_for_it_and_say_so(
-    tab: LatentFMPanel, images: Path, qtbot: Any
-) -> None:
-    form = tab.queue.form
+    form, edit = tab.queue.form, tab.queue.form.folder_edit
     buttons = [form.previous, form.next, form.reset, form.measure, form.export, form.sizes]
     for button in buttons:
         assert not button.isEnabled(), button.text()
         assert button.toolTip().endswith("Open a folder first."), button.text()
-    write(qtbot, form.folder, str(images))
-    wait_for_first(qtbot, tab)
-    for button in buttons[:4]:
-        assert button.isEnabled(), button.text()
-        assert "Open a folder" not in button.toolTip()
+    for how in ("typed", "dialog", "button"):
+        folder = tmp_path / how
+        shutil.copytree(images, folder)
+        tab.tabs.setCurrentWidget(tab.queue)
+        edit.line.clear()
+        if how == "typed":
+            write(qtbot, edit.line, str(folder))
+        elif how == "dialog":
+            # The dialog belongs to the system, and waits for a user.
+            monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))  # noqa: B023
+            qtbot.mouseClick(edit.button, Qt.MouseButton.LeftButton)
+        else:
+            qtbot.keyClicks(edit.line, str(folder))
+            qtbot.mouseClick(form.open_button, Qt.MouseButton.LeftButton)
+        wait_for_first(qtbot, tab)
+        assert tab.queue.work is not None
+        assert tab.queue.work.folder == folder
+        for button in buttons[:4]:
+            assert button.isEnabled(), button.text()
+            assert "Open a folder" not in button.toolTip()
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,19 @@ def test_a_box_on_one_plane_is_followed_to_all(
     assert not button(window).isEnabled()
     window.answer_box(labels[1] == 1)
     assert button(window).isEnabled()
+    # Cancel leaves everything as it was.
+    before = [layer.name for layer in window.viewer.layers]
+    window.qtbot.mouseClick(button(window), LEFT)
+    window.qtbot.waitUntil(lambda: window.panel.running, timeout=PATIENCE)
+    window.qtbot.mouseClick(window.panel.form.cancel_button.native, LEFT)
+    window.settle()
+    assert window.endings[-1] == "cancelled"
+    assert [layer.name for layer in window.viewer.layers] == before
+    to_plane(window, 0)
+    assert window.states == {}
+    to_plane(window, 1)
+    assert window.states == {1: "proposed"}
+    assert button(window).isEnabled()
     follow(window)
     assert window.endings[-1] == "done", window.panel.last_error
     assert "Object 1 is on 4 planes, 0 to 3" in window.status
@@ -112,24 +125,6 @@ def test_taken_and_corrected_planes_are_left_alone(
     assert dice(after[3] > 0, labels[3] == 1) > 0.85
     np.testing.assert_array_equal(window.annotation(), annotated)
     assert set(window.section._session.current.result.samples.prompt) == {"box", "positive"}
-
-
-def test_cancel_leaves_everything_as_it_was(
-    window: Pointer, labels: list[NDArray[np.uint8]]
-) -> None:
-    window.answer_box(labels[0] == 1)
-    before = [layer.name for layer in window.viewer.layers]
-    window.qtbot.mouseClick(button(window), LEFT)
-    window.qtbot.waitUntil(lambda: window.panel.running, timeout=PATIENCE)
-    window.qtbot.mouseClick(window.panel.form.cancel_button.native, LEFT)
-    window.settle()
-    assert window.endings[-1] == "cancelled"
-    assert [layer.name for layer in window.viewer.layers] == before
-    to_plane(window, 1)
-    assert window.states == {}
-    to_plane(window, 0)
-    assert window.states == {1: "proposed"}
-    assert button(window).isEnabled()
 
 
 def test_a_flat_image_has_nothing_to_follow(point: Open, labels: list[NDArray[np.uint8]]) -> None:

@@ -106,7 +106,7 @@ def test_new_object_keeps_the_first_as_an_outline_until_it_is_chosen_again(
     assert list(window.states) == [2]
 
 
-def test_marks_are_undone_and_cleared(disc_window: Pointer) -> None:
+def test_marks_are_undone_and_cleared_and_a_stroke_refines(disc_window: Pointer) -> None:
     window, labels = disc_window, disc_window.labels
     window.answer_box(labels == 1)
     with_box = window.shown().copy()
@@ -125,11 +125,7 @@ def test_marks_are_undone_and_cleared(disc_window: Pointer) -> None:
     window.section.form.undo_button.click()
     window.settle()
     np.testing.assert_array_equal(window.shown(), with_box)
-
-
-def test_a_stroke_refines_the_current_object(disc_window: Pointer) -> None:
-    window, labels = disc_window, disc_window.labels
-    window.answer_box(labels == 1)
+    # A stroke refines the object.
     window.key(Key.Key_G)
     rows, columns = np.nonzero(labels == 1)
     window.drag((rows.mean() - 3, columns.mean()), (rows.mean() + 3, columns.mean()))
@@ -303,29 +299,21 @@ def test_a_model_without_prompts_names_one_that_takes_them(
     window.panel.form.folder.value = promptable
 
 
-@pytest.mark.parametrize("earlier", ["none", "whole image", "box"])
-def test_marks_whose_run_was_cancelled_have_no_outline(disc_window: Pointer, earlier: str) -> None:
-    window, labels = disc_window, disc_window.labels
-    if earlier == "whole image":
-        window.panel.run()
-        window.settle()
-        assert window.panel._session.current is not None
+def cancel_box(window: Pointer, mask: np.ndarray) -> None:
+    """Draw a box whose run is cancelled."""
     window.key(Key.Key_B)
-    if earlier == "box":
-        window.box(labels == 1)
-        window.settle()
-        assert not window.section.unanswered()
-    window.box(labels == 2)
+    window.box(mask)
     window.section.cancel()
     window.settle()
-    assert "Object 1 has no outline for its last mark" in window.section.unanswered()
+
+
+def run_again(window: Pointer, mask: np.ndarray) -> None:
+    """Check that the cancelled run of object 1 is caught up on, and once more when removed."""
     layers = window.viewer.layers
-    if earlier == "whole image":
-        assert layers["a · mean mask"].visible, "it is still under review"
     window.section.choose(1)
     window.settle()
     assert not window.section.unanswered()
-    assert window.fits(labels == 2) > 0.85
+    assert window.fits(mask) > 0.85
     layers.remove("a · mean mask")
     assert "Press K" in window.section.unanswered()
     window.key(Key.Key_K)
@@ -334,20 +322,32 @@ def test_marks_whose_run_was_cancelled_have_no_outline(disc_window: Pointer, ear
     assert not window.section.unanswered()
 
 
-def test_a_mark_that_was_undone_leaves_the_samples_of_the_whole_image(disc_window: Pointer) -> None:
+def test_marks_whose_run_was_cancelled_have_no_outline(disc_window: Pointer) -> None:
+    """The second box replaces one that had an outline."""
+    window, labels = disc_window, disc_window.labels
+    for label in (2, 1):
+        cancel_box(window, labels == label)
+        assert "Object 1 has no outline for its last mark" in window.section.unanswered()
+        run_again(window, labels == label)
+
+
+def test_marks_whose_run_was_cancelled_leave_the_samples_of_the_whole_image(
+    disc_window: Pointer,
+) -> None:
     window, labels = disc_window, disc_window.labels
     window.panel.run()
     window.settle()
-    window.key(Key.Key_B)
-    window.box(labels == 2)
-    window.section.cancel()
-    window.settle()
+    assert window.panel._session.current is not None
+    cancel_box(window, labels == 2)
     window.section.form.undo_button.click()
     window.settle()
-    reviewed = window.panel._session.current
-    assert reviewed is not None
+    assert window.panel._session.current is not None
     assert window.viewer.layers["a · mean mask"].visible, "accepting takes it"
     assert not window.section.unanswered()
+    cancel_box(window, labels == 2)
+    assert "Object 1 has no outline for its last mark" in window.section.unanswered()
+    assert window.viewer.layers["a · mean mask"].visible, "it is still under review"
+    run_again(window, labels == 2)
 
 
 def test_a_labels_layer_becomes_a_rough_mask_or_strokes(disc_window: Pointer) -> None:

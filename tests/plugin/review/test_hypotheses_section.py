@@ -23,29 +23,18 @@ __all__ = ["desk", "skin"]
 # --- pictures -----------------------------------------------------------------------------
 
 
-def test_the_section_says_what_to_do_without_a_result(desk: Desk, skin: Image) -> None:
+def test_thumbnails_show_how_many_samples_are_similar(desk: Desk, skin: Image) -> None:
     assert not desk.section.isEnabled()
     assert "Run the model" in desk.section.status.text()
     desk.review(skin)
     assert desk.section.isEnabled()
-    desk.session.show(None)
-    assert not desk.section.isEnabled()
-    assert desk.section.strip.buttons == []
-    assert "Run the model" in desk.section.status.text()
-
-
-def test_thumbnails_show_how_many_samples_are_similar(desk: Desk, skin: Image) -> None:
-    desk.review(skin)
     assert desk.texts == [
         "60% of samples look like this 6 of 10",
         "30% of samples look like this 3 of 10",
         "10% of samples show nothing 1 of 10",
     ]
     assert desk.section.status.text() == "3 hypotheses among 10 samples."
-
-
-def test_thumbnails_show_the_outline_on_the_image(desk: Desk, skin: Image) -> None:
-    desk.review(skin)
+    # They show the outline on the image.
     yellow = QColor(PREVIEW_COLOUR).getRgb()[:3]
     found = desk.section._result
     assert found is not None
@@ -58,6 +47,14 @@ def test_thumbnails_show_the_outline_on_the_image(desk: Desk, skin: Image) -> No
     dark, bright = found.pictures[2].min(), found.pictures[2].max()
     assert (dark, bright) != (0, 0)
     assert bright - int(dark) > 60
+    desk.session.show(None)
+    assert not desk.section.isEnabled()
+    assert desk.section.strip.buttons == []
+    assert "Run the model" in desk.section.status.text()
+    # Samples that agree have no uncertain region.
+    desk.review(skin, np.stack([disc(*LARGE)] * 4))
+    assert desk.texts == ["100% of samples look like this 4 of 4"]
+    assert desk.section.status.text() == "All 4 samples look alike."
 
 
 def test_thumbnails_can_be_ordered(desk: Desk, skin: Image) -> None:
@@ -74,12 +71,6 @@ def test_thumbnails_can_be_ordered(desk: Desk, skin: Image) -> None:
     assert desk.texts[0].endswith(f"{area:,} px²")
     order.setCurrentIndex(order.findData("agreement"))
     assert desk.texts[0].endswith("Dice 1.00")
-
-
-def test_samples_that_agree_have_no_uncertain_region(desk: Desk, skin: Image) -> None:
-    desk.review(skin, np.stack([disc(*LARGE)] * 4))
-    assert desk.texts == ["100% of samples look like this 4 of 4"]
-    assert desk.section.status.text() == "All 4 samples look alike."
 
 
 @pytest.mark.styled
@@ -171,24 +162,13 @@ def test_a_preview_reuses_its_layer_and_moves_to_the_top(desk: Desk, skin: Image
     desk.click(1)
     assert desk.viewer.layers[-1] is preview, "no layer is created again, and none hides it"
     np.testing.assert_array_equal(preview.data, disc(*SMALL))
-
-
-def test_a_preview_moves_to_another_image(desk: Desk, skin: Image) -> None:
-    desk.review(skin)
-    desk.click(0)
+    # It moves to another image, too.
     moved = desk.viewer.add_image(disc_image(), rgb=True, name="moved", translate=(5, 7))
     desk.review(moved)
     desk.click(0)
-    (preview,) = desk.layers(Labels)
+    (preview,) = [x for x in desk.layers(Labels) if "preview" in x.name]
     assert preview.name == "moved · preview"
     np.testing.assert_allclose(preview.translate, (5, 7))
-
-
-def test_a_preview_is_removed_with_its_image(desk: Desk, qtbot: Any, skin: Image) -> None:
-    desk.review(skin)
-    desk.click(0)
-    desk.viewer.layers.remove(skin)
-    qtbot.waitUntil(lambda: desk.layers(Labels) == [])
 
 
 def test_overlays_lie_on_a_rotated_image(desk: Desk) -> None:
@@ -238,7 +218,7 @@ def test_preview_of_classes_has_their_colours(desk: Desk, skin: Image) -> None:
         np.testing.assert_allclose(preview.get_color(label), wanted, atol=0.01)
 
 
-def test_removing_the_preview_layer_ends_the_preview(desk: Desk, skin: Image) -> None:
+def test_removing_its_layer_or_another_result_ends_the_preview(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     desk.click(0)
     desk.viewer.layers.remove("skin · preview")
@@ -246,10 +226,7 @@ def test_removing_the_preview_layer_ends_the_preview(desk: Desk, skin: Image) ->
     assert desk.section.chosen is None
     desk.click(1)
     assert desk.names == ["skin", "skin · preview"]
-
-
-def test_another_result_ends_the_preview(desk: Desk, skin: Image) -> None:
-    desk.review(skin)
+    # So does another result.
     desk.click(0)
     desk.show_contours()
     desk.session.show(reviewed(skin, desk.viewer, np.stack([disc(*SMALL)] * 2)))

@@ -88,9 +88,19 @@ def test_the_plain_image_is_shown_without_anything_and_then_as_before(window: Wi
     window.press(Key.Key_0)
     assert same(window.seen(), before)
     assert not window.controls.plain_button.isChecked()
-
-
-def test_a_layer_that_the_user_hid_stays_hidden(window: Window) -> None:
+    # What a hidden image had hidden is shown when it comes back.
+    session = window.panel.session
+    first = session.current
+    window.press(Key.Key_0)
+    session.show(None)
+    session.show(first)
+    assert same(window.seen(), before)
+    # So is a new result, whatever was hidden.
+    window.press(Key.Key_0)
+    window.press(Key.Key_Q, SHIFT)
+    window.review()
+    assert same(window.seen(), before)
+    # A layer that the user hid stays hidden.
     window.viewer.layers["skin · samples"].visible = False
     before = window.seen()
     window.press(Key.Key_0)
@@ -104,6 +114,20 @@ def test_opacity_fades_everything_and_comes_back(window: Window) -> None:
     window.qtbot.keyClick(slider, Key.Key_Home)
     assert same(window.seen(), window.bare)
     window.qtbot.keyClick(slider, Key.Key_End)
+    assert same(window.seen(), before)
+    # The legend names the colours on the canvas.
+    text = window.controls.legend.text()
+    assert f'<span style="color:{MEAN_COLOUR}">■</span>&nbsp;mean&nbsp;mask' in text
+    assert contains(before, MEAN_COLOUR)
+    assert not contains(window.bare, MEAN_COLOUR)
+    # An outline of another hypothesis is a preview only.
+    for _ in range(2):
+        window.press(Key.Key_H)
+    assert not same(window.seen(), before)
+    assert window.panel.hypotheses.chosen is not None
+    mask = two_looks()[window.panel.hypotheses.chosen.medoid]
+    assert same(mask, disc(*SMALL))
+    window.press(Key.Key_Q)
     assert same(window.seen(), before)
 
 
@@ -120,24 +144,6 @@ def test_proposals_hide_when_one_is_taken_and_the_annotation_stays(window: Windo
     assert not same(taken, window.bare)
 
 
-def test_a_new_result_is_shown_whatever_was_hidden(window: Window) -> None:
-    before = window.seen()
-    window.press(Key.Key_0)
-    window.press(Key.Key_Q, SHIFT)
-    window.review()
-    assert same(window.seen(), before)
-
-
-def test_what_a_hidden_image_had_hidden_is_shown_when_it_comes_back(window: Window) -> None:
-    before = window.seen()
-    session = window.panel.session
-    first = session.current
-    window.press(Key.Key_0)
-    session.show(None)
-    session.show(first)
-    assert same(window.seen(), before)
-
-
 def test_closing_the_dock_shows_what_was_hidden_on_every_image(window: Window) -> None:
     before = [layer.name for layer in window.viewer.layers if layer.visible]
     assert "skin · mean mask" in before
@@ -147,25 +153,6 @@ def test_closing_the_dock_shows_what_was_hidden_on_every_image(window: Window) -
     assert not window.viewer.layers["skin · mean mask"].visible
     window.viewer.window.remove_dock_widget(window.panel)
     assert [layer.name for layer in window.viewer.layers if layer.visible] == before
-
-
-def test_the_legend_names_the_colours_on_the_canvas(window: Window) -> None:
-    text = window.controls.legend.text()
-    assert f'<span style="color:{MEAN_COLOUR}">■</span>&nbsp;mean&nbsp;mask' in text
-    assert contains(window.seen(), MEAN_COLOUR)
-    assert not contains(window.bare, MEAN_COLOUR)
-
-
-def test_an_outline_of_another_hypothesis_is_a_preview_only(window: Window) -> None:
-    before = window.seen()
-    for _ in range(2):
-        window.press(Key.Key_H)
-    assert not same(window.seen(), before)
-    assert window.panel.hypotheses.chosen is not None
-    mask = two_looks()[window.panel.hypotheses.chosen.medoid]
-    assert same(mask, disc(*SMALL))
-    window.press(Key.Key_Q)
-    assert same(window.seen(), before)
 
 
 def contains(picture: np.ndarray, colour: str) -> bool:

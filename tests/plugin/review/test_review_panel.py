@@ -81,15 +81,10 @@ def test_samples_become_an_annotation_by_keys_alone(window: Window) -> None:
     layer.undo()
     layer.undo()
     assert not layer.data.any()
-
-
-def test_a_stroke_updates_every_tab(window: Window) -> None:
+    # A stroke updates every tab.
     before = window.review.hypotheses._result
     endings: list[str] = []
     window.review.strokes.finished.connect(endings.append)
-    window.press("G")
-    strokes = stroke_layer(window.review.session)
-    assert strokes is not None
     with strokes.block_history():
         strokes.data_setitem(np.nonzero(np.eye(60, 80, 30, bool)), 2)
     window.qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
@@ -97,24 +92,34 @@ def test_a_stroke_updates_every_tab(window: Window) -> None:
     window.settle()
     assert window.review.hypotheses._result is not before
     window.press("Shift-M")
-    layer = annotation_of(window.review.session)
-    assert layer is not None
     assert layer.data[strokes.data == 2].all()
 
 
-def test_keys_differ_between_tabs(window: Window) -> None:
+def test_keys_differ_between_tabs_and_are_released_with_the_panel(window: Window) -> None:
     review = window.review
     tabs = (review.hypotheses, review.regions, review.strokes, review.fix, review.annotation)
     keys = [KeyBinding.from_str(key) for tab in tabs for key in tab.key_actions()]
     assert len(set(keys)) == len(keys)
     assert all(key in window.viewer.keymap for key in keys)
-
-
-def test_keys_are_released_with_the_panel(window: Window) -> None:
-    window.viewer.window.remove_dock_widget(window.review)
+    window.viewer.window.remove_dock_widget(review)
     assert KeyBinding.from_str("H") not in window.viewer.keymap
-    window.viewer.window.add_dock_widget(window.review, name="Review")
+    window.viewer.window.add_dock_widget(review, name="Review")
     assert KeyBinding.from_str("H") in window.viewer.keymap
+
+
+def test_choices_are_saved_and_those_of_an_opened_annotation_restored(
+    window: Window, qtbot: Any
+) -> None:
+    assert SamplingPanel(window.viewer).form.n_samples.value == 6
+    window.review.hypotheses.contours.shown.setChecked(True)
+    again = ReviewPanel(window.viewer)
+    qtbot.addWidget(again)
+    assert again.hypotheses.contours.shown.isChecked()
+    again.release()
+    window.review.session.recalled.emit({"n_samples": 5, "seed": 77, "steps": 3, "solver": "heun"})
+    form = window.sampling.form
+    assert (form.n_samples.value, form.seed.value) == (5, 77)
+    assert (form.steps.value, form.solver.value) == (3, "heun")
 
 
 @pytest.mark.styled
@@ -158,22 +163,6 @@ def test_reviewed_regions_are_in_the_provenance(window: Window) -> None:
     facts = facts_of(layer)
     assert facts is not None
     assert [region["area"] for region in facts.resolved] == [regions.regions[0].area]
-
-
-def test_choices_are_saved_between_sessions(window: Window, qtbot: Any) -> None:
-    assert SamplingPanel(window.viewer).form.n_samples.value == 6
-    window.review.hypotheses.contours.shown.setChecked(True)
-    again = ReviewPanel(window.viewer)
-    qtbot.addWidget(again)
-    assert again.hypotheses.contours.shown.isChecked()
-    again.release()
-
-
-def test_settings_of_an_opened_annotation_are_restored(window: Window) -> None:
-    window.review.session.recalled.emit({"n_samples": 5, "seed": 77, "steps": 3, "solver": "heun"})
-    form = window.sampling.form
-    assert (form.n_samples.value, form.seed.value) == (5, 77)
-    assert (form.steps.value, form.solver.value) == (3, "heun")
 
 
 def test_two_windows_are_independent(

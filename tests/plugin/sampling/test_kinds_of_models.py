@@ -110,19 +110,11 @@ def test_a_box_prompt_gives_the_same_result_as_python(
         settings = SamplingConfig(n_samples=3, steps=2, device="cpu")
         samples = segmenter.sample(ImageInput(image), settings, prompt=prompt)
         np.testing.assert_array_equal(shown, segmenter.summarise(samples).mean_mask)
-
-
-def test_a_prompt_outside_the_image_shows_an_error(
-    qtbot: Any, docked_panel: OpenPanel, promptable_model_folder: Path
-) -> None:
-    image, _ = two_discs(np.random.default_rng(21))
-    viewer, panel = docked_panel()
-    viewer.add_image(image, rgb=True, name="discs")
-    panel.form.folder.value = promptable_model_folder
+    count = len(viewer.layers)
     outside = Prompt(box=(500, 500, 600, 600))
     assert ending_of(qtbot, panel, partial(panel.run_prompt, outside)) == "failed"
     assert "outside the image of 64 x 96" in str(panel.last_error)
-    assert len(viewer.layers) == 1
+    assert len(viewer.layers) == count
 
 
 def warnings() -> list[str]:
@@ -147,6 +139,16 @@ def test_the_out_of_domain_warning_comes_first_and_notifies_once(
     assert "something else" in warnings()[0]
     mean = viewer.layers["something else · mean mask"]
     assert mean.metadata[METADATA_KEY]["domain_score"] > 1
+    # An annotation records the score.
+    session = session_of(viewer)
+    assert session.current is not None
+    write_labels(session, session.current.result.summary.sample_masks[0])
+    layer = annotation_of(session)
+    assert layer is not None
+    facts = facts_of(layer)
+    assert facts is not None
+    output = sidecar_of(facts, layer.data)
+    assert output.proposals[0].domain_score == session.current.result.summary.domain_score
 
 
 def test_there_is_no_warning_for_an_image_like_the_training_images(
@@ -158,21 +160,3 @@ def test_there_is_no_warning_for_an_image_like_the_training_images(
     assert run(qtbot, panel) == "done"
     assert panel.form.status.value.startswith("blob_000: ")
     assert warnings() == []
-
-
-def test_an_annotation_records_the_domain_score(
-    qtbot: Any, docked_panel: OpenPanel, domain_model_folder: Path
-) -> None:
-    viewer, panel = docked_panel()
-    panel.form.folder.value = domain_model_folder
-    viewer.add_image(noise(), rgb=True, name="something else")
-    assert run(qtbot, panel) == "done"
-    session = session_of(viewer)
-    assert session.current is not None
-    write_labels(session, session.current.result.summary.sample_masks[0])
-    layer = annotation_of(session)
-    assert layer is not None
-    facts = facts_of(layer)
-    assert facts is not None
-    output = sidecar_of(facts, layer.data)
-    assert output.proposals[0].domain_score == session.current.result.summary.domain_score

@@ -74,55 +74,41 @@ def test_a_folder_without_a_model_is_reported(
     assert "model.json" in str(panel.last_error)
     assert shown_errors() == [panel.last_error]
     assert_idle(panel)
-
-
-def test_a_missing_model_folder_choice_is_reported(qtbot: Any, photo_window: Window) -> None:
-    _, panel = photo_window
     panel.form.folder.line_edit.value = " "
     assert run(qtbot, panel) == "failed"
     assert "Choose the folder" in str(panel.last_error)
 
 
-def test_a_run_without_an_image_fails_with_a_message(qtbot: Any, docked_panel: OpenPanel) -> None:
-    _, panel = docked_panel()
+def test_a_run_without_an_image_fails_with_a_message(
+    qtbot: Any, docked_panel: OpenPanel, blob_image: np.ndarray
+) -> None:
+    viewer, panel = docked_panel()
     assert "Open an image first" in panel.form.status.value
     assert run(qtbot, panel) == "failed"
     assert "Open an image first" in str(panel.last_error)
     assert_idle(panel)
-
-
-@pytest.mark.parametrize(
-    "pixels",
-    [np.full((40, 40), np.nan), np.zeros((40, 40, 4, 2, 2)), np.full((1, 1), 3)],
-    ids=["NaN", "5D of 2 columns", "one pixel"],
-)
-def test_odd_images_end_in_a_result_or_a_message(
-    qtbot: Any, docked_panel: OpenPanel, pixels: np.ndarray
-) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(pixels, contrast_limits=(0, 1), rgb=False)
-    ending = run(qtbot, panel)
-    assert ending in ("done", "failed")
-    if ending == "failed":
-        assert "a bug in napari-latentfm" not in str(panel.last_error)
-    assert_idle(panel)
-
-
-def test_three_dimensional_display(qtbot: Any, docked_panel: OpenPanel) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(np.zeros((4, 40, 40), np.uint8))
-    viewer.dims.ndisplay = 3
-    assert run(qtbot, panel) == "failed"
-    assert "2D/3D button" in str(panel.last_error)
-
-
-def test_error_then_success(qtbot: Any, docked_panel: OpenPanel, blob_image: np.ndarray) -> None:
-    viewer, panel = docked_panel()
-    assert run(qtbot, panel) == "failed"
+    # An error, and then success.
     viewer.add_image(blob_image, rgb=True)
     assert panel.form.image.value is not None
     assert run(qtbot, panel) == "done"
     assert panel.last_error is None
+
+
+def test_odd_images_end_in_a_result_or_a_message(qtbot: Any, docked_panel: OpenPanel) -> None:
+    viewer, panel = docked_panel()
+    for pixels in (np.full((40, 40), np.nan), np.zeros((40, 40, 4, 2, 2)), np.full((1, 1), 3)):
+        viewer.add_image(pixels, contrast_limits=(0, 1), rgb=False)
+        ending = run(qtbot, panel)
+        assert ending in ("done", "failed")
+        if ending == "failed":
+            assert "a bug in napari-latentfm" not in str(panel.last_error)
+        assert_idle(panel)
+        viewer.layers.clear()
+    # A stack that is displayed in three dimensions.
+    viewer.add_image(np.zeros((4, 40, 40), np.uint8))
+    viewer.dims.ndisplay = 3
+    assert run(qtbot, panel) == "failed"
+    assert "2D/3D button" in str(panel.last_error)
 
 
 # --- what happens around a run ------------------------------------------------------------

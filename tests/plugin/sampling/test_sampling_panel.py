@@ -58,15 +58,20 @@ def test_run_makes_four_layers_on_the_image(
     assert shown_errors() == []
 
 
-def test_the_mean_mask_finds_the_disc(
-    qtbot: Any, docked_panel: OpenPanel, blob_image: np.ndarray
+def test_the_mean_mask_finds_the_disc_and_a_rerun_updates_it(
+    qtbot: Any, photo_window: Window
 ) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True, name="skin")
+    viewer, panel = photo_window
     assert run(qtbot, panel) == "done"
-    mask = viewer.layers["skin · mean mask"].data
+    mask = viewer.layers["a · mean mask"].data
     assert mask[30, 40] == 1
     assert mask[2, 2] == 0
+    assert "CPU" in panel.form.device_label.value, "the resolved device is shown"
+    before = [layer.unique_id for layer in viewer.layers]
+    panel.form.n_samples.value = 5
+    assert run(qtbot, panel) == "done"
+    assert [layer.unique_id for layer in viewer.layers] == before
+    assert viewer.layers["a · samples"].data.shape == (5, 60, 80)
 
 
 def test_equal_seed_equals_python(
@@ -86,12 +91,6 @@ def test_equal_seed_equals_python(
     assert viewer.layers["a · samples"].metadata[METADATA_KEY]["settings"]["solver"] == "heun"
 
 
-def test_resolved_device_is_shown(qtbot: Any, photo_window: Window) -> None:
-    _, panel = photo_window
-    run(qtbot, panel)
-    assert "CPU" in panel.form.device_label.value
-
-
 def test_plane_of_a_stack(qtbot: Any, docked_panel: OpenPanel, blob_image: np.ndarray) -> None:
     viewer, panel = docked_panel()
     stack = np.full((4, *blob_image.shape), 255, np.uint8)
@@ -107,34 +106,31 @@ def test_plane_of_a_stack(qtbot: Any, docked_panel: OpenPanel, blob_image: np.nd
 # --- reruns -------------------------------------------------------------------------------
 
 
-def test_rerun_updates_the_layers(qtbot: Any, photo_window: Window) -> None:
-    viewer, panel = photo_window
-    run(qtbot, panel)
-    before = [layer.unique_id for layer in viewer.layers]
-    panel.form.n_samples.value = 5
-    assert run(qtbot, panel) == "done"
-    assert [layer.unique_id for layer in viewer.layers] == before
-    assert viewer.layers["a · samples"].data.shape == (5, 60, 80)
-
-
-@pytest.mark.parametrize(
-    ("button", "ending", "layers", "kept"),
-    [
-        ("Keep my edits, add a new layer", "done", 6, True),
-        ("Overwrite my edits", "done", 5, False),
-        ("Cancel", "cancelled", 5, True),
-        (None, "cancelled", 5, True),
-    ],
-)
-def test_an_edited_layer_raises_a_question(
-    qtbot: Any, photo_window: Window, button: str | None, ending: str, layers: int, kept: bool
-) -> None:
+def test_an_edited_layer_raises_a_question(qtbot: Any, photo_window: Window) -> None:
     """The real question is answered by a click, and (None) by Escape."""
     viewer, panel = photo_window
     run(qtbot, panel)
     mine = viewer.layers["a · mean mask"]
-    mine.fill((0, 0), 3)
-    edited = mine.data.copy()
+    answers: list[tuple[str | None, str, int, bool]] = [
+        ("Cancel", "cancelled", 5, True),
+        (None, "cancelled", 5, True),
+        ("Overwrite my edits", "done", 5, False),
+        ("Keep my edits, add a new layer", "done", 6, True),
+    ]
+    for seed, (button, ending, layers, kept) in enumerate(answers, 8):
+        mine.fill((0, 0), 3 + seed)
+        edited = mine.data.copy()
+        questions = answer_once(qtbot, button)
+        panel.form.seed.value = seed
+        assert run(qtbot, panel) == ending
+        assert questions == ["a · mean mask"]
+        assert len(viewer.layers) == layers
+        assert np.array_equal(mine.data, edited) is kept
+        assert_idle(panel)
+
+
+def answer_once(qtbot: Any, button: str | None) -> list[str]:
+    """Answer the next question by a button or Escape; return the list that receives its text."""
     questions: list[str] = []
 
     def answer() -> None:
@@ -149,12 +145,7 @@ def test_an_edited_layer_raises_a_question(
             next(b for b in box.buttons() if b.text() == button).click()
 
     QTimer.singleShot(20, answer)
-    panel.form.seed.value = 8
-    assert run(qtbot, panel) == ending
-    assert questions == ["a · mean mask"]
-    assert len(viewer.layers) == layers
-    assert np.array_equal(mine.data, edited) is kept
-    assert_idle(panel)
+    return questions
 
 
 def test_undo_key_after_a_rerun(

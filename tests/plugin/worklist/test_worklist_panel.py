@@ -204,13 +204,10 @@ def test_a_removed_result_layer_is_added_again_in_its_place(qtbot: Any, queue: O
     names = ["blob_001", *(f"blob_001 · {title}" for title in titles)]
     assert [layer.name for layer in viewer.layers] == names
     assert viewer.layers.selection.active.name == names[-1]
-
-
-def test_a_layer_linked_to_a_result_is_left_alone(qtbot: Any, queue: Open) -> None:
-    viewer, panel = queue()
+    # A layer that is linked to a result is left alone.
     mine = viewer.add_labels(np.zeros((64, 64), np.uint8), metadata={"mine": 1})
-    viewer.layers.link_layers([viewer.layers["blob_000 · mean mask"], mine])
-    wait_for(qtbot, panel, NAMES[1], panel.next)
+    viewer.layers.link_layers([viewer.layers["blob_001 · mean mask"], mine])
+    wait_for(qtbot, panel, NAMES[2], panel.next)
     assert mine.metadata == {"mine": 1}
     assert mine.visible
 
@@ -545,13 +542,20 @@ def test_two_viewers_have_separate_annotations(
     assert annotation_of(session_of(first), create=False) is not None
 
 
-def test_flag_and_reset(queue: Open) -> None:
+def test_flag_reset_and_time_of_an_image(queue: Open) -> None:
     _, panel = queue()
     panel.states.flag()
     assert panel.work is not None
     assert panel.work.item(NAMES[0]).state == "flagged"
     panel.states.reset(NAMES[0])
     assert panel.work.item(NAMES[0]).state == "not started"
+    # Pauses do not count as time that an image took.
+    clock = panel.open_image.clock
+    clock.start()
+    start = clock._last
+    for moment in (20, 50, 200, 210):
+        clock.touch(start + moment)
+    assert clock.take() == pytest.approx(60)
 
 
 def test_choices_are_saved_between_sessions(queue: Open, tiny_model_folder: Path) -> None:
@@ -606,13 +610,3 @@ def test_reviewed_regions_and_strokes_are_restored_with_the_image(qtbot: Any, qu
     assert [region["box"] for region in review.regions.resolved_regions()] == ticked
     qtbot.waitUntil(lambda: len(redrawn) == 2, timeout=PATIENCE)
     assert redrawn[1] == "done"
-
-
-def test_pauses_do_not_count(queue: Open) -> None:
-    _, panel = queue()
-    clock = panel.open_image.clock
-    clock.start()
-    start = clock._last
-    for moment in (20, 50, 200, 210):
-        clock.touch(start + moment)
-    assert clock.take() == pytest.approx(60)
