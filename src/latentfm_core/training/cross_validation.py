@@ -17,14 +17,10 @@ from latentfm_core.errors import Cancelled, CheckpointError, ConfigError, Output
 from latentfm_core.model_io.card import CARD
 from latentfm_core.names import model_id
 from latentfm_core.torchrun import read_launch
+from latentfm_core.training import fold_checks
 from latentfm_core.training.checkpoint import FILE as CHECKPOINT
 from latentfm_core.training.checkpoint import read_header
 from latentfm_core.training.extending import NothingLeft
-from latentfm_core.training.fold_checks import (
-    refuse_ignored_by_folds,
-    refuse_other_images,
-    refuse_other_settings,
-)
 from latentfm_core.training.fold_table import CrossValidated, finished_folds
 from latentfm_core.training.options import RunOptions
 from latentfm_core.training.resuming import begun_with, check_resumed, extends, finished_card
@@ -130,21 +126,22 @@ class CrossValidation:
         A finished fold that they do not extend is left as it is, unless that is true of all.
         """
         idle = []
-        for fold, out in self._chosen().items():
+        runs = {out: with_fold(self.config, fold) for fold, out in self._chosen().items()}
+        for out, config in runs.items():
             if is_begun(out):
-                config, checkpoint = with_fold(self.config, fold), read_header(out / TRAINING)
+                checkpoint = read_header(out / TRAINING)
                 try:
-                    refuse_other_settings(config_from_mapping(checkpoint.config), config)
+                    stored = config_from_mapping(checkpoint.config)
+                    fold_checks.refuse_other_settings(stored, config)
                     check_resumed(checkpoint, config, out)
                 except NothingLeft as error:
                     idle.append(CheckpointError(f"{out.name}: {error}"))
                 except CheckpointError as error:
                     raise CheckpointError(f"{out.name}: {error}") from None
-        if idle and len(idle) == len(self._chosen()):
+        if idle and len(idle) == len(runs):
             raise idle[0]
         if self.options.resume and all(self._is_done(*one) for one in self._chosen().items()):
-            runs = {out: with_fold(self.config, fold) for fold, out in self._chosen().items()}
-            refuse_ignored_by_folds(runs, self.options)
+            fold_checks.refuse_ignored_by_folds(runs, self.options)
 
     def _is_done(self, fold: int, out: Path) -> bool:
         """Return whether a fold is finished, and these settings do not extend it."""
@@ -219,7 +216,7 @@ class CrossValidation:
     def _train(self, fold: int, out: Path) -> bool:
         try:
             trainer = self._trainer(fold, out)
-            refuse_other_images(begun_fold(self.out), trainer)
+            fold_checks.refuse_other_images(begun_fold(self.out), trainer)
             return trainer.run() is not None
         except Cancelled:
             return False  # while the images were read
@@ -228,12 +225,9 @@ class CrossValidation:
             gc.collect()
 
     def _trainer(self, fold: int, out: Path) -> Trainer:
-        options = self.options
-        card = {**(options.card or {}), "id": self._model_id(fold)}
-        return Trainer(
-            with_fold(self.config, fold),
-            replace(options, out=out, resume=is_begun(out), card=card),
-        )
+        card = {**(self.options.card or {}), "id": self._model_id(fold)}
+        options = replace(self.options, out=out, resume=is_begun(out), card=card)
+        return Trainer(with_fold(self.config, fold), options)
 
     def _model_id(self, fold: int) -> str:
         given = (self.options.card or {}).get("id")
