@@ -34,15 +34,18 @@ def test_contours_show_the_agreement_of_samples(desk: Desk, skin: Image) -> None
     np.testing.assert_allclose(contours.edge_color, wanted, atol=0.01)
     assert list(contours.features["share of samples"]) == [0.1, 0.5, 0.9]
     assert sorted(set(contours.edge_width)) == sorted(contours.edge_width)
-    desk.section.contours.shown.setChecked(False)
-    assert desk.names == ["skin"]
-
-
-def test_removing_the_contour_layer_unchecks_its_box(desk: Desk, skin: Image) -> None:
-    desk.review(skin)
-    desk.viewer.layers.remove(desk.show_contours())
+    # Each can be switched.
+    desk.section.contours.levels[0.5].click()
+    layer = desk.viewer.layers["skin · agreement"]
+    assert list(layer.features["share of samples"]) == [0.1, 0.9]
+    wanted = [QColor(CONTOUR_COLOURS[place]).getRgbF() for place in (0, 2)]
+    np.testing.assert_allclose(layer.edge_color, wanted, atol=0.01)
+    # Removing their layer unchecks the box.
+    desk.viewer.layers.remove(layer)
     assert not desk.section.contours.shown.isChecked()
     assert desk.show_contours().name == "skin · agreement"
+    desk.section.contours.shown.setChecked(False)
+    assert desk.names == ["skin"]
 
 
 def test_contours_of_empty_samples(desk: Desk, skin: Image) -> None:
@@ -74,9 +77,13 @@ def test_keys_do_nothing_while_nothing_is_under_review(desk: Desk) -> None:
 # --- into the annotation ------------------------------------------------------------------
 
 
-def test_a_hypothesis_becomes_the_annotation(desk: Desk, skin: Image) -> None:
+def test_a_chosen_hypothesis_becomes_the_annotation(desk: Desk, skin: Image) -> None:
     desk.review(skin)
+    assert not any(button.isEnabled() for button in desk.section.buttons.take)
+    desk.section.key_actions()["W"]()
+    assert "Choose a hypothesis first" in desk.section.status.text()
     desk.click(1)
+    assert all(button.isEnabled() for button in desk.section.buttons.take)
     desk.section.buttons.take[0].click()
     layer = annotation_of(desk.session)
     np.testing.assert_array_equal(layer.data == 1, disc(*SMALL))
@@ -113,26 +120,7 @@ def test_a_hypothesis_is_taken_inside_the_region_only(desk: Desk, skin: Image) -
     assert not layer.data[30:].any()
 
 
-def test_taking_needs_a_choice(desk: Desk, skin: Image) -> None:
-    desk.review(skin)
-    assert not any(button.isEnabled() for button in desk.section.buttons.take)
-    desk.section.key_actions()["W"]()
-    assert "Choose a hypothesis first" in desk.section.status.text()
-    desk.click(0)
-    assert all(button.isEnabled() for button in desk.section.buttons.take)
-
-
 # --- what is on screen --------------------------------------------------------------------
-
-
-def test_each_contour_can_be_switched(desk: Desk, skin: Image) -> None:
-    desk.review(skin, np.stack([disc(30, 40, radius) for radius in np.linspace(8, 24, 10)]))
-    desk.show_contours()
-    desk.section.contours.levels[0.5].click()
-    layer = desk.viewer.layers["skin · agreement"]
-    assert list(layer.features["share of samples"]) == [0.1, 0.9]
-    wanted = [QColor(CONTOUR_COLOURS[place]).getRgbF() for place in (0, 2)]
-    np.testing.assert_allclose(layer.edge_color, wanted, atol=0.01)
 
 
 def test_the_plain_image_can_be_shown_and_left(desk: Desk, skin: Image) -> None:

@@ -141,8 +141,10 @@ def test_clicking_a_row_moves_the_view_to_its_region(desk: Desk, skin: Image) ->
     np.testing.assert_allclose(desk.camera.center[-2:], (10, 70), atol=1)
 
 
-def test_resolving_goes_to_the_next_open_region(desk: Desk, skin: Image) -> None:
-    desk.review(skin)
+def test_resolving_goes_to_the_next_open_region_and_survives_new_samples(
+    desk: Desk, skin: Image
+) -> None:
+    shown = desk.review(skin)
     desk.section.next()
     desk.section.resolve_button.click()
     assert desk.ticks() == [True, False]
@@ -158,10 +160,6 @@ def test_resolving_goes_to_the_next_open_region(desk: Desk, skin: Image) -> None
     assert desk.ticks() == [True, False]
     desk.section.table.item(0, 0).setCheckState(Qt.CheckState.Unchecked)
     assert desk.section.resolved == set()
-
-
-def test_reviewed_regions_survive_new_samples(desk: Desk, skin: Image) -> None:
-    shown = desk.review(skin)
     desk.section.visit(2)
     desk.section.resolve()
     # After a correction the first region is gone and the second a little larger.
