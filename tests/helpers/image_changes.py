@@ -5,7 +5,6 @@ python -m tests.helpers.image_changes IMAGES MODEL CHANGES
 
 from __future__ import annotations
 
-import gc
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ def main(folder: Path, model: Path, changes: int) -> None:
     from napari_latentfm.ui.choices import FOLDER_CHOICE
     from napari_latentfm.worklist.panel import QueuePanel
 
-    gc.freeze()  # napari would look for garbage in all modules, again and again
     viewer = napari.Viewer(show=True)
     panel, review = QueuePanel(viewer), ReviewPanel(viewer)
     viewer.window.add_dock_widget(panel, name="Queue")

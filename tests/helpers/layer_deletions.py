@@ -6,7 +6,6 @@ python -m tests.helpers.layer_deletions MODEL ROUNDS
 from __future__ import annotations
 
 import faulthandler
-import gc
 import random
 import sys
 from pathlib import Path
@@ -27,7 +26,6 @@ def main(model: Path, rounds: int) -> None:
     from napari_latentfm.ui.choices import FOLDER_CHOICE
     from tests.helpers.prompting import two_discs
 
-    gc.freeze()  # napari would look for garbage in all modules, again and again
     viewer = napari.Viewer(show=True)
     panel = open_dock(viewer)
     form = panel.sampling.form

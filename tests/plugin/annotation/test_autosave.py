@@ -143,7 +143,6 @@ def test_the_last_stroke_is_saved_when_the_panel_ends(
 
 
 _CLOSING = """
-import gc
 import sys
 from functools import partial
 import napari
@@ -155,7 +154,6 @@ from napari_latentfm.annotation.section import AnnotationSection
 from napari_latentfm.results.session import session_of
 from tests.helpers.pictures import disc_image
 from tests.helpers.looks import LARGE, SHAPE, disc, reviewed, two_looks
-gc.freeze()
 def leave(viewer, way):
     write_labels(session_of(viewer), disc(*LARGE))
     if way == "window":

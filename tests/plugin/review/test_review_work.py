@@ -226,7 +226,6 @@ def test_restored_strokes_are_followed(open_window: Open) -> None:
 
 
 _WORKING = """
-import gc
 import napari
 from qtpy.QtCore import QTimer
 from napari_latentfm.annotation import autosave
@@ -235,7 +234,6 @@ from napari_latentfm.results.session import session_of
 from napari_latentfm.review.panel import ReviewPanel
 from tests.helpers.pictures import disc_image
 from tests.helpers.looks import LARGE, disc, reviewed, two_looks
-gc.freeze()
 viewer = napari.Viewer(show=False)
 image = viewer.add_image(disc_image(), rgb=True, name="skin")
 panel = ReviewPanel(viewer)
