@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -177,23 +178,46 @@ def override_values(overrides: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise ConfigError(f"{item!r} is not a valid setting; use section.key=value.")
         path = key.strip().split(".")
-        value = _parsed(raw, listed=is_list(Config, path))
+        value = _parsed(raw, key) if is_list(Config, path) else _plain(raw)
         for part in reversed(path):
             value = {part: value}
         values = _merge(values, value)
     return values
 
 
-def _parsed(raw: str, *, listed: bool) -> Any:
+def _plain(raw: str) -> Any:
+    """Return a JSON value, or the text itself."""
     try:
-        value = parse_json(raw)
+        return parse_json(raw)
     except ValueError:
-        value = raw
-    if listed and value is not None and not isinstance(value, (list, dict)):
-        # Without quotes, a shell removes those within ["disc","cup"].
-        inner = raw.strip().removeprefix("[").removesuffix("]")
-        return [word.strip().strip("\"'") for word in inner.split(",") if word.strip()]
-    return value
+        return raw
+
+
+def _parsed(raw: str, key: str) -> Any:
+    """Return the value of a list setting, which may be written with commas."""
+    value = _plain(raw)
+    if value is None or isinstance(value, (list, dict)):
+        return value
+    if isinstance(value, str) and value != raw:
+        return [value]  # one name in quotes, which may hold a comma
+    # Without quotes, a shell removes those within ["disc","cup"].
+    words = next(csv.reader([_without_brackets(raw.strip())], skipinitialspace=True), [])
+    entries = [word.strip().strip("\"'") for word in words]
+    if not all(entries):
+        raise ConfigError(f"{key}: the list {raw!r} has an empty entry. Name it, or leave it out.")
+    return entries
+
+
+def _without_brackets(text: str) -> str:
+    """Return a list without the brackets around the whole of it."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return text
+    inner, depth = text[1:-1], 0
+    for letter in inner:
+        depth += (letter == "[") - (letter == "]")
+        if depth < 0:
+            return text  # as in "[1] a,b [2]"
+    return inner
 
 
 def sampling_settings(base: SamplingConfig | None = None, **changes: object) -> SamplingConfig:

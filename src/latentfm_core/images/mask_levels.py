@@ -31,6 +31,13 @@ _AREAS = 0.6
 """Minimum share of in-between pixels that are part of an area for their values to be numbers."""
 _ALL_AREAS = 0.95
 """The same for values that could be noise around black and white."""
+_STRAY = 3
+"""Pixels that are too few for a soft edge: each becomes an object, as it would by hand."""
+_STRAYS = 0.02
+"""The same as a share of the outline of all objects."""
+_SHARED = 0.05
+"""Most of the outline of the highest value that may touch the lowest, around a class of borders."""
+_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
 _MANY = 0.3
 """Share of the range of values that levels without gaps between them cover at least."""
 _LEVEL_PIXELS = 9
@@ -52,10 +59,13 @@ def are_numbers(grey: NDArray[Any], values: NDArray[Any]) -> bool:
     """
     if grey.dtype.kind == "f" and not bool((values == np.rint(values)).all()):
         return False
-    if values.size < 3 or values[-1] <= LABELS:
+    if values.size < 3 or values[-1] <= LABELS or _are_consecutive(values[1:]):
         return True
     planes = grey.reshape(-1, *grey.shape[-2:])
     found = np.flatnonzero((planes > values[0]) & (planes < values[-1]))
+    outline, shared = _outlines(planes, values)
+    if found.size <= max(_STRAY, _STRAYS * outline) or (values.size == 3 and shared <= _SHARED):
+        return True
     at = np.unravel_index(found[:: max(1, found.size // _SAMPLED)], planes.shape)
     own, around = planes[at], _neighbours(planes, at)
     on_edge = ((around < own).any(axis=0) & (around > own).any(axis=0)).mean()
@@ -116,6 +126,26 @@ def refuse_levels(path: Path, values: NDArray[Any], distinct: NDArray[Any] | Non
             "Export it again without smoothing, as PNG or TIFF: objects numbered from 1, or one "
             "object in black and white."
         )
+
+
+def _are_consecutive(numbers: NDArray[Any]) -> bool:
+    """Return whether numbers follow each other, far from the background: 9, 10, 11."""
+    first, last = float(numbers[0]), float(numbers[-1])
+    return last - first + 1 == numbers.size < first
+
+
+def _outlines(planes: NDArray[Any], values: NDArray[Any]) -> tuple[int, float]:
+    """Return the pixels of all outlines, and which share of the highest value's is on the lowest.
+
+    An edge that was smoothed touches both directly in places; a class of borders lies between
+    them everywhere.
+    """
+    lowest = np.stack([minimum_filter(plane, footprint=_CROSS) for plane in planes])
+    outline = int(((planes > values[0]) & (lowest == values[0])).sum())
+    of_highest = (planes == values[-1]) & (lowest < values[-1])
+    count = int(of_highest.sum())
+    shared = float((lowest[of_highest] == values[0]).mean()) if count else 1.0
+    return outline, shared
 
 
 def _mean_by(values: NDArray[Any], marked: NDArray[np.bool_]) -> float:

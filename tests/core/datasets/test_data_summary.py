@@ -17,6 +17,7 @@ from skimage.draw import disk
 from latentfm_core.annotation.export import export_annotation
 from latentfm_core.annotation.fingerprint import image_signature
 from latentfm_core.annotation.provenance import AnnotationSidecar
+from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.train import main as train
@@ -300,6 +301,18 @@ def test_thin_labels_are_numbers(tmp_path: Path) -> None:
     Image.fromarray(drawn).save(tmp_path / "m.png")
     with pytest.raises(ImageError, match=r"numbers.*--mask-threshold 0.5"):
         read_mask(tmp_path / "m.png")
+
+
+def test_a_stray_pixel_and_a_class_of_borders_are_numbers(tmp_path: Path) -> None:
+    stray = np.zeros((64, 64), np.uint8)
+    stray[disk((30, 30), 20)] = 20
+    stray[10, 30] = 12
+    borders = np.zeros((64, 64), np.uint8)
+    borders[disk((30, 30), 20)], borders[disk((30, 30), 19)] = 128, 255
+    walls = np.where(borders == 255, 10, np.where(borders == 128, 9, 0))
+    for drawn in (stray, borders, walls.astype(np.uint8)):
+        Image.fromarray(drawn).save(tmp_path / "m.png")
+        np.testing.assert_array_equal(read_annotation(tmp_path / "m.png")[0], drawn)
 
 
 def test_a_channel_of_masks_leaves_colour_images_alone(

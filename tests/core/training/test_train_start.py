@@ -11,6 +11,8 @@ import pytest
 
 from latentfm_core.cli.train import main
 from latentfm_core.config import Config, load_config, preset, with_overrides
+from latentfm_core.config.loading import override_values
+from latentfm_core.errors import ConfigError
 from latentfm_core.model_io.card import read_card
 from latentfm_core.names import model_id
 from latentfm_core.training import run_data
@@ -309,6 +311,24 @@ def test_a_misspelt_setting_gets_the_nearest_name(
     wrong: str, right: str, tmp_path: Path, refused: Printed
 ) -> None:
     assert right in refused(main, ["--out", str(tmp_path / "m"), "--set", f"{wrong}=1"])
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("grade [1],grade [2]", ["grade [1]", "grade [2]"]),
+        ("[1] a,b [2]", ["[1] a", "b [2]"]),
+        ('"nevus, benign"', ["nevus, benign"]),
+        ('[a,"b, c"]', ["a", "b, c"]),
+    ],
+)
+def test_brackets_and_commas_of_names_stay(written: str, meant: list[str]) -> None:
+    assert override_values([f"model.classes={written}"]) == {"model": {"classes": meant}}
+
+
+def test_an_empty_name_in_a_list_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model\.classes: the list 'disc,,cup' has an empty"):
+        override_values(["model.classes=disc,,cup"])
 
 
 @pytest.mark.parametrize("written", ["disc,cup", "[disc, cup]", '["disc","cup"]', "'disc','cup'"])
