@@ -28,9 +28,13 @@ def suggestion(kind: type[Settings], path: Sequence[str | int]) -> str:
     alike = get_close_matches(name, table.model_fields, n=3, cutoff=0.6)
     if alike:
         return _question([".".join([*sections, one]) for one in alike])
-    elsewhere = [full for full in all_names(kind) if full.rpartition(".")[2] == name]
-    if elsewhere:
-        return _question(elsewhere)
+    everything = list(all_names(kind))
+    elsewhere = [full for full in everything if full.rpartition(".")[2] == name]
+    inside = dict.fromkeys(
+        full.partition(f".{name}.")[0] + f".{name}" for full in everything if f".{name}." in full
+    )
+    if elsewhere or inside:
+        return _question(elsewhere or list(inside))
     return f"Choose one of: {', '.join(sorted(table.model_fields))}."
 
 

@@ -139,7 +139,11 @@ def report_problems(problems: Mapping[str, str], count: int, skip_bad: bool) -> 
         listed = Hints().listed(lines[:_LISTED] + more)
         raise DatasetError(
             f"{len(problems)} of {count} pairs cannot be used:\n  {listed}\n"
-            "Fix or remove them, or skip them: --skip-bad (data.skip_bad = true)."
+            + (
+                "Fix or remove them, or skip them: --skip-bad (data.skip_bad = true)."
+                if len(problems) < count
+                else "No pair is left."
+            )
         )
     hints = Hints()
     for problem in problems.values():

@@ -195,6 +195,10 @@ class FineTune:
         if verdict.old is not None and verdict.new is not None:
             self._note_in_card({"val_parent_dice": verdict.old, "val_held_out_dice": verdict.new})
         logger.info("%s", verdict.text())
+        if verdict.better == "old":
+            logger.warning(
+                "The new model is not better than the one it started from. Keep that one."
+            )
         return verdict
 
     def _note_in_card(self, figures: dict[str, float]) -> ModelCard:

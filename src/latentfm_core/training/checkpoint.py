@@ -27,6 +27,7 @@ from latentfm_core.files.atomic import atomic_path
 from latentfm_core.files.untrusted import parse_json
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.tensor_names import stored_names
+from latentfm_core.names import shown
 from latentfm_core.training.ema import EMA
 from latentfm_core.training.meters import EpochSums
 from latentfm_core.training.run_record import RunRecord
@@ -215,6 +216,11 @@ def read_header(folder: Path) -> CheckpointHeader:
 def _opened(folder: Path) -> Iterator[tuple[Any, CheckpointHeader]]:
     path = folder / FILE
     if not path.is_file():
+        if not folder.parent.exists():
+            raise CheckpointError(
+                f"{shown(folder.parent)} does not exist, so that there is no run to resume. Check "
+                "the path."
+            )
         raise CheckpointError(f"{folder} has no checkpoint to resume from; start without --resume.")
     try:
         with safe_open(path, framework="pt") as stream:

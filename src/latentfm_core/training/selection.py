@@ -20,6 +20,7 @@ from latentfm_core.training.meters import EpochReport
 from latentfm_core.training.run_data import DataSet
 from latentfm_core.training.run_folder import BEST
 from latentfm_core.training.run_state import RunState
+from latentfm_core.training.runlog import NAMES
 from latentfm_core.training.validate import selection_score, validate
 from latentfm_core.training.validate_prompts import validate_prompts
 
@@ -87,7 +88,8 @@ def score_few_steps(run: RunState, data: DataSet) -> None:
         figures = _figures(run, data, run.picture(f"steps_{steps}"), steps)
         run.check_urgent()
         named = {f"{name}_steps_{steps}": value for name, value in figures.items()}
-        logger.info("with %d ODE steps: %s", steps, named)
+        words = ", ".join(f"{NAMES.get(name, name)} {value:.3f}" for name, value in figures.items())
+        logger.info("with %d ODE step%s: %s", steps, "s" if steps > 1 else "", words)
         run.position.metrics |= named
 
 

@@ -140,7 +140,10 @@ def test_vaes_and_latent_scale_are_unchanged(learned: Learned) -> None:
 
 
 def test_verdict_keeps_the_old_model_when_the_masks_are_garbage(
-    tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path
+    tiny_model_folder: Path,
+    blob_folders: Folders,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     images, masks = blob_folders
     mine = tmp_path / "masks"
@@ -159,6 +162,7 @@ def test_verdict_keeps_the_old_model_when_the_masks_are_garbage(
     assert verdict.old is not None
     assert verdict.new is not None
     assert verdict.better == "old"
+    assert "The new model is not better" in caplog.text
     assert (tmp_path / "new" / "model.json").is_file(), "written either way"
 
 

@@ -104,7 +104,10 @@ def test_what_leaves_nothing_to_train_is_refused_with_the_option_to_use(
     before = (finished / "model.json").read_bytes()
     for change, message in (
         ("training.flow.epochs=1", "has trained 2 epochs of its flow; the settings ask for 1"),
-        ("training.flow.learning_rate=1e-4", "the settings ask for 2. Name more"),
+        (
+            "training.flow.learning_rate=1e-4",
+            "the settings ask for 2, which no time budget raises. Name more",
+        ),
         ("training.mask_vae.epochs=9", "training.mask_vae.epochs would change a finished stage"),
         ("training.flow.batch_size=2", "training.flow.batch_size would change a finished stage"),
         ("training.flow.max_seconds=1e-5", "trained 2 epochs of its flow; the settings ask for 2"),

@@ -304,6 +304,7 @@ def test_a_run_without_a_folder_names_the_option(refused: Printed) -> None:
         ("training.flow.epoch", "Did you mean training.flow.epochs?"),
         ("training.epochs", "training.mask_vae.epochs, training.flow.epochs"),
         ("trainin.seed", "Did you mean training?"),
+        ("flow.epochs", "flow: unknown setting. Did you mean training.flow?"),
         ("sampling.zzz", "Choose one of: batch_size"),
     ],
 )
