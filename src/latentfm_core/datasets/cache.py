@@ -29,8 +29,8 @@ from latentfm_core.files.untrusted import read_bounded
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 5
-"""Increase it whenever decoding or the canvas changes the output."""
+FORMAT = 6
+"""Increase it whenever decoding or the canvas changes the output, or `StoredPair` its fields."""
 SUFFIX = ".canvas"
 LIMIT_BYTES = 20 * 2**30
 """Above this size, the least recently used files are removed."""

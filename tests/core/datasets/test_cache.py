@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from latentfm_core.cli.commands.train_config import make_config
 from latentfm_core.cli.train import build_parser
 from latentfm_core.config import DataConfig, config_from_mapping
 from latentfm_core.datasets import in_memory
-from latentfm_core.datasets.cache import SUFFIX, CanvasCache
+from latentfm_core.datasets.cache import FORMAT, SUFFIX, CanvasCache
 from latentfm_core.datasets.in_memory import CanvasSet, load_canvases
 from latentfm_core.datasets.pairs import Pair, find_pairs
+from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.errors import DatasetError, OutputError
 from latentfm_core.training.run_card import portable
 from tests.helpers.fixtures import write_blobs
@@ -86,6 +88,15 @@ def test_a_damaged_cache_file_is_not_used(
     assert_same(load_canvases(pairs, data), before)
     assert_same(load_canvases(pairs, data), before)
     assert len({path.stat().st_size for path in kept(data)}) == 1
+
+
+def test_the_format_belongs_to_the_stored_facts() -> None:
+    names = (
+        "name orientation mask_orientations codings threshold scales objects square signature "
+        "raters agreements"
+    )
+    # An older file would be read without the new fields: increase the number with them.
+    assert (FORMAT, [field.name for field in fields(StoredPair)]) == (6, names.split())
 
 
 def test_bad_files_are_reported_each_time(pairs: list[Pair], data: DataConfig) -> None:
