@@ -81,6 +81,10 @@ def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
         help="continue the run in --out with the settings and images that it was started with; a "
         "finished run trains for longer with more training.flow.epochs or --minutes",
     )
+    _add_settings(parser)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
     source.add_argument(

@@ -7,7 +7,8 @@ from latentfm_core.config.base import Settings
 from latentfm_core.config.training import DistillConfig, FlowConfig, StageConfig
 from latentfm_core.datasets.plausibility import Finding
 from latentfm_core.training.batches import steps_per_epoch
-from latentfm_core.training.stages import STAGES, longest_warm_up
+from latentfm_core.training.schedule import longest_warm_up
+from latentfm_core.training.stages import STAGES
 from latentfm_core.training.time_budget import is_trained
 
 

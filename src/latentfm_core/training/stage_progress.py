@@ -8,8 +8,8 @@ from latentfm_core.config import DistillConfig, FlowConfig
 from latentfm_core.training.batches import steps_per_epoch
 from latentfm_core.training.checkpoint import Position
 from latentfm_core.training.meters import EpochReport, Meter, StepReport
+from latentfm_core.training.schedule import learning_rate
 from latentfm_core.training.stage import Stage
-from latentfm_core.training.stages import learning_rate
 from latentfm_core.training.step_timer import Part
 from latentfm_core.training.time_budget import stage_seconds
 

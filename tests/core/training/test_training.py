@@ -21,7 +21,7 @@ from latentfm_core.errors import CheckpointError
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import read_card
 from latentfm_core.models.latentfm import LatentFM
-from latentfm_core.training.stages import learning_rate
+from latentfm_core.training.schedule import learning_rate
 from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.helpers.commands import Printed
 from tests.helpers.fixtures import SMALL_NETWORK, Folders, tiny_settings, write_blobs
