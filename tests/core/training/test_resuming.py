@@ -306,11 +306,3 @@ def test_ctrl_c_while_images_are_read_ends_the_command(tmp_path: Path) -> None:
     assert "interrupted" in errors
     assert len(list(cache.glob("*.canvas"))) < 42, "not all training images were waited for"
     assert not out.exists()
-
-
-def test_resuming_in_a_folder_that_does_not_exist_names_it(
-    tmp_path: Path, refused: Printed
-) -> None:
-    said = refused(main, ["--resume", "--out", str(tmp_path / "misspelt")])
-    assert f"{tmp_path / 'misspelt'} does not exist" in said
-    assert "without --resume" not in said

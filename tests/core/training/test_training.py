@@ -104,7 +104,12 @@ def test_a_second_run_does_not_overwrite_the_first(
 
 
 def test_resume_without_a_run_says_so(tmp_path: Path, refused: Printed) -> None:
-    assert "no checkpoint" in refused(main, ["--out", str(tmp_path / "nothing"), "--resume"])
+    misspelt = tmp_path / "misspelt"
+    said = refused(main, ["--out", str(misspelt), "--resume"])
+    assert f"{misspelt} does not exist" in said
+    assert "without --resume" not in said
+    misspelt.mkdir()
+    assert "no checkpoint" in refused(main, ["--out", str(misspelt), "--resume"])
 
 
 def test_training_writes_log_pictures_and_report(tiny_model_folder: Path) -> None:
