@@ -111,8 +111,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         "--skip-done",
         action="store_true",
         help="skip images whose results are complete, to continue after an interruption; stop if "
-        "a result is of another image of that name, another model or calibration, or other "
-        "settings",
+        "a result is of another image of that name, another model or calibration, another prompt, "
+        "or other settings",
     )
 
 

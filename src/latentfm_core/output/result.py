@@ -230,9 +230,9 @@ def is_finished(
     )
     if not same:
         raise OutputError(
-            f"{plan.sidecar} describes a result from another model or calibration, other settings "
-            f"or other formats.{older.precision_note(settings)} Choose another --out, or replace "
-            "it with --overwrite."
+            f"{plan.sidecar} describes a result from another model or calibration, another prompt, "
+            f"other settings or other formats.{older.precision_note(settings)} Choose another "
+            "--out, or replace it with --overwrite."
         )
     return all(path.is_file() for path in plan.paths())
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from latentfm_core.config import NUMBER_FORMATS, Fraction, SamplingConfig, Settings, SolverName
 from latentfm_core.images.large import LargeImage
 from latentfm_core.output.paths import printable
-from latentfm_core.types import ImageInput, SamplingRecord, is_out_of_domain
+from latentfm_core.types import ImageInput, SamplingRecord, is_out_of_domain, is_recorded
 
 DomainScore = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -159,8 +159,8 @@ class Sidecar(Settings):
         Of an image that was segmented in tiles how it was cut, else None.
     prompt
         The prompted object: ``box`` ``[top, left, bottom, right]``, ``positive`` and
-        ``negative`` points ``[row, column]`` in pixels, and numbers of pixels of strokes and
-        rough mask. Empty without a prompt.
+        ``negative`` points ``[row, column]`` in pixels, and numbers of pixels and
+        digests of strokes and rough mask. Empty without a prompt.
     window
         ``(top, left, height, width)`` of the part of the image that the network saw, in pixels;
         None for the whole image.
@@ -254,7 +254,7 @@ class Sidecar(Settings):
     ) -> bool:
         """Return whether the result is from this model, these resolved settings and this prompt."""
         return (
-            self.prompt == dict(prompt or {})
+            is_recorded(self.prompt, prompt or {})
             and self.model_sha256 == model_sha256
             and self.calibration_sha256 in ("", calibration_sha256)
             and self.n_samples == settings.n_samples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class Prompt:
         return not marks and self.box is None and self.strokes is None and self.mask is None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the prompt as JSON values; of strokes and mask the number of pixels."""
+        """Return the prompt as JSON values; of strokes and mask number of pixels and digest."""
         values: dict[str, Any] = {}
         if self.box is not None:
             values["box"] = [float(v) for v in self.box]
@@ -79,11 +80,17 @@ class Prompt:
             points = getattr(self, name)
             if points:
                 values[name] = [[float(v) for v in point] for point in points]
-        if self.strokes is not None:
-            values["stroke_pixels"] = int(np.count_nonzero(self.strokes))
-        if self.mask is not None:
-            values["mask_pixels"] = int(np.count_nonzero(self.mask))
+        for name, array in (("stroke", self.strokes), ("mask", self.mask)):
+            if array is not None:
+                values[f"{name}_pixels"] = int(np.count_nonzero(array))
+                values[f"{name}_digest"] = _digest(array)
         return values
+
+
+def _digest(array: NDArray[Any]) -> str:
+    """Return a digest of labels and their shape, whatever their type."""
+    content = np.ascontiguousarray(array, dtype=np.uint8)
+    return hashlib.sha256(f"{array.shape}".encode() + content.tobytes()).hexdigest()
 
 
 def _sequence(values: Any, form: str) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from latentfm_core.metrics.overlap import dice
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.annotator import corrected, first_prompt
 from latentfm_core.prompts.field import extent, field_of
-from latentfm_core.types import ImageInput
+from latentfm_core.types import ImageInput, is_recorded
 from tests.helpers.prompting import paint, two_discs
 
 Discs = tuple[ImageInput, NDArray[np.uint8]]
@@ -154,6 +154,20 @@ def test_each_of_several_prompts_is_checked_and_named(
 def test_parts_of_a_prompt_have_a_form(parts: dict[str, Any], message: str) -> None:
     with pytest.raises(ImageError, match=message):
         Prompt(**parts)
+
+
+@pytest.mark.parametrize("part", ["mask", "strokes"])
+def test_a_recorded_prompt_tells_masks_of_one_size_apart(part: str) -> None:
+    def recorded(labels: NDArray[Any]) -> dict[str, Any]:
+        prompts = {"mask": Prompt(mask=labels), "strokes": Prompt(strokes=labels)}
+        return prompts[part].to_json()
+
+    first, other = recorded(np.tri(8)), recorded(np.tri(8)[:, ::-1])
+    assert is_recorded(first, recorded(np.tri(8, dtype=np.bool_)))
+    assert not is_recorded(first, other)
+    earlier = {name: value for name, value in first.items() if name.endswith("_pixels")}
+    assert is_recorded(earlier, other), "earlier versions recorded the number of pixels only"
+    assert not is_recorded(earlier, recorded(np.eye(8)))
 
 
 def test_a_prompt_takes_numbers_from_any_container() -> None:

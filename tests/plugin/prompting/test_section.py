@@ -13,6 +13,7 @@ from qtpy.QtGui import QColor
 
 from latentfm_core.colours import label_colour
 from latentfm_core.correction.strokes import FOREGROUND
+from latentfm_core.prompts import Prompt
 from napari_latentfm.layers.stacking import PROMPT_KEY, source_of
 from napari_latentfm.prompting.object_list import SWATCH
 from napari_latentfm.ui.choices import FOLDER_CHOICE
@@ -355,7 +356,7 @@ def test_a_labels_layer_becomes_a_rough_mask_or_strokes(disc_window: Pointer) ->
     window.viewer.add_labels((labels == 2).astype(np.uint8) * 3, name="rough").selected_label = 3
     window.section.form.labels_button.click()
     window.settle()
-    assert window.samples.prompt == {"mask_pixels": int((labels == 2).sum())}
+    assert window.samples.prompt == Prompt(mask=labels == 2).to_json()
     assert window.fits(labels == 2) > 0.85
     line = np.zeros(labels.shape, np.uint8)
     rows, columns = np.nonzero(labels == 1)
@@ -364,7 +365,7 @@ def test_a_labels_layer_becomes_a_rough_mask_or_strokes(disc_window: Pointer) ->
     window.viewer.add_labels(line, name="line")
     window.section.form.labels_button.click()
     window.settle()
-    assert set(window.samples.prompt) == {"stroke_pixels"}
+    assert set(window.samples.prompt) == {"stroke_pixels", "stroke_digest"}
 
 
 def test_layers_of_marks_are_apart_from_the_users_and_known_after_reopening(
