@@ -10,8 +10,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from latentfm_core.errors import DatasetError
+from latentfm_core.images.read import name_some
 from latentfm_core.names import comparable, shown
-from latentfm_core.prompts.file_checks import check_boxes
+from latentfm_core.prompts.file_checks import LIKE_CORNERS, ROUNDING, check_boxes
 from latentfm_core.prompts.prompt import Prompt
 
 logger = logging.getLogger(__name__)
@@ -30,14 +31,53 @@ class _Annotation(BaseModel):
     image_id: int | str
     bbox: tuple[Number, Number, Number, Number] | None = None
     keypoints: tuple[Number, ...] = ()
+    area: Any = None
+    segmentation: Any = None
+
+    def are_corners(self) -> bool | None:
+        """Return whether the polygon, or else the area, fits ``bbox`` as corners but not as sizes.
+
+        None if it fits both, or there is none.
+        """
+        if self.bbox is None:
+            return None
+        x, y, width, height = self.bbox
+        around = _extent(self.segmentation)
+        if around is not None:
+            as_corners, as_sizes = (
+                all(abs(a - b) <= ROUNDING for a, b in zip(box, around, strict=True))
+                for box in (self.bbox, (x, y, x + width, y + height))
+            )
+        elif isinstance(self.area, int | float):
+            as_corners = width > x and _near(self.area, (width - x) * (height - y))
+            as_sizes = _near(self.area, width * height)
+        else:
+            return None
+        return None if as_corners and as_sizes else as_corners
 
     def prompt(self) -> Prompt:
         box = None
         if self.bbox is not None:
             x, y, width, height = self.bbox
             box = (y, x, y + height, x + width)
+            if min(self.bbox) >= 0 and max(self.bbox) <= 1 and any(v % 1 for v in self.bbox):
+                # Fractions, whatever their order: a part of one pixel, which is refused.
+                box = (y, x, min(box[2], 1.0), min(box[3], 1.0))
         triples = zip(self.keypoints[::3], self.keypoints[1::3], self.keypoints[2::3], strict=False)
         return Prompt(box, tuple((y, x) for x, y, visible in triples if visible > 0))
+
+
+def _near(area: float, expected: float) -> bool:
+    return expected * 0.999 <= area <= expected * 1.001
+
+
+def _extent(segmentation: Any) -> tuple[float, float, float, float] | None:
+    """Return ``(x0, y0, x1, y1)`` of polygons; None of anything else."""
+    try:
+        x, y = ([float(v) for one in segmentation for v in one[start::2]] for start in (0, 1))
+        return min(x), min(y), max(x), max(y)
+    except (TypeError, ValueError, KeyError, OverflowError):
+        return None
 
 
 class _Coco(BaseModel):
@@ -65,6 +105,7 @@ def coco_prompts(
         raise DatasetError(
             f"The prompts {path} list an image id or a file name twice. Remove one of them."
         )
+    _refuse_corners(coco, names, path)
     by_image: dict[str, list[Prompt]] = {}
     lost = 0
     for one in coco.annotations:
@@ -88,5 +129,16 @@ def coco_prompts(
         for image in coco.images
         if image.height and image.width
     }
-    check_boxes(path, by_image, sizes)
+    check_boxes(path, by_image, sizes, "[x, y, width, height]", corners=True)
     return by_image, sizes
+
+
+def _refuse_corners(coco: _Coco, names: Mapping[int | str, str], path: Path) -> None:
+    """Refuse boxes if most polygons and areas that fit one reading only fit corners."""
+    found = [(one, one.are_corners()) for one in coco.annotations]
+    corners = [names.get(one.image_id, "") for one, are in found if are]
+    if len(corners) > sum(are is False for _, are in found):
+        raise DatasetError(
+            f"The prompts {shown(path)}: {len(corners)} boxes contradict their own polygon or "
+            f"area: {name_some(corners)}. They {LIKE_CORNERS}, or correct polygons and areas."
+        )

@@ -15,18 +15,18 @@ logger = logging.getLogger(__name__)
 
 MAX_OBJECTS = 10_000
 """Largest number of objects in one image."""
-CORNERS = (
-    "seem to be corners [x0, y0, x1, y1], and a COCO bbox is [x, y, width, height]. Convert them; "
-    "if they are right, cut them off at the border of the image."
+LIKE_CORNERS = (
+    "seem to be corners [x0, y0, x1, y1], and a COCO bbox is [x, y, width, height]. Convert them"
 )
-_ROUNDING = 1.5
+CORNERS = f"{LIKE_CORNERS}; if they are right, cut them off at the border of the image."
+ROUNDING = 1.5
 """Pixels beyond the border that are not worth a word."""
 
 
 def leaves(box: Box, shape: tuple[int, int]) -> bool:
     """Return whether a box extends beyond an image ``(H, W)`` by more than rounding."""
     top, left, bottom, right = box
-    return max(-top, -left, bottom - shape[0], right - shape[1]) > _ROUNDING
+    return max(-top, -left, bottom - shape[0], right - shape[1]) > ROUNDING
 
 
 def may_be_corners(boxes: Iterable[Box], shape: tuple[int, int] | None = None) -> bool:
@@ -43,16 +43,28 @@ def may_be_corners(boxes: Iterable[Box], shape: tuple[int, int] | None = None) -
 
 
 def check_boxes(
-    path: Path, by_image: Mapping[str, Iterable[Prompt]], sizes: Mapping[str, tuple[int, int]]
+    path: Path,
+    by_image: Mapping[str, Iterable[Prompt]],
+    sizes: Mapping[str, tuple[int, int]],
+    form: str,
+    *,
+    corners: bool = False,
 ) -> None:
-    """Check the boxes of COCO annotations against the sizes of their images, where given.
+    """Check boxes against the sizes of their images, where given.
 
     A warning names the images that boxes leave.
+
+    Parameters
+    ----------
+    form
+        The form of a box, for the message.
+    corners
+        Whether boxes have sizes, which could be corners.
 
     Raises
     ------
     DatasetError
-        If boxes do, and all of them would be valid as corners.
+        If boxes with sizes do, and all of them would be valid as corners.
     """
     boxes = {name: [p.box for p in prompts if p.box] for name, prompts in by_image.items()}
     beyond = {
@@ -63,17 +75,18 @@ def check_boxes(
     if not names:
         return
     count = sum(map(len, beyond.values()))
-    if all(may_be_corners(found, sizes.get(name)) for name, found in boxes.items()):
+    if corners and all(may_be_corners(found, sizes.get(name)) for name, found in boxes.items()):
         raise DatasetError(
             f"The prompts {shown(path)}: {count} boxes leave their image: {name_some(names)}. They "
             f"{CORNERS}"
         )
     logger.warning(
         "%s: %d boxes leave their image and are cut off at its border: %s. Check that "
-        "each bbox is [x, y, width, height], in pixels of this image",
+        "each box is %s, in pixels of this image",
         shown(path),
         count,
         name_some(names),
+        form,
     )
 
 

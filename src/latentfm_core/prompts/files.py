@@ -190,10 +190,15 @@ def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptFile:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         location = ".".join(str(part) for part in first["loc"])[:200]
+        form = (
+            "LabelMe gives points as [x, y], and imageHeight and imageWidth in pixels. Open the "
+            "image and save it in LabelMe again."
+            if is_labelme(content)
+            else "A box is [top, left, bottom, right], a point [row, column], both in pixels; a "
+            "COCO bbox is [x, y, width, height]."
+        )
         raise DatasetError(
-            f"The prompts {path} cannot be used ({location}: {first['msg']}). A box is [top, left, "
-            "bottom, right], a point [row, column], both in pixels; a COCO bbox is [x, y, width, "
-            "height]."
+            f"The prompts {path} cannot be used ({location}: {first['msg']}). {form}"
         ) from None
     for name, prompts in by_image.items():
         check_count(path, name, len(prompts))

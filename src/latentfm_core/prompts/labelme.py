@@ -15,8 +15,8 @@ from latentfm_core.images.limits import check_pixels_of
 from latentfm_core.names import comparable, shown
 from latentfm_core.prompts.coco import Number
 from latentfm_core.prompts.field import extent
-from latentfm_core.prompts.file_checks import check_count
-from latentfm_core.prompts.prompt import Prompt
+from latentfm_core.prompts.file_checks import ROUNDING, check_boxes, check_count
+from latentfm_core.prompts.prompt import Point, Prompt
 from latentfm_core.types import Bool
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,9 @@ def labelme_prompts(
         )
     # The path is relative to the file, and not to the image that is given.
     name = comparable(file.imagePath.replace("\\", "/").rpartition("/")[2])
-    return {name: [_prompt(shapes, shape) for shapes in objects.values()]}, {name: shape}
+    by_image = {name: [_prompt(shapes, shape) for shapes in objects.values()]}
+    check_boxes(path, by_image, {name: shape}, "two corners [x, y]")
+    return by_image, {name: shape}
 
 
 def _prompt(shapes: Sequence[_Shape], shape: tuple[int, int]) -> Prompt:
@@ -95,7 +97,17 @@ def _prompt(shapes: Sequence[_Shape], shape: tuple[int, int]) -> Prompt:
     if around:
         x, y = zip(*(point for points in around for point in points), strict=True)
         box = (min(y), min(x), max(y), max(x))
-    return Prompt(box, tuple((y, x) for points in of["point"] for x, y in points), mask=mask)
+    points = [(y, x) for listed in of["point"] for x, y in listed]
+    return Prompt(box, tuple(_inside(point, shape) for point in points), mask=mask)
+
+
+def _inside(point: Point, shape: tuple[int, int]) -> Point:
+    """Return a point on the border, or beyond it by rounding, in the pixel next to it."""
+    row, column = (
+        float(np.clip(value, 0, side - 0.5)) if -ROUNDING <= value <= side + ROUNDING else value
+        for value, side in zip(point, shape, strict=True)
+    )
+    return row, column
 
 
 def _filled(points: Sequence[tuple[float, float]], shape: tuple[int, int]) -> Bool:

@@ -25,6 +25,7 @@ from latentfm_core.metrics.overlap import dice
 from latentfm_core.model_io.card import read_card
 from latentfm_core.prompts.field import extent
 from latentfm_core.prompts.files import read_prompts
+from latentfm_core.prompts.prompt import check_prompt
 from tests.helpers.commands import Printed
 from tests.helpers.fixtures import SMALL_NETWORK, Folders, copy_model
 from tests.helpers.pages import read_table
@@ -224,6 +225,7 @@ def test_one_bad_prompt_of_an_image_costs_only_its_own_object(
     [
         ((480, 640), [20, 20, 24, 24], "64 x 64 pixels.*of an image of 480 x 640.*scale the"),
         ((64, 64), [0.3, 0.3, 0.4, 0.4], "lies in one pixel. Give pixels, not fractions"),
+        ((64, 64), [0.7, 0.6, 0.6, 0.5], "lies in one pixel. Give pixels, not fractions"),
         ((64, 64), [20, 20, 24, 24], ""),
         ((0, 0), [20, 20, 24, 24], ""),
     ],
@@ -274,6 +276,26 @@ def test_corners_in_a_coco_file_are_refused(tmp_path: Path) -> None:
         assert all(item.fits((60, 80, 3)) for item in items_of(coco(tmp_path, SIZES, size)))
 
 
+@pytest.mark.parametrize("kind", ["segmentation", "area"])
+def test_boxes_that_contradict_their_polygon_or_area_are_refused(tmp_path: Path, kind: str) -> None:
+    sizes = [[20, 20, 20, 15], [5, 6, 15, 24]]  # as corners too, none leaves the image
+
+    def described(boxes: list[list[float]]) -> Path:
+        path = coco(tmp_path, boxes)
+        content = json.loads(path.read_text())
+        for one, (x, y, width, height) in zip(content["annotations"], sizes, strict=True):
+            polygon = [x, y, x + width, y, x + width, y + height, x, y + height]
+            one[kind] = [polygon] if kind == "segmentation" else width * height
+        path.write_text(json.dumps(content))
+        return path
+
+    assert len(items_of(described(sizes))) == 2
+    with pytest.raises(
+        DatasetError, match=r"2 boxes contradict .* x\.png\. They seem to be corners"
+    ):
+        read_prompts(described([[20, 20, 40, 35], [5, 6, 20, 30]]))
+
+
 @pytest.mark.parametrize("size", [(60, 80), None])
 def test_boxes_that_leave_their_image_are_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, size: tuple[int, int] | None
@@ -319,6 +341,27 @@ def test_shapes_of_labelme_are_prompts(tmp_path: Path, caplog: pytest.LogCapture
     assert point.positive == ((9, 7),)
     assert "1 of 6 shapes are not used" in caplog.text
     assert read_prompts(path).size_of(Path("x.png")) == (60, 80)
+
+
+def labelme(path: Path, kind: str, points: list[list[float]], **facts: object) -> Path:
+    shape = {"label": "a", "points": points, "shape_type": kind}
+    size = {"imagePath": f"{path.stem}.png", "imageHeight": 60, "imageWidth": 80}
+    path.write_text(json.dumps({"shapes": [shape], **size, **facts}))
+    return path
+
+
+def test_shapes_of_labelme_beyond_the_border(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x.json"
+    for point, kept in (([80, 60], (59.5, 79.5)), ([-0.3, 10], (10, 0))):
+        (prompt,) = read_prompts(labelme(path, "point", [point])).of(Path("x.png"))
+        assert check_prompt(prompt, (60, 80)).positive == (kept,)
+    assert "leave" not in caplog.text
+    read_prompts(labelme(path, "rectangle", [[-50, 20], [90, 40]]))
+    assert "1 boxes leave their image and are cut off" in caplog.text
+    with pytest.raises(DatasetError, match=r"imageHeight: .*save it in LabelMe again"):
+        read_prompts(labelme(path, "point", [[7, 9]], imageHeight=None))
 
 
 def test_a_folder_of_labelme_files_describes_the_images_beside_them(tmp_path: Path) -> None:
