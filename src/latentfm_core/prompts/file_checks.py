@@ -13,6 +13,8 @@ from latentfm_core.prompts.prompt import Box, Prompt
 
 logger = logging.getLogger(__name__)
 
+MAX_BYTES = 64_000_000
+"""Largest file of prompts."""
 MAX_OBJECTS = 10_000
 """Largest number of objects in one image."""
 LIKE_CORNERS = (

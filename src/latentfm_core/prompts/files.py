@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,11 +19,9 @@ from latentfm_core.images.read import is_image, list_images, name_some, read_ins
 from latentfm_core.names import comparable, shown
 from latentfm_core.prompts.coco import Number, coco_prompts
 from latentfm_core.prompts.field import extent
-from latentfm_core.prompts.file_checks import check_count, may_be_corners
-from latentfm_core.prompts.labelme import is_labelme, labelme_prompts
+from latentfm_core.prompts.file_checks import MAX_BYTES, check_count, may_be_corners
+from latentfm_core.prompts.labelme import is_labelme, labelme_files, labelme_prompts
 from latentfm_core.prompts.prompt import Prompt
-
-MAX_BYTES = 64_000_000
 
 _ACCEPTED = (
     "Give COCO annotations, LabelMe, a list of prompts (all JSON; see latentfm-predict --help), a "
@@ -233,15 +230,8 @@ def _from_lists(content: Mapping[str, Any], path: Path) -> dict[str, list[Prompt
 
 
 def _labelme_folder(folder: Path, limits: ReadingConfig) -> PromptFile | None:
-    """Return the prompts of the LabelMe files in a folder, or None if it has none.
-
-    Images beside them are those that the files describe.
-    """
-    found: list[PromptFile] = []
-    for file in sorted(folder.glob("*.json")):
-        with contextlib.suppress(OSError, ValueError):
-            if is_labelme(parse_json(read_bounded(file, MAX_BYTES))):
-                found.append(read_prompts(file, limits))
+    """Return the prompts of the LabelMe files in a folder, or None if they are not to be used."""
+    found = [read_prompts(file, limits) for file in labelme_files(folder, limits)]
     owners = {name: each for each in found for name in each.names}
     if len(owners) < len(found):
         raise DatasetError(

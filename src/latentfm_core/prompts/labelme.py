@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from latentfm_core.config import ReadingConfig
+from latentfm_core.errors import ImageError
+from latentfm_core.files.untrusted import parse_json, read_bounded
 from latentfm_core.images.limits import check_pixels_of
+from latentfm_core.images.read import is_image, name_some, read_instances
 from latentfm_core.names import comparable, shown
 from latentfm_core.prompts.coco import Number
 from latentfm_core.prompts.field import extent
-from latentfm_core.prompts.file_checks import ROUNDING, check_boxes, check_count
+from latentfm_core.prompts.file_checks import MAX_BYTES, ROUNDING, check_boxes, check_count
 from latentfm_core.prompts.prompt import Point, Prompt
 from latentfm_core.types import Bool
 
@@ -41,6 +44,58 @@ class _File(BaseModel):
 def is_labelme(content: Any) -> bool:
     """Return whether a JSON value is a LabelMe file."""
     return isinstance(content, dict) and {"shapes", "imagePath"} <= content.keys()
+
+
+def labelme_files(folder: Path, limits: ReadingConfig) -> list[Path]:
+    """Return the LabelMe files in a folder; none of them if it holds label images.
+
+    Images beside them are those that the files describe. A warning names the JSON files that are
+    not used.
+    """
+    every = sorted(folder.iterdir())
+    files = [f for f in every if f.suffix.lower() == ".json" and not f.name.startswith(".")]
+    described = {file: _described(file) for file in files}
+    used = [file for file in files if described[file]]
+    if used and _has_labels(every, set(described.values()), limits):
+        logger.warning(
+            "%s holds label images, so its LabelMe files are not used: %s",
+            shown(folder),
+            name_some(file.name for file in used),
+        )
+        return []
+    rest = [file.name for file in files if not described[file]]
+    if used and rest:
+        logger.warning(
+            "%s: %d JSON files are not used, as they are damaged or not from LabelMe: %s",
+            shown(folder),
+            len(rest),
+            name_some(rest),
+        )
+    return used
+
+
+def _described(file: Path) -> str:
+    """Return the name of the image that a LabelMe file describes, "" for other files."""
+    try:
+        content = parse_json(read_bounded(file, MAX_BYTES))
+    except (OSError, ValueError):
+        return ""
+    return _image_name(str(content["imagePath"])) or "?" if is_labelme(content) else ""
+
+
+def _has_labels(files: Sequence[Path], described: Container[str], limits: ReadingConfig) -> bool:
+    """Return whether the first image that is not described is a label image."""
+    others = (each for each in files if is_image(each) and comparable(each.name) not in described)
+    first = next(others, None)
+    try:
+        return first is not None and bool(read_instances(first, limits).any())
+    except ImageError:
+        return False
+
+
+def _image_name(path: str) -> str:
+    """Return the name of an image; its path is relative to the file, not to the image given."""
+    return comparable(path.replace("\\", "/").rpartition("/")[2])
 
 
 def labelme_prompts(
@@ -77,8 +132,7 @@ def labelme_prompts(
             lost,
             len(file.shapes),
         )
-    # The path is relative to the file, and not to the image that is given.
-    name = comparable(file.imagePath.replace("\\", "/").rpartition("/")[2])
+    name = _image_name(file.imagePath)
     by_image = {name: [_prompt(shapes, shape) for shapes in objects.values()]}
     check_boxes(path, by_image, {name: shape}, "two corners [x, y]")
     return by_image, {name: shape}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -364,7 +365,9 @@ def test_shapes_of_labelme_beyond_the_border(
         read_prompts(labelme(path, "point", [[7, 9]], imageHeight=None))
 
 
-def test_a_folder_of_labelme_files_describes_the_images_beside_them(tmp_path: Path) -> None:
+def test_a_folder_of_labelme_files_describes_the_images_beside_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     labels = np.zeros((60, 80), np.uint8)
     labels[10:30, 20:45] = 1
     for name in ("x", "y"):
@@ -372,14 +375,29 @@ def test_a_folder_of_labelme_files_describes_the_images_beside_them(tmp_path: Pa
         labelled = LabelledImage(f"{name}.png", labels, path=tmp_path / f"{name}.png")
         write_labelme(tmp_path / f"{name}.json", labelled)
         labels = np.roll(labels, 9, axis=1)
+    photograph = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    imsave(tmp_path / "later.png", photograph, check_contrast=False)
+    (tmp_path / "y.json").rename(tmp_path / "Y.JSON")
     (tmp_path / "other.json").write_text("{}")
+    (tmp_path / "short.json").write_text((tmp_path / "x.json").read_text()[:-9])
     prompts = read_prompts(tmp_path)
     assert prompts.names == {"x.png", "y.png"}
     (prompt,) = prompts.of(tmp_path / "y.png")
     assert prompt.box == (10, 29, 30, 54)
+    assert re.search(r"2 JSON files are not used.*: other\.json, short\.json", caplog.text)
     (tmp_path / "z.json").write_bytes((tmp_path / "x.json").read_bytes())
     with pytest.raises(DatasetError, match="same image"):
         read_prompts(tmp_path)
+
+
+def test_label_images_are_used_rather_than_a_labelme_file_among_them(
+    folders: Folders, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copied = Path(shutil.copytree(folders[1], tmp_path / "labels"))
+    labelme(copied / "discs_000.json", "point", [[7, 9]])
+    prompts = read_prompts(copied)
+    assert prompts.names == {path.stem for path in folders[1].iterdir()}
+    assert "its LabelMe files are not used: discs_000.json" in caplog.text
 
 
 @pytest.mark.parametrize(
