@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +64,18 @@ class SamplingRecord:
             **({"prompt": self.prompt} if self.prompt else {}),
             **({"members": [list(member) for member in self.members]} if self.members else {}),
         }
+
+
+def is_recorded(older: Mapping[str, Any], prompt: Mapping[str, Any]) -> bool:
+    """Return whether two prompts are equal as recorded.
+
+    Digests that the older one lacks, from an earlier version, are not compared.
+    """
+    return dict(older) == {
+        name: value
+        for name, value in prompt.items()
+        if name in older or not name.endswith("_digest")
+    }
 
 
 class Recorded:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from latentfm_core.errors import ImageError
 from latentfm_core.sampling_record import Recorded
 from latentfm_core.sampling_record import SamplingRecord as SamplingRecord
+from latentfm_core.sampling_record import is_recorded as is_recorded
 
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]

@@ -13,8 +13,7 @@ from pydantic import Field
 from latentfm_core.config import NUMBER_FORMATS, Fraction, SamplingConfig, Settings, SolverName
 from latentfm_core.images.large import LargeImage
 from latentfm_core.output.paths import printable
-from latentfm_core.prompts.prompt import is_recorded
-from latentfm_core.types import ImageInput, SamplingRecord, is_out_of_domain
+from latentfm_core.types import ImageInput, SamplingRecord, is_out_of_domain, is_recorded
 
 DomainScore = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

@@ -21,9 +21,6 @@ Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 """``(row, column)`` in pixels; the centre of pixel (i, j) is ``(i + 0.5, j + 0.5)``."""
 
-DIGEST = "_digest"
-"""Ends the names of digests in a recorded prompt; earlier versions recorded none."""
-
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
@@ -86,7 +83,7 @@ class Prompt:
         for name, array in (("stroke", self.strokes), ("mask", self.mask)):
             if array is not None:
                 values[f"{name}_pixels"] = int(np.count_nonzero(array))
-                values[f"{name}{DIGEST}"] = _digest(array)
+                values[f"{name}_digest"] = _digest(array)
         return values
 
 
@@ -121,16 +118,6 @@ def group_of(prompt: Prompt | None) -> PromptGroup:
     if prompt is None or prompt.is_empty:
         return "none"
     return "point" if prompt.box is None and prompt.mask is None else "box"
-
-
-def is_recorded(older: Mapping[str, Any], prompt: Mapping[str, Any]) -> bool:
-    """Return whether two prompts that `Prompt.to_json` returned are equal.
-
-    Digests that the older one lacks are not compared.
-    """
-    return dict(older) == {
-        name: value for name, value in prompt.items() if name in older or not name.endswith(DIGEST)
-    }
 
 
 def recorded_group(prompt: Mapping[str, Any]) -> PromptGroup:

@@ -18,8 +18,7 @@ from latentfm_core.metrics.overlap import dice
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.annotator import corrected, first_prompt
 from latentfm_core.prompts.field import extent, field_of
-from latentfm_core.prompts.prompt import is_recorded
-from latentfm_core.types import ImageInput
+from latentfm_core.types import ImageInput, is_recorded
 from tests.helpers.prompting import paint, two_discs
 
 Discs = tuple[ImageInput, NDArray[np.uint8]]
