@@ -66,16 +66,23 @@ class SamplingRecord:
         }
 
 
-def is_recorded(older: Mapping[str, Any], prompt: Mapping[str, Any]) -> bool:
-    """Return whether two prompts are equal as recorded.
+def is_recorded(
+    older: Mapping[str, Any], prompt: Mapping[str, Any], shape: tuple[int, int]
+) -> bool:
+    """Return whether a prompt is the recorded one of an image of `shape` ``(H, W)``.
 
-    Digests that the older one lacks, from an earlier version, are not compared.
+    Digests that the older one lacks, from an earlier version, are not compared. A box is recorded
+    as the image clips it.
     """
-    return dict(older) == {
+    given = {
         name: value
         for name, value in prompt.items()
         if name in older or not name.endswith("_digest")
     }
+    if "box" in given:
+        top, left, bottom, right = given["box"]
+        given["box"] = [max(0, top), max(0, left), min(shape[0], bottom), min(shape[1], right)]
+    return dict(older) == given
 
 
 class Recorded:

@@ -254,7 +254,7 @@ class Sidecar(Settings):
     ) -> bool:
         """Return whether the result is from this model, these resolved settings and this prompt."""
         return (
-            is_recorded(self.prompt, prompt or {})
+            is_recorded(self.prompt, prompt or {}, self.shape)
             and self.model_sha256 == model_sha256
             and self.calibration_sha256 in ("", calibration_sha256)
             and self.n_samples == settings.n_samples

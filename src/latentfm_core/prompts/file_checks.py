@@ -22,7 +22,7 @@ LIKE_CORNERS = (
 )
 CORNERS = f"{LIKE_CORNERS}; if they are right, cut them off at the border of the image."
 ROUNDING = 1.5
-"""Pixels beyond the border that are not worth a word."""
+"""Pixels beyond the border that cause no warning."""
 
 
 def leaves(box: Box, shape: tuple[int, int]) -> bool:
@@ -84,7 +84,7 @@ def check_boxes(
         )
     logger.warning(
         "%s: %d boxes leave their image and are cut off at its border: %s. Check that "
-        "each box is %s, in pixels of this image",
+        "each box is %s, in pixels of this image.",
         shown(path),
         count,
         name_some(names),

@@ -163,11 +163,11 @@ def test_a_recorded_prompt_tells_masks_of_one_size_apart(part: str) -> None:
         return prompts[part].to_json()
 
     first, other = recorded(np.tri(8)), recorded(np.tri(8)[:, ::-1])
-    assert is_recorded(first, recorded(np.tri(8, dtype=np.bool_)))
-    assert not is_recorded(first, other)
+    assert is_recorded(first, recorded(np.tri(8, dtype=np.bool_)), (8, 8))
+    assert not is_recorded(first, other, (8, 8))
     earlier = {name: value for name, value in first.items() if name.endswith("_pixels")}
-    assert is_recorded(earlier, other), "earlier versions recorded the number of pixels only"
-    assert not is_recorded(earlier, recorded(np.eye(8)))
+    assert is_recorded(earlier, other, (8, 8)), "earlier versions recorded numbers only"
+    assert not is_recorded(earlier, recorded(np.eye(8)), (8, 8))
 
 
 def test_a_prompt_takes_numbers_from_any_container() -> None:
