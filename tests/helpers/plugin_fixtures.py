@@ -40,6 +40,16 @@ def blob_image() -> np.ndarray:
     return disc_image()
 
 
+def docked(viewer: Any, panel: Any) -> Any:
+    """Add a panel to the window, and return it.
+
+    Without a window only Python owns it: PyQt6 deletes it with timers that still fire, and the
+    process ends with a segmentation fault.
+    """
+    viewer.window.add_dock_widget(panel)
+    return panel
+
+
 @pytest.fixture
 def docked_panel(
     make_napari_viewer_proxy: Callable[..., Any], tiny_model_folder: Path

@@ -16,6 +16,7 @@ from napari_latentfm.annotation import autosave
 from napari_latentfm.reading import reading_limits
 from napari_latentfm.settings import PLUGIN, page
 from napari_latentfm.worklist.panel import QueuePanel
+from tests.helpers.plugin_fixtures import docked
 
 MANIFEST = Path(str(resources.files("napari_latentfm"))) / "napari.yaml"
 
@@ -46,7 +47,8 @@ def test_the_manifest_has_the_default_limits() -> None:
 def test_reading_limits_are_shared_with_napari_preferences(
     settings: Any, make_napari_viewer: Any, tmp_path: Path
 ) -> None:
-    form = QueuePanel(make_napari_viewer()).form
+    viewer = make_napari_viewer()
+    form = docked(viewer, QueuePanel(viewer)).form
     assert reading_limits() == READING
     settings.reading.max_megapixels = 7
     settings.reading.follow_links = True
@@ -75,7 +77,8 @@ def test_without_a_preferences_page_the_panels_save_the_limits(
     npe2pm: Any, make_napari_viewer: Any
 ) -> None:
     assert page("reading") is None, "the plugin is not registered here"
-    form = QueuePanel(make_napari_viewer()).form
+    viewer = make_napari_viewer()
+    form = docked(viewer, QueuePanel(viewer)).form
     form.reading.megapixels.setValue(11)
     assert preferences.get("reading") == {"max_megapixels": 11}
     assert reading_limits().max_megapixels == 11

@@ -14,11 +14,12 @@ from latentfm_core.model_io.bundled import bundled_models, resolve_model
 from latentfm_core.model_io.card import read_card
 from napari_latentfm.sampling.panel import SamplingPanel
 from napari_latentfm.ui.choices import FOLDER_CHOICE
-from tests.helpers.plugin_fixtures import PATIENCE, OpenPanel, run
+from tests.helpers.plugin_fixtures import PATIENCE, OpenPanel, docked, run
 
 
 def test_defaults_and_bounds_are_those_of_the_configuration(make_napari_viewer_proxy: Any) -> None:
-    form = SamplingPanel(make_napari_viewer_proxy()).form
+    viewer = make_napari_viewer_proxy()
+    form = docked(viewer, SamplingPanel(viewer)).form
     # Those of the model that is chosen first, and the usual ones where it says nothing.
     card = read_card(resolve_model(bundled_models()[0]))
     calibrated = card.calibration is not None

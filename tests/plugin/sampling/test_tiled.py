@@ -21,7 +21,7 @@ from napari_latentfm.sampling import form_memory
 from napari_latentfm.sampling.controls import TILES
 from napari_latentfm.sampling.panel import SamplingPanel
 from napari_latentfm.sampling.tiled import PlaneOfLevel, unused_path
-from tests.helpers.plugin_fixtures import OpenPanel, disc_image, run
+from tests.helpers.plugin_fixtures import OpenPanel, disc_image, docked, run
 
 ROLES = ["mean probability", "confidence", "samples", "mean mask"]
 
@@ -130,7 +130,7 @@ def test_the_results_folder_is_saved_between_sessions(
     viewer, panel = tiling_panel
     panel.form.scale.value = 0.25
     kept = form_memory.state(panel.form)
-    other = SamplingPanel(viewer).form
+    other = docked(viewer, SamplingPanel(viewer)).form
     assert other.results.line_edit.value == ""
     form_memory.restore(other, form_memory.state(other))
     assert other.results.line_edit.value == ""
