@@ -15,8 +15,8 @@
 #
 # One task for each node starts torchrun, which starts a process for each GPU. Three minutes before
 # the time limit SLURM sends SIGTERM, and the run saves its state. The same command submitted again
-# continues it; the options are then ignored, and named in the log. Activate the environment before sbatch: the
-# job inherits it.
+# continues it; the options are then ignored, and named in the log. Activate the environment before
+# sbatch: the job inherits it.
 set -euo pipefail
 
 if [ $# -lt 1 ]; then

@@ -55,7 +55,7 @@ def read_annotation(
         Largest decoded size; for a stack of planes only the limit in bytes applies.
     orientation
         Where columns, rows and planes of the image run to
-        (`latentfm_core.annotation.nifti.LPS`). Labels of a NIfTI file without provenance that
+        (`latentfm_core.annotation.formats.Space`). Labels of a NIfTI file without provenance that
         run elsewhere are turned to it.
 
     Returns
@@ -79,21 +79,19 @@ def read_annotation(
     """
     check_is_file(path)
     suffix = suffix_of(path)
-    labels = read_labels_file(path, suffix, limits)
     sidecar = _sidecar_about(path)
-    if suffix.startswith(".nii") and (
-        sidecar is None or labels_digest(_shaped(labels, sidecar)) != sidecar.labels_digest
-    ):
-        labels = read_labels_file(path, suffix, limits, orientation)
     if sidecar is None:
+        labels = read_labels_file(path, suffix, limits, orientation)
         refuse_levels(path, labels)
         return _black_and_white(labels), None
-    labels = _shaped(labels, sidecar)
-    if labels_digest(labels) != sidecar.labels_digest:
-        logger.warning("%s has changed since its provenance was written", path)
-        refuse_levels(path, labels)
-        return labels, None
-    return labels, sidecar
+    # As stored, or turned if only then they are those that the provenance describes.
+    for turned in (None, orientation) if suffix.startswith(".nii") else (None,):
+        labels = _shaped(read_labels_file(path, suffix, limits, turned), sidecar)
+        if labels_digest(labels) == sidecar.labels_digest:
+            return labels, sidecar
+    logger.warning("%s has changed since its provenance was written", path)
+    refuse_levels(path, labels)
+    return labels, None
 
 
 def _shaped(labels: NDArray[Any], sidecar: AnnotationSidecar) -> NDArray[Any]:

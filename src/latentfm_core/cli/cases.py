@@ -54,12 +54,15 @@ class ChosenPairs:
         The fold of each image, if they are the folds of an ensemble.
     trained_on
         How many of them the model was trained on, judged by name.
+    own
+        What is known of the images that the model was trained on.
     """
 
     pairs: list[Pair]
     part: str | None
     fold_of: dict[str, int] | None
     trained_on: int
+    own: ModelSplit | None
 
 
 def choose_pairs(args: argparse.Namespace, default: str = "test") -> ChosenPairs:
@@ -80,7 +83,7 @@ def choose_pairs(args: argparse.Namespace, default: str = "test") -> ChosenPairs
     pairs, part = _chosen(args, own, default)
     fold_of = None if own is None or args.split is not None else own.fold_of(pairs, part)
     trained_on = warn_of_trained(args, pairs, own) if fold_of is None else 0
-    return ChosenPairs(pairs, part, fold_of, trained_on)
+    return ChosenPairs(pairs, part, fold_of, trained_on, own)
 
 
 def _chosen(
@@ -177,7 +180,7 @@ def open_cases(args: argparse.Namespace, chosen: ChosenPairs, segmenter: Segment
     bad.check_any_left()
     trained_on = chosen.trained_on
     if chosen.fold_of is None:
-        trained_on += warn_of_renamed(survey.stored, model_split(args))
+        trained_on += warn_of_renamed(survey.stored, chosen.own)
     return OpenCases(cases, survey, bad, out_of_fold(chosen.fold_of, draw), trained_on)
 
 

@@ -13,7 +13,7 @@ INSTANCES = (
     "To train with prompts for single objects, give the masks in [[data.sets]] with kind = "
     '"instances".'
 )
-"""What to do with numbered objects."""
+"""Advice for numbered objects."""
 
 
 def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:

@@ -218,8 +218,7 @@ def _opened(folder: Path) -> Iterator[tuple[Any, CheckpointHeader]]:
     if not path.is_file():
         if not folder.parent.exists():
             raise CheckpointError(
-                f"{shown(folder.parent)} does not exist, so that there is no run to resume. Check "
-                "the path."
+                f"{shown(folder.parent)} does not exist: there is no run to resume. Check the path."
             )
         raise CheckpointError(f"{folder} has no checkpoint to resume from; start without --resume.")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from latentfm_core.config import Config, ModelConfig, TrainingConfig
 from latentfm_core.errors import ConfigError
@@ -42,10 +43,11 @@ def check_initial(init: str, config: Config) -> None:
         )
     if not _same_masks(card.config.model, config.model) and not config.training.mask_vae.epochs:
         raise ConfigError(
-            f"The model {card.id} that --init names has {_classes(card.config.model)}, this run "
-            f"{_classes(config.model)}: its mask VAE does not fit. Train a new one: set "
-            f"training.mask_vae.epochs above 0 (default: {TrainingConfig().mask_vae.epochs}), or "
-            "start from a model with as many classes."
+            f"The model {card.id} that --init names has "
+            f"{count_and_names(card.config.model.classes)}, this run "
+            f"{count_and_names(config.model.classes)}: its mask VAE does not fit. Train a new one: "
+            f"set training.mask_vae.epochs above 0 (default: {TrainingConfig().mask_vae.epochs}), "
+            "or start from a model with as many classes."
         )
 
 
@@ -62,8 +64,8 @@ def load_initial(model: LatentFM, init: str) -> None:
             "%s has %s, the new model %s: it gets a new mask VAE. Its encoder and flow start from "
             "%s.",
             card.id,
-            _classes(before),
-            _classes(now),
+            count_and_names(before.classes),
+            count_and_names(now.classes),
             card.id,
         )
     if before.prompts != now.prompts:
@@ -91,6 +93,6 @@ def _written(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _classes(model: ModelConfig) -> str:
-    count = len(model.classes)
-    return f"{count} class{'es' if count > 1 else ''} ({', '.join(model.classes)})"
+def count_and_names(classes: Sequence[str]) -> str:
+    """Return how many classes there are, and their names."""
+    return f"{len(classes)} class{'es' if len(classes) > 1 else ''} ({', '.join(classes)})"

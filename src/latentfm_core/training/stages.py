@@ -36,14 +36,7 @@ from latentfm_core.training.stage import (
     repeat,
 )
 
-__all__ = [
-    "STAGES",
-    "Batch",
-    "Losses",
-    "Stage",
-    "freeze_except",
-    "make_stage",
-]
+__all__ = ["STAGES", "Batch", "Losses", "Stage", "freeze_except", "make_stage"]
 
 
 class ImageVAEStage(Stage):

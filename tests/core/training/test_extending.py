@@ -200,7 +200,7 @@ def test_what_a_finished_run_would_ignore_is_refused(
         assert f"--init {finished} with another --out" in said
         assert all(name in said for name in named.split(", ")), said
     assert "did not start from a model" in refused(resume, finished, "--init", "isic2018")
-    # How the run is done, and the same images again, are no loss.
+    # Options that do not affect the result, and the same images again, are accepted.
     same = ("--images", images[0], "--masks", images[1], "--device", "auto", "--skip-bad")
     assert "nothing to do" in printed(resume, finished, *same)
 

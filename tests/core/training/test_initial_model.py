@@ -75,12 +75,24 @@ def test_a_model_of_several_classes_starts_from_a_promptable_one_of_one_class(
     assert changed("mask_vae.")
 
 
-def test_the_new_mask_vae_must_be_trained(
-    promptable_parent: Path, two_class_folders: Folders, tmp_path: Path, refused: Printed
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("training.mask_vae.epochs=0", "set training.mask_vae.epochs above 0 (default: 12)"),
+        ("model.prompts=true", "Set model.prompts = false"),
+    ],
+)
+def test_what_does_not_fit_several_classes_says_what_to_set(
+    setting: str,
+    message: str,
+    promptable_parent: Path,
+    two_class_folders: Folders,
+    tmp_path: Path,
+    refused: Printed,
 ) -> None:
-    sets = ("model.classes=disc,square", "training.mask_vae.epochs=0")
-    said = refused(main, options(two_class_folders, tmp_path / "m", promptable_parent, *sets))
-    assert "set training.mask_vae.epochs above 0 (default: 12)" in said
+    sets = ("model.classes=disc,square", setting)
+    given = options(two_class_folders, tmp_path / "m", promptable_parent, *sets)
+    assert message in refused(main, given)
 
 
 @pytest.mark.parametrize("preset", ["finetune", "distill"])
@@ -94,14 +106,6 @@ def test_presets_that_keep_the_network_refuse_other_classes(
     given = options(two_class_folders, tmp_path / "m", promptable_parent)
     given += ["--preset", preset, "--set", "model.classes=disc,square"]
     assert "Leave the preset out: --init alone starts a model" in refused(main, given)
-
-
-def test_prompts_of_several_classes_say_what_to_set(
-    promptable_parent: Path, two_class_folders: Folders, tmp_path: Path, refused: Printed
-) -> None:
-    sets = ("model.classes=disc,square", "model.prompts=true")
-    said = refused(main, options(two_class_folders, tmp_path / "m", promptable_parent, *sets))
-    assert "Set model.prompts = false" in said
 
 
 def test_a_promptable_model_starts_from_one_without_prompts(

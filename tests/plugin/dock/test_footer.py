@@ -182,27 +182,21 @@ def test_a_flag_and_a_note_are_kept_with_the_image(bench: Bench) -> None:
 
 
 def test_enter_on_the_canvas_accepts_whatever_layer_is_active(bench: Bench) -> None:
-    layers, session = bench.viewer.layers, bench.panel.session
-    bench.annotate()
-    layers.selection.active = bench.panel.queue.open_image.layer
-    bench.press(bench.canvas)
-    bench.wait_for(NAMES[1])
-    assert bench.item(NAMES[0]).state == "completed"
-    bench.annotate()
-    annotation = annotation_of(session)
-    assert annotation is not None
-    layers.selection.active = annotation
-    annotation.mode = "paint"
-    bench.press(bench.canvas)
-    bench.wait_for(NAMES[2])
-    assert bench.item(NAMES[1]).state == "completed"
-    bench.annotate()
-    region = region_layer(session)
-    assert region is not None
-    layers.selection.active = region
-    region.mode = "pan_zoom"
-    bench.press(bench.canvas)
-    bench.wait_until_completed(NAMES[2])
+    session = bench.panel.session
+    active: list[tuple[Callable[[], Any], str]] = [
+        (lambda: bench.panel.queue.open_image.layer, "pan_zoom"),
+        (lambda: annotation_of(session), "paint"),
+        (lambda: region_layer(session), "pan_zoom"),
+    ]
+    for name, (layer_of, mode) in zip(NAMES, active, strict=True):
+        bench.wait_for(name)
+        bench.annotate()
+        layer = layer_of()
+        assert layer is not None
+        bench.viewer.layers.selection.active = layer
+        layer.mode = mode
+        bench.press(bench.canvas)
+        bench.wait_until_completed(name)
 
 
 def test_enter_finishes_a_polygon_first(bench: Bench) -> None:

@@ -19,6 +19,7 @@ from latentfm_core.model_io.card import read_only_card
 from latentfm_core.training.cross_validation import begun_fold, is_begun, with_fold
 from latentfm_core.training.distillation import PRESET as DISTILL
 from latentfm_core.training.distillation import distill_config
+from latentfm_core.training.initial_model import count_and_names
 from latentfm_core.training.resuming import resumed_config
 
 
@@ -146,8 +147,8 @@ def _from_parent(config: Config, args: argparse.Namespace) -> Config:
     own, named = card.config.model.classes, _named_classes(config, args)
     if named is not None and len(named) != len(own):
         raise ConfigError(
-            f"--preset {args.preset} keeps the network of {card.id}, which has {len(own)} "
-            f"class{'es' if len(own) > 1 else ''} ({', '.join(own)}), but this run names "
+            f"--preset {args.preset} keeps the network of {card.id}, which has "
+            f"{count_and_names(own)}, but this run names "
             f"{len(named)} ({', '.join(map(str, named))}). Leave the preset out: --init alone "
             "starts a model of other classes."
         )
