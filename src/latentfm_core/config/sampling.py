@@ -61,7 +61,7 @@ class SamplingConfig(Settings):
 
 
 class PromptConfig(Settings):
-    """Settings for selecting the field around a prompt.
+    """Settings for the use of a prompt.
 
     Attributes
     ----------
@@ -73,12 +73,16 @@ class PromptConfig(Settings):
         in the field around it.
     first_samples, first_steps
         Samples and ODE steps of the first result.
+    box_alignment
+        Share of the way by which samples are stretched towards a box that touches its object; 0
+        leaves them as drawn. A box with a gap on all sides has less effect, or none.
     """
 
     field_scale: Annotated[float, Field(ge=1.0, le=16.0)] = 2.0
     second_pass: bool = True
     first_samples: Annotated[int, Field(ge=1, le=64)] = 4
     first_steps: Annotated[int, Field(ge=1, le=100)] = 2
+    box_alignment: Annotated[float, Field(ge=0.0, le=1.0)] = 0.4
 
 
 class CorrectionConfig(Settings):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from latentfm_core.config import SamplingConfig
+from latentfm_core.config import PromptConfig, SamplingConfig
 from latentfm_core.export.onnx_file import OPSET
 from latentfm_core.flow.solvers import TABLEAUS
 from latentfm_core.images.canvas import Fit, canvas_geometry
+from latentfm_core.inference.box_alignment import LOOSE, TIGHT
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import ModelCard
 from latentfm_core.output.sidecar import versions
@@ -77,6 +78,16 @@ def prompt_of(card: ModelCard) -> dict[str, Any]:
             "image is used, as without a box",
             "points_only": "a first run on the whole image gives the extent of the object, which "
             "is the box of a second run",
+        },
+        "alignment": {
+            "share": PromptConfig().box_alignment,
+            "tight": TIGHT,
+            "loose": LOOSE,
+            "means": "with a box, but without a rough mask, each sample is stretched along rows "
+            "and columns so that the edges of its outline (probability 0.5) move by share * trust "
+            "of the way to those of the box. trust = clip((loose - gap) / (loose - tight), 0, 1), "
+            "gap = mean over the edges of the distance from the outline out to the box, divided by "
+            "the side of the box",
         },
         "calibration": {
             "means": "of results with a prompt, in place of calibration, mean_mask_threshold and "

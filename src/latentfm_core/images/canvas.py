@@ -193,6 +193,24 @@ def seen_box(
     return top, left, bottom, right
 
 
+def on_canvas(point: tuple[float, float], geometry: Geometry) -> tuple[float, float]:
+    """Return a point ``(row, column)`` of the image in pixels of the canvas."""
+    top, left, rows, columns = geometry.box
+    window = window_of(geometry)
+    height, width = (part.stop - part.start for part in window)
+    return (
+        top + (point[0] - window[0].start) * rows / height,
+        left + (point[1] - window[1].start) * columns / width,
+    )
+
+
+def box_on_canvas(
+    box: tuple[float, float, float, float], geometry: Geometry
+) -> tuple[float, float, float, float]:
+    """Return a box ``(top, left, bottom, right)`` of the image in pixels of the canvas."""
+    return (*on_canvas(box[:2], geometry), *on_canvas(box[2:], geometry))
+
+
 def window_of(geometry: Geometry) -> tuple[slice, slice]:
     """Return the rows and columns of the image that the canvas shows."""
     top, left, height, width = geometry.window or (0, 0, *geometry.shape)

@@ -12,10 +12,14 @@ from latentfm_core.config import PromptConfig
 from latentfm_core.correction.strokes import FOREGROUND
 from latentfm_core.errors import ConfigError, ImageError
 from latentfm_core.images.canvas import from_canvas
+from latentfm_core.inference.box_alignment import align_to_box, box_iou
 from latentfm_core.model_io.card import ModelCard
-from latentfm_core.prompts.field import extent
+from latentfm_core.prompts.field import extent, including_marks
 from latentfm_core.prompts.prompt import Box, Prompt, check_prompt
 from latentfm_core.types import Bool, Float32, Geometry
+
+CONTRADICTED = 0.95
+"""Lowest IoU of a box and the box around it and the positive marks: a brush may cross its edge."""
 
 
 def checked_prompt(
@@ -104,6 +108,21 @@ def with_box(prompt: Prompt, probabilities: Float32, geometry: Geometry) -> Prom
     mean = from_canvas(probabilities.mean(axis=0, dtype=np.float32), geometry)
     box = _extent_of_marked(mean >= 0.5, prompt)
     return prompt if box is None else replace(prompt, box=_with_marks(box, prompt))
+
+
+def fitted_to_prompt(
+    probabilities: Float32, prompt: Prompt | None, geometry: Geometry, settings: PromptConfig
+) -> Float32:
+    """Return samples ``(N, S, S)``, aligned with the user's box if it is to be trusted.
+
+    The box of a rough mask is as rough as the mask, and positive marks outside a box contradict it.
+    """
+    if prompt is None or prompt.box is None or prompt.mask is not None:
+        return probabilities
+    share, marked = settings.box_alignment, including_marks(prompt.box, prompt)
+    if not share or box_iou(prompt.box, marked) < CONTRADICTED:
+        return probabilities
+    return align_to_box(probabilities, prompt.box, geometry, share)
 
 
 def _with_marks(box: Box, prompt: Prompt) -> Box:

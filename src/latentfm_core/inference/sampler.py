@@ -27,6 +27,7 @@ from latentfm_core.inference.network import GuidedPath, Network, PlainPath
 from latentfm_core.inference.prompting import (
     checked_prompt,
     checked_prompts,
+    fitted_to_prompt,
     wants_second_pass,
     with_box,
 )
@@ -110,6 +111,7 @@ class Sampler:
         if marks is not None and (meant is None or correction is not None):
             path = self.settings.guided_path(settings, marks, seen.geometry, correction, group)
         decoded = yield from self._draw(seen, path, settings)
+        decoded = fitted_to_prompt(decoded, given, seen.geometry, chosen)
         unlike = self.distance.score(rgb, seen)
         geometry, nfe = seen.geometry, path.nfe
         refines = given is None and self.settings.resolved(settings).refine
@@ -156,9 +158,13 @@ class Sampler:
         unlike = self.distance.score(rgb)
         seconds = time.perf_counter() - start
         records = [self.settings.record(settings, path.nfe, seconds, one) for one in meant]
+        fitted = [
+            fitted_to_prompt(values, one, seen.geometry, chosen)
+            for values, one, seen in zip(drawn.swapaxes(0, 1), meant, frames, strict=True)
+        ]
         return [
             SampleSet(values, seen.geometry, record, domain_score=unlike)
-            for values, seen, record in zip(drawn.swapaxes(0, 1), frames, records, strict=True)
+            for values, seen, record in zip(fitted, frames, records, strict=True)
         ]
 
     def tiles(

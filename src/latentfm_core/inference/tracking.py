@@ -43,7 +43,8 @@ def samples_of_object(
     A rough mask on background is answered with nothing, a box always with something. The rough
     mask therefore decides whether the object is still there, and the box outlines it.
     """
-    quick = PromptConfig()
+    # The box is a guess, wider than the object.
+    quick = PromptConfig(box_alignment=0)
     few = settings.model_copy(
         update={
             "n_samples": min(settings.n_samples, quick.first_samples),
@@ -61,7 +62,8 @@ def samples_of_object(
         if moved is None:
             return None
         box = moved
-    return (yield from segmenter.sample_steps(image, settings, prompt=Prompt(box=box)))
+    prompt = Prompt(box=box)
+    return (yield from segmenter.sample_steps(image, settings, prompt=prompt, prompting=quick))
 
 
 def is_present(summary: Summary, last: Bool) -> bool:

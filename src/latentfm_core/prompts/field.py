@@ -30,12 +30,11 @@ def field_of(prompt: Prompt, shape: tuple[int, int], scale: float = FIELD_SCALE)
         box = extent(prompt.mask)
     if box is None:
         return None
-    box = _including_points(box, prompt)
-    window = field_around(box, shape, scale)
-    painted = None if prompt.strokes is None else extent(prompt.strokes >= FOREGROUND)
-    if window is None or painted is None or _holds(window, painted):
+    window = field_around(_including_points(box, prompt), shape, scale)
+    marked = including_marks(box, prompt)
+    if window is None or _holds(window, marked):
         return window
-    return field_around(_joined(box, painted), shape, scale)
+    return field_around(marked, shape, scale)
 
 
 def field_around(box: Box, shape: tuple[int, int], scale: float = FIELD_SCALE) -> Window | None:
@@ -68,6 +67,13 @@ def extent(mask: Bool) -> Box | None:
         sides.append((float(places[0]), float(places[-1] + 1)))
     (top, bottom), (left, right) = sides
     return top, left, bottom, right
+
+
+def including_marks(box: Box, prompt: Prompt) -> Box:
+    """Extend a box to all positive points and strokes."""
+    box = _including_points(box, prompt)
+    painted = None if prompt.strokes is None else extent(prompt.strokes >= FOREGROUND)
+    return box if painted is None else _joined(box, painted)
 
 
 def _including_points(box: Box, prompt: Prompt) -> Box:

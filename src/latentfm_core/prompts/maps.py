@@ -6,7 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
-from latentfm_core.images.canvas import Fit, mask_to_canvas, strokes_to_canvas, window_of
+from latentfm_core.images.canvas import (
+    Fit,
+    box_on_canvas,
+    mask_to_canvas,
+    on_canvas,
+    strokes_to_canvas,
+    window_of,
+)
 from latentfm_core.prompts.prompt import Box, Point, Prompt
 from latentfm_core.types import Float32, Geometry
 
@@ -25,10 +32,10 @@ def prompt_maps(prompt: Prompt | None, geometry: Geometry) -> Float32:
     if prompt is None:
         return maps
     if prompt.box is not None:
-        draw_box(maps[BOX], _box_on_canvas(prompt.box, geometry))
+        draw_box(maps[BOX], box_on_canvas(prompt.box, geometry))
     for channel, points in ((POSITIVE, prompt.positive), (NEGATIVE, prompt.negative)):
         for point in points:
-            draw_point(maps[channel], _on_canvas(point, geometry))
+            draw_point(maps[channel], on_canvas(point, geometry))
     window = window_of(geometry)
     # Content that fills the canvas was stretched, or is square: the same either way.
     fit: Fit = "stretch" if geometry.box[2:] == (side, side) else "pad"
@@ -61,17 +68,3 @@ def draw_point(channel: NDArray[np.float32], point: Point) -> None:
     if rows.size and columns.size:
         part = channel[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         part[inside] = 1
-
-
-def _on_canvas(point: Point, geometry: Geometry) -> Point:
-    top, left, rows, columns = geometry.box
-    window = window_of(geometry)
-    height, width = (part.stop - part.start for part in window)
-    return (
-        top + (point[0] - window[0].start) * rows / height,
-        left + (point[1] - window[1].start) * columns / width,
-    )
-
-
-def _box_on_canvas(box: Box, geometry: Geometry) -> Box:
-    return (*_on_canvas(box[:2], geometry), *_on_canvas(box[2:], geometry))
