@@ -63,10 +63,13 @@ def fit_calibration(
     scales = NOISE_SCALES if settings.n_samples > 1 else (USUAL_SCALE,)
     tried = {scale: Evidence(config) for scale in scales}
     for done, case in enumerate(cases, start=1):
-        group = (groups or {}).get(case.image.name)
+        # Objects of one image are correlated, too.
+        own = None if case.number is None else case.image.name
+        group = (groups or {}).get(case.image.name, own)
         for scale, found in tried.items():
             drawn = settings.model_copy(update={"noise_scale": scale})
-            found.add(draw(segmenter, case, drawn), case.references, group)
+            (samples,) = draw(segmenter, [case], drawn)
+            found.add(samples, case.references, group)
         if on_image is not None:
             on_image(done)
     if not tried[USUAL_SCALE].n_images:
