@@ -38,6 +38,10 @@ MOST_OBJECTS = 20
 """Default number of numbered objects of an image that a simulated annotator marks."""
 
 
+UNUSABLE = 0.3
+"""Validation Dice below which a model is of no use yet, and its changes are mostly noise."""
+
+
 def is_out_of_domain(score: float | None) -> bool:
     """Return whether a domain score means that an image is unlike the training images."""
     return score is not None and score > 1

@@ -77,6 +77,11 @@ def quality(evaluation: Evaluation, gallery: Gallery) -> Plot:
             f"Spearman's rank correlation {rho:.3f} over {len(scores)} images: 1 if the image of "
             "higher expected Dice is always the better one, 0 if there is no correlation."
         )
+    if not gallery.calibrated:
+        note += (
+            " It is not calibrated, and usually too high: use it to rank images. "
+            "latentfm-calibrate corrects it."
+        )
     if step > 1:
         note += f" Shown is every {step}th image."
     if silent := len(evaluation.scores) - len(scores):

@@ -146,6 +146,8 @@ def report(
         "ODE": f"{settings.steps} {settings.solver} steps, {evaluation.scores[0].nfe} evaluations",
         "device": segmenter.device_label,
     }
+    if settings.n_samples > 1 and not settings.calibrated:
+        facts["calibrated"] = "no: the expected Dice is usually too high"
     if prompt != "none":
         facts["prompt"] = prompt
     if part:
