@@ -28,6 +28,9 @@ from latentfm_core.training.stages import Stage
 
 logger = logging.getLogger(__name__)
 
+MUCH = 0.3
+"""Share of the flow's time that validation should not exceed."""
+
 
 @dataclass
 class Hooks:
@@ -83,7 +86,8 @@ class StageLoop:
         self._watch = DivergenceWatch(stage.name, stage.settings, dtype, position.first_loss)
         self._optimisation = Optimisation(stage, data, team, dtype, self._progress, self._watch)
         self.optimizer, self.ema = self._optimisation.optimizer, self._optimisation.ema
-        self._unshared = 0.0
+        self._unshared = self._outside = 0.0
+        self._validated = False
         self._ended = ""
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -113,6 +117,10 @@ class StageLoop:
         """Return the finished share of the stage: of its steps or of its time budget."""
         return self._progress.share_done()
 
+    def leaves_time(self) -> bool:
+        """Return whether a validation, and the one at the end, end before the time budget does."""
+        return self._progress.leaves_time()
+
     def end_early(self, reason: str) -> None:
         """End the stage after this step, as if its steps were done; log the reason afterwards."""
         self._ended = reason
@@ -136,8 +144,10 @@ class StageLoop:
                     hooks.save(self)
                     return False
                 if self._is_due(step + 1, time.monotonic() - saved, save_every):
+                    start = time.monotonic()
                     hooks.save(self)
                     saved = time.monotonic()
+                    self._add_outside(saved - start)
         return True
 
     def _indices(self, first: int) -> Iterator[NDArray[np.intp]]:
@@ -164,10 +174,26 @@ class StageLoop:
     def _end_epoch(self, meter: Meter, hooks: Hooks) -> Meter:
         """Report the epoch; return the meter of the next one."""
         clock, rate = self._optimisation.clock, self._optimisation.learning_rate
-        hooks.end_of_epoch(self, self._progress.epoch_report(meter, rate, clock.shares()))
+        start = time.monotonic()
+        report = self._progress.epoch_report(meter, rate, clock.shares())
+        hooks.end_of_epoch(self, report)
+        self._validated = bool(report.validation)
+        self._add_outside(time.monotonic() - start)
         self._position.epoch = EpochSums()
         clock.reset()
         return Meter(self._position.epoch)
+
+    def _add_outside(self, seconds: float) -> None:
+        """Count time between two steps; several processes agree on it in the next step."""
+        self._outside += seconds
+        if self._team.size == 1:
+            self._count_outside(self._outside)
+
+    def _count_outside(self, seconds: float) -> None:
+        self._position.add_outside(seconds)
+        if self._validated:
+            self._position.validation_seconds = seconds
+        self._outside, self._validated = 0.0, False
 
     def _say_end(self, steps: int) -> None:
         total = self._progress.total
@@ -176,6 +202,21 @@ class StageLoop:
                 f"The time budget ends stage {self._stage.name} after {steps} of {total} steps."
             )
             logger.info("%s", self._ended or budget)
+            self._warn_of_validation()
+
+    def _warn_of_validation(self) -> None:
+        """Warn if validation has taken much of a time budget that it counts towards."""
+        position, stage = self._position, self._stage
+        if stage.name != "flow" or stage.config.training.minutes is None:
+            return
+        share = position.stage_outside / (position.stage_outside + position.stage_seconds)
+        if share > MUCH:
+            logger.warning(
+                "%.0f%% of the time of stage flow went to validation. Validate less often: "
+                "training.flow.validate_every is %d.",
+                100 * share,
+                stage.config.training.flow.validate_every,
+            )
 
     def _is_due(self, step: int, seconds: float, save_every: float) -> bool:
         """Return whether a checkpoint is due after `step` steps, `seconds` after the last."""
@@ -195,14 +236,16 @@ class StageLoop:
         def own() -> list[float]:
             nonlocal sent_at
             sent_at = time.monotonic()
-            return [sent_at - start + self._unshared, 0.0 if alone else float(hooks.should_stop())]
+            asked = 0.0 if alone else float(hooks.should_stop())
+            return [sent_at - start + self._unshared, asked, self._outside]
 
-        losses, (seconds, stop) = self._optimisation.step(step, index, own, hooks.urgent)
+        losses, (seconds, stop, outside) = self._optimisation.step(step, index, own, hooks.urgent)
         end = time.monotonic()
         if alone:
             seconds = end - start
         else:
             self._unshared = end - sent_at
+            self._count_outside(outside)
         self._progress.add_step(seconds)
         meter.add(losses, len(index), seconds)
         self._watch.add(losses["loss"], step)

@@ -41,10 +41,10 @@ def validate_epoch(run: RunState, loop: StageLoop, report: EpochReport) -> None:
     last = loop.share_done() >= 1
     if report.stage != "flow" or data is None:
         return
-    if report.epoch % flow.validate_every and not last:
+    if not last and (report.epoch % flow.validate_every or not loop.leaves_time()):
         return
     with nullcontext() if loop.ema is None else loop.ema.applied():
-        report.validation = _figures(run, data, run.picture(epoch_picture(report)))
+        report.validation = figures_of(run, data, run.picture(epoch_picture(report)))
         if report.validation:
             run.options.on_validation(report)
             _keep_if_best(run, report)
@@ -69,7 +69,7 @@ def score_best_again(run: RunState) -> None:
     latest = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
     figures = {}
     if take_best(run.model, run.folder):
-        figures = _figures(run, data, run.picture("best_again"))
+        figures = figures_of(run, data, run.picture("best_again"))
     run.model.load_state_dict(latest)
     position.best_score, position.stale = -math.inf, 0
     if figures:
@@ -85,7 +85,7 @@ def score_best_again(run: RunState) -> None:
 def score_few_steps(run: RunState, data: DataSet) -> None:
     """Add the validation metrics of the few-step network to those of the model card."""
     for steps in range(1, run.config.model.distilled_steps + 1):
-        figures = _figures(run, data, run.picture(f"steps_{steps}"), steps)
+        figures = figures_of(run, data, run.picture(f"steps_{steps}"), steps)
         run.check_urgent()
         named = {f"{name}_steps_{steps}": value for name, value in figures.items()}
         words = ", ".join(f"{NAMES.get(name, name)} {value:.3f}" for name, value in figures.items())
@@ -126,10 +126,26 @@ def _keep_if_best(run: RunState, report: EpochReport) -> None:
                 save_file(tensors, temporary)
 
 
-def _figures(
-    run: RunState, data: DataSet, picture: Path, steps: int | None = None
+def figures_of(
+    run: RunState,
+    data: DataSet,
+    picture: Path,
+    steps: int | None = None,
+    images: int | None = None,
 ) -> dict[str, float]:
-    stop = run.options.should_stop
+    """Return the validation metrics of the current weights; empty if the run is stopped.
+
+    Parameters
+    ----------
+    picture
+        PNG file for the first images.
+    steps, images
+        ODE steps and most images; None takes those of the settings and of the time budget.
+    """
+    config, stop = run.config, run.options.should_stop
+    if most := images or run.position.validation_images:
+        training = config.training.model_copy(update={"validation_images": most})
+        config = config.model_copy(update={"training": training})
     if isinstance(data, ObjectSet):
-        return validate_prompts(run.model, run.config, data, run.team, picture, stop, steps)
-    return validate(run.model, run.config, data, run.team, picture, stop, steps)
+        return validate_prompts(run.model, config, data, run.team, picture, stop, steps)
+    return validate(run.model, config, data, run.team, picture, stop, steps)
