@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from latentfm_core.evaluation.noise_scale import NOISE_SCALES
 from latentfm_core.evaluation.scores import Evaluation
 from latentfm_core.files.atomic import write_text
 from latentfm_core.output.tables import LABELS, REPORT, TABLE, cell
@@ -161,6 +162,7 @@ def _made(evaluation: Evaluation, metadata: dict[str, Any]) -> dict[str, str]:
         "model": f"{metadata['model']['id']} (weights SHA-256 {metadata['model']['sha256']})",
         "part of the split": data["part"] or "all images",
         "samples": f"{settings['n_samples']}, seed {settings['seed']}",
+        "noise scale": _noise_scale(settings["noise_scale"]),
         "ODE": f"{settings['steps']} {settings['solver']} steps",
         "device": settings["device"],  # names the precision too
         f"seconds per {'object' if evaluation.of_objects else 'image'}, median": f"{seconds:.3f}",
@@ -170,3 +172,9 @@ def _made(evaluation: Evaluation, metadata: dict[str, Any]) -> dict[str, str]:
         "versions": ", ".join(f"{name} {number}" for name, number in metadata["versions"].items()),
     }
     return {name: str(value) for name, value in rows.items()}
+
+
+def _noise_scale(scale: float) -> str:
+    if scale not in (NOISE_SCALES[0], NOISE_SCALES[-1]):
+        return f"{scale:g}"
+    return f"{scale:g}, an end of the range of latentfm-calibrate: the best may lie beyond it"
