@@ -118,7 +118,8 @@ def load_config(path: Path) -> Config:
         If the file cannot be read, is not TOML, or holds unknown or invalid settings.
     """
     values = _with_none(read_toml(path))
-    base = _preset_values(str(values.pop("preset", "default")))
+    # All values: a section of the file must not reset what it does not name.
+    base = preset(str(values.pop("preset", "default"))).to_json()
     data = values.get("data")
     if isinstance(data, dict):
         sets = data.get("sets")

@@ -296,6 +296,13 @@ def test_dumped_settings_start_the_same_run(
     )
 
 
+@pytest.mark.parametrize("name", ["default", "paper"])
+def test_a_section_of_a_file_changes_only_what_it_names(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(f'preset = "{name}"\n[training.flow]\nbatch_size = 7\n')
+    assert load_config(path) == with_overrides(preset(name), ["training.flow.batch_size=7"])
+
+
 def test_dumped_settings_hold_those_without_a_value(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
