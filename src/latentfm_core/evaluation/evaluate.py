@@ -122,8 +122,9 @@ def evaluate(
         start = time.perf_counter()
         summary = segmenter.summarise(samples, settings)
         seconds = drawing + time.perf_counter() - start
-        again = [segmenter.reconstruct_mask(mask) for mask in case.references]
-        ceiling = mean_or_nan(map(class_dice, again, case.references))
+        seen = _in_field(case, samples)
+        again = [segmenter.reconstruct_mask(mask) for mask in seen]
+        ceiling = mean_or_nan(map(class_dice, again, seen))
         figures, bins = score(summary, case, samples.nfe, seconds, ceiling)
         total = total + bins
         agreement = agreement + agreement_bins(summary, case.references)
@@ -142,6 +143,17 @@ def unprompted(
 ) -> list[SampleSet]:
     """Return the samples of cases without a prompt."""
     return [segmenter.sample(case.image, settings) for case in cases]
+
+
+def _in_field(case: Case, samples: SampleSet) -> Mask:
+    """Return the references, of a numbered object only the field that the network saw."""
+    window = samples.geometry.window
+    if case.number is None or window is None:
+        return case.references
+    top, left, rows, columns = window
+    return case.references[
+        :, max(0, top) : max(0, top + rows), max(0, left) : max(0, left + columns)
+    ]
 
 
 def _drawn(

@@ -594,6 +594,11 @@ def test_numbered_objects_are_compared_one_by_one(
             mask = promptable.summarise(samples, settings).mean_mask
             assert float(row["dice"]) == pytest.approx(dice(mask, own[number]), abs=1e-3)
             assert float(row["dice"]) > 0.85
+            # In the field of the object, not in the whole image.
+            top, left, rows_seen, columns_seen = samples.geometry.window or (0, 0, 64, 96)
+            seen = own[number][max(0, top) : top + rows_seen, max(0, left) : left + columns_seen]
+            again = promptable.reconstruct_mask(seen)
+            assert float(row["mask_vae_dice"]) == pytest.approx(dice(again, seen), abs=1e-6)
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["n_images"], summary["n_objects"]) == (3, 6)
     found = [float(row["dice"]) for row in rows]
