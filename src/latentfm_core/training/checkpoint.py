@@ -57,8 +57,8 @@ class Position:
     outside, stage_outside
         Seconds of the run, and of the stage, between its steps: validation, pictures, checkpoints
         and the end of a stage.
-    validation_seconds
-        Expected time of one validation; 0 if unknown.
+    validation_seconds, validated_seconds
+        Expected time of one validation, 0 if unknown; time of all of them so far.
     validation_images
         Images of a validation, where the budget allows fewer than the settings; else 0.
     epochs, stage_times, outside_times
@@ -88,6 +88,7 @@ class Position:
     stage_outside: float = 0.0
     outside_times: dict[str, float] = field(default_factory=dict)
     validation_seconds: float = 0.0
+    validated_seconds: float = 0.0
     validation_images: int = 0
 
     def add_outside(self, seconds: float) -> None:

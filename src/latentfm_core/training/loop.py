@@ -28,9 +28,6 @@ from latentfm_core.training.stages import Stage
 
 logger = logging.getLogger(__name__)
 
-MUCH = 0.3
-"""Share of the flow's time that validation should not exceed."""
-
 
 @dataclass
 class Hooks:
@@ -118,7 +115,7 @@ class StageLoop:
         return self._progress.share_done()
 
     def leaves_time(self) -> bool:
-        """Return whether a validation, and the one at the end, end before the time budget does."""
+        """Return whether a time budget leaves time for a validation before the one at the end."""
         return self._progress.leaves_time()
 
     def end_early(self, reason: str) -> None:
@@ -193,6 +190,7 @@ class StageLoop:
         self._position.add_outside(seconds)
         if self._validated:
             self._position.validation_seconds = seconds
+            self._position.validated_seconds += seconds
         self._outside, self._validated = 0.0, False
 
     def _say_end(self, steps: int) -> None:
@@ -202,21 +200,6 @@ class StageLoop:
                 f"The time budget ends stage {self._stage.name} after {steps} of {total} steps."
             )
             logger.info("%s", self._ended or budget)
-            self._warn_of_validation()
-
-    def _warn_of_validation(self) -> None:
-        """Warn if validation has taken much of a time budget that it counts towards."""
-        position, stage = self._position, self._stage
-        if stage.name != "flow" or stage.config.training.minutes is None:
-            return
-        share = position.stage_outside / (position.stage_outside + position.stage_seconds)
-        if share > MUCH:
-            logger.warning(
-                "%.0f%% of the time of stage flow went to validation. Validate less often: "
-                "training.flow.validate_every is %d.",
-                100 * share,
-                stage.config.training.flow.validate_every,
-            )
 
     def _is_due(self, step: int, seconds: float, save_every: float) -> bool:
         """Return whether a checkpoint is due after `step` steps, `seconds` after the last."""

@@ -15,12 +15,14 @@ from latentfm_core.errors import CheckpointError
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.tensor_names import current_name
+from latentfm_core.once import first_time
 from latentfm_core.training.loop import StageLoop
 from latentfm_core.training.meters import EpochReport
 from latentfm_core.training.run_data import DataSet
 from latentfm_core.training.run_folder import BEST
 from latentfm_core.training.run_state import RunState
 from latentfm_core.training.runlog import NAMES
+from latentfm_core.training.stage_progress import MUCH
 from latentfm_core.training.validate import selection_score, validate
 from latentfm_core.training.validate_prompts import validate_prompts
 
@@ -41,8 +43,17 @@ def validate_epoch(run: RunState, loop: StageLoop, report: EpochReport) -> None:
     last = loop.share_done() >= 1
     if report.stage != "flow" or data is None:
         return
-    if not last and (report.epoch % flow.validate_every or not loop.leaves_time()):
-        return
+    if not last:
+        if report.epoch % flow.validate_every:
+            return
+        if not loop.leaves_time():
+            if first_time("validated less often", run.folder):
+                logger.info(
+                    "Validation is left out where it would take more than %.0f%% of the time of "
+                    "the flow.",
+                    100 * MUCH,
+                )
+            return
     with nullcontext() if loop.ema is None else loop.ema.applied():
         report.validation = figures_of(run, data, run.picture(epoch_picture(report)))
         if report.validation:

@@ -13,6 +13,9 @@ from latentfm_core.training.stage import Stage
 from latentfm_core.training.step_timer import Part
 from latentfm_core.training.time_budget import share_of_budget
 
+MUCH = 0.3
+"""Largest share of the flow's time budget that goes to validation, except the last one."""
+
 
 @dataclass(frozen=True)
 class StageWork:
@@ -73,10 +76,19 @@ class StageProgress:
         return max(self._position.step / max(1, self.total), passed)
 
     def leaves_time(self) -> bool:
-        """Return whether a validation, and the one at the end, end before the time budget does."""
-        position = self._position
-        after = position.stage_outside + position.validation_seconds
-        return share_of_budget(self._stage.config, position, outside=after) < 1
+        """Return whether a time budget leaves time for a validation before the one at the end.
+
+        Validation may take the share `MUCH` of the time.
+        """
+        position, config = self._position, self._stage.config
+        if config.training.minutes is None:
+            return True
+        one = position.validation_seconds
+        outside = position.stage_outside + one
+        most = MUCH * (outside + position.stage_seconds)
+        if position.validated_seconds + one > most:
+            return False
+        return share_of_budget(config, position, outside=outside) < 1
 
     def share_for_size(self) -> float:
         """Return the share that selects the image size: an extended run keeps large images."""

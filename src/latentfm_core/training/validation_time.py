@@ -32,13 +32,13 @@ def plan_validation(run: RunState) -> None:
         return
     start = time.monotonic()
     asked = min(run.config.training.validation_images, len(data.names))
-    each = _seconds_per_image(run)
+    each = _seconds_per_image(run, MOST * limit)
     most = max(1, int(MOST * limit / max(each, 1e-9)))
     if most < asked:
         position.validation_images = most
         logger.warning(
             "A validation of %d images would take about %s, more than a quarter of the time of the "
-            "flow: %d are validated. Give the run more --minutes, or set "
+            "flow: only %d of them take part. Give the run more --minutes, or set "
             "training.validation_images.",
             asked, duration(asked * each), most,
         )  # fmt: skip
@@ -47,14 +47,19 @@ def plan_validation(run: RunState) -> None:
         position.add_outside(time.monotonic() - start)
 
 
-def _seconds_per_image(run: RunState) -> float:
-    """Return the seconds of one image in the first process; the first image sets things up."""
+def _seconds_per_image(run: RunState, slow: float) -> float:
+    """Return the seconds of one image in the first process.
+
+    The first image also sets things up, so it is validated twice, except if that takes `slow`.
+    """
     data, seconds, picture = run.data.val, 0.0, run.picture("time")
     for _ in range(2):
         start = time.monotonic()
         if data is not None:
             figures_of(run, data, picture, images=1)
         seconds = time.monotonic() - start
+        if run.team.size == 1 and seconds > slow:
+            break
     if run.team.first:
         picture.unlink(missing_ok=True)
     own = torch.tensor([seconds if run.team.first else 0.0], device=run.device)
