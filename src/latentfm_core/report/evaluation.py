@@ -174,7 +174,9 @@ def _made(evaluation: Evaluation, metadata: dict[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in rows.items()}
 
 
-def _noise_scale(scale: float) -> str:
+def _noise_scale(scale: float | None) -> str:
+    if scale is None:
+        return "that of the model"
     if scale not in (NOISE_SCALES[0], NOISE_SCALES[-1]):
         return f"{scale:g}"
     return f"{scale:g}, an end of the range of latentfm-calibrate: the best may lie beyond it"
