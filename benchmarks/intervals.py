@@ -27,6 +27,12 @@ def read_column(path: Path, name: str, column: str) -> dict[str, str]:
         return {row[name]: row[column] for row in csv.DictReader(stream)}
 
 
+def read_scores(path: Path, column: str) -> list[tuple[str, float]]:
+    """Return image name and figure of each line of an evaluation: an image, or one object of it."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [(row["name"], float(row[column])) for row in csv.DictReader(stream)]
+
+
 def main() -> int:
     """Print a line for each file."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -37,11 +43,12 @@ def main() -> int:
     args = parser.parse_args()
     known = read_column(Path(args.groups[0]), "image", args.groups[1]) if args.groups else {}
     for path in args.files:
-        found = read_column(path, "name", args.figure)
-        values = [float(value) for value in found.values()]
-        ends = interval(values, [known.get(name, name) for name in found])
+        scores = read_scores(path, args.figure)
+        values = [value for _, value in scores]
+        ends = interval(values, [known.get(name, name) for name, _ in scores])
         text = "" if ends is None else " [{:.3f}, {:.3f}]".format(*ends)
-        logger.info("%s: %.3f%s, %d images", path, np.mean(values), text, len(values))
+        images = len({name for name, _ in scores})
+        logger.info("%s: %.3f%s, %d images", path, np.mean(values), text, images)
     return 0
 
 

@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from docstring_parser import DocstringStyle, parse
 from pydantic.fields import FieldInfo
 
 from latentfm_core.config import Config, preset
 from latentfm_core.config.base import Settings
+from latentfm_core.config.writing import meanings
 
 HEAD = """# All settings
 
 Every setting of a training run and of its model, with its value in the preset `default`.
 A configuration file (TOML, `--config`) sets them by section; `--set SECTION.KEY=VALUE` changes
-one on the command line. `latentfm-train --dump-config` prints all of them as a file. Unknown
+one on the command line. `latentfm-train --dump-config` prints all of them as a file, those without
+a value as comments. To take a value away, write `"null"` in a file or `null` with `--set`. Unknown
 names and values out of range are refused before any image is read.
 """
 
@@ -58,14 +59,10 @@ def _sections(kind: type[Settings], name: str, used: object) -> Iterator[str]:
 
 def _descriptions(kind: type[Settings]) -> dict[str, str]:
     """Return what the docstrings of a class and its bases say of each attribute."""
-    found: dict[str, str] = {}
-    for base in reversed(kind.__mro__):
-        if issubclass(base, Settings) and base.__doc__:
-            for item in parse(base.__doc__, DocstringStyle.NUMPYDOC).params:
-                text = re.sub(r"\s+", " ", item.description or "").replace("|", "\\|")
-                for key in item.arg_name.split(","):
-                    found[key.strip()] = re.sub(_LIKE, _link, text.replace("``", "`"))
-    return found
+    return {
+        key: re.sub(_LIKE, _link, text.replace("|", "\\|").replace("``", "`"))
+        for key, text in meanings(kind).items()
+    }
 
 
 def _link(found: re.Match[str]) -> str:

@@ -187,7 +187,8 @@ def _passed_on(args: argparse.Namespace) -> list[str]:
         raise ConfigError("--set belongs to single rows: use train-and-evaluate with --label.")
     if args.shares is not None:
         extra += ["--shares", *map(str, args.shares)]
-    return extra + (["--overwrite"] if args.overwrite else [])
+    flags = {"--overwrite": args.overwrite, "--quiet": args.quiet, "--verbose": args.verbose}
+    return extra + [flag for flag, given in flags.items() if given]
 
 
 def run(args: argparse.Namespace, command: str) -> int:
@@ -212,5 +213,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = shlex.join([*PROGRAM.split(), *arguments])
-    logging.getLogger("benchmarks").setLevel(logging.INFO)
-    return run_cli(lambda args: run(args, command), build_parser(), arguments)
+    return run_cli(lambda args: run(args, command), build_parser(), arguments, package="benchmarks")

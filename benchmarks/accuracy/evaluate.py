@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from benchmarks.accuracy.baseline import Predictor
 from benchmarks.accuracy.figures import Row, make_row
+from latentfm_core.bars import is_quiet
 from latentfm_core.errors import DatasetError
 from latentfm_core.evaluation.evaluate import Case, score
 from latentfm_core.metrics.overlap import dice
@@ -56,7 +57,14 @@ def fit_threshold(predictor: Predictor, cases: Iterable[Case], total: int) -> Th
         If there are no cases.
     """
     scores: list[list[float]] = []
-    for case in tqdm(cases, total=total, desc="threshold", unit="image", mininterval=5.0):
+    for case in tqdm(
+        cases,
+        total=total,
+        desc="threshold",
+        unit="image",
+        mininterval=5.0,
+        disable=is_quiet(logger),
+    ):
         mean = predict(predictor, case.image, 0.5).mean_probability
         scores.append(
             [
@@ -84,7 +92,9 @@ def evaluate(
     """
     rows: list[Row] = []
     bins = ReliabilityBins.empty()
-    for case in tqdm(cases, total=total, desc="test", unit="image", mininterval=5.0):
+    for case in tqdm(
+        cases, total=total, desc="test", unit="image", mininterval=5.0, disable=is_quiet(logger)
+    ):
         start = time.perf_counter()
         summary = predict(predictor, case.image, threshold)
         seconds = time.perf_counter() - start

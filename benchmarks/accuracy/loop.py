@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from benchmarks.accuracy.data import draw_batch
 from benchmarks.accuracy.settings import OptimiserSettings
+from latentfm_core.bars import is_quiet
 from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.datasets.object_set import ObjectSet
 from latentfm_core.inference.device import autocast, to_device
@@ -111,7 +112,13 @@ def optimise(
         len(train.names), settings.batch_size, settings.seed, STREAM, 0, MAX_STEPS, weights
     )
     seconds, images, recent = 0.0, 0, list[dict[str, float]]()
-    with tqdm(total=round(budget, 1), desc=settings.label, unit="s", mininterval=5.0) as bar:
+    with tqdm(
+        total=round(budget, 1),
+        desc=settings.label,
+        unit="s",
+        mininterval=5.0,
+        disable=is_quiet(logger),
+    ) as bar:
         for step in itertools.count():
             start = time.monotonic()
             for group in optimizer.param_groups:

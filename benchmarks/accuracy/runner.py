@@ -149,7 +149,7 @@ def _write_rows(path: Path, rows: list[Row]) -> None:
         atomic_path(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as stream,
     ):
-        columns = [name for name in vars(rows[0].scores) if name != "mask_vae_dice"]
+        columns = [n for n in vars(rows[0].scores) if n not in ("mask_vae_dice", "object")]
         writer = csv.writer(stream)
         writer.writerow([*columns, *extra])
         for row in rows:

@@ -16,6 +16,7 @@ from benchmarks.effort.annotator import Effort, annotate, mean_mask
 from benchmarks.effort.data import Selection
 from latentfm_core.adaptation.record import AdaptationFolder
 from latentfm_core.adaptation.session import AcceptedImage, AdaptationSession
+from latentfm_core.bars import is_quiet
 from latentfm_core.files.atomic import write_text
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
@@ -51,7 +52,9 @@ def work_plain(model: str, selection: Selection, result: ResultFile) -> None:
     """Work through the images with the original model alone."""
     segmenter = Segmenter.load(model, "cpu")
     done = len(result.values["plain"])
-    for name in tqdm(selection.worked_through[done:], desc="plain", mininterval=5.0):
+    for name in tqdm(
+        selection.worked_through[done:], desc="plain", mininterval=5.0, disable=is_quiet(logger)
+    ):
         effort, _ = annotate(segmenter, *selection.read(name), 0)
         result.values["plain"].append(effort.to_json())
         result.write()
@@ -111,7 +114,7 @@ def work_afterwards(
 ) -> Result:
     """Return the work on other images with both models, whichever is in use."""
     found: Result = {"plain": [], "adapted": []}
-    for name in tqdm(names, desc="clicks afterwards", mininterval=5.0):
+    for name in tqdm(names, desc="clicks afterwards", mininterval=5.0, disable=is_quiet(logger)):
         image, target = selection.read(name)
         learned = len(session.record.images)
         found["plain"].append(annotate(session.present, image, target, 0)[0].to_json())
@@ -124,7 +127,7 @@ def dice_without_prompt(
 ) -> tuple[list[float], list[float]]:
     """Return the Dice on the other images, without a prompt and with the box of the mask."""
     none, box = [], []
-    for name in tqdm(selection.others, desc=what, mininterval=5.0):
+    for name in tqdm(selection.others, desc=what, mininterval=5.0, disable=is_quiet(logger)):
         image, target = selection.read(name)
         none.append(dice(mean_mask(segmenter, image), target))
         box.append(dice(mean_mask(segmenter, image, first_prompt(target, "box")), target))

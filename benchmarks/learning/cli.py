@@ -118,5 +118,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = shlex.join([*PROGRAM.split(), *arguments])
-    logging.getLogger("benchmarks").setLevel(logging.INFO)
-    return run_cli(lambda args: run(args, command), build_parser(), arguments)
+    return run_cli(lambda args: run(args, command), build_parser(), arguments, package="benchmarks")

@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from latentfm_core.bars import is_quiet
 from latentfm_core.config import DataConfig, with_overrides
 from latentfm_core.datasets.pair_reading import read_binary
 from latentfm_core.datasets.pairs import Pair
@@ -34,7 +35,9 @@ def measure(model: str | Path, pairs: Sequence[Pair], what: str) -> dict[str, fl
     """Return the mean metrics of a model on images, with the sampling settings of its card."""
     segmenter = Segmenter.load(model)
     cases = (Case(read.image, read.masks) for read in map(read_binary, pairs))
-    with tqdm(total=len(pairs), desc=what, unit="image", mininterval=5.0) as bar:
+    with tqdm(
+        total=len(pairs), desc=what, unit="image", mininterval=5.0, disable=is_quiet(logger)
+    ) as bar:
 
         def count(_: ImageScores) -> None:
             bar.update()

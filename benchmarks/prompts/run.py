@@ -20,6 +20,7 @@ from benchmarks.prompts.measure import Figures, measure
 from benchmarks.prompts.model import LatentFMMethod
 from benchmarks.prompts.settings import DataSettings, MeasureSettings
 from benchmarks.prompts.unet import UNetMethod
+from latentfm_core.bars import is_quiet
 from latentfm_core.errors import ConfigError, DatasetError
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,13 @@ def run_row(
     """
     seeds = settings.seeds if method.stochastic else settings.seeds[:1]
     found: list[ImageFigures] = []
-    with tqdm(total=len(selection.pairs), desc=method.label, unit="image", mininterval=5.0) as bar:
+    with tqdm(
+        total=len(selection.pairs),
+        desc=method.label,
+        unit="image",
+        mininterval=5.0,
+        disable=is_quiet(logger),
+    ) as bar:
         for case in read_cases(selection, data):
             runs = tuple(_seeded(method, case, settings, seed) for seed in seeds)
             found.append(ImageFigures(case.image.name, case.group, runs))

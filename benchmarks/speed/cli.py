@@ -69,7 +69,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.quick:
         args.sizes, args.samples, args.steps = [256], [1, 16], [1, 4]
-    logging.getLogger("benchmarks").setLevel(logging.INFO)
     torch.set_num_threads(args.threads)
     wanted = jobs(args.sizes, args.samples, args.steps)
     if args.own:
@@ -90,4 +89,5 @@ def run(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; return the exit code."""
-    return run_cli(run, build_parser(), list(sys.argv[1:] if argv is None else argv))
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return run_cli(run, build_parser(), arguments, package="benchmarks")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
 import statistics
@@ -17,8 +18,10 @@ from tqdm import tqdm
 
 from benchmarks.speed.contenders import make
 from benchmarks.speed.job import Job
+from latentfm_core.bars import is_quiet
 from latentfm_core.errors import LatentFMError
 
+logger = logging.getLogger(__name__)
 LEAST_SECONDS = 1.5
 """A cell is repeated until this many seconds were measured."""
 MOST_CALLS = 7
@@ -88,7 +91,7 @@ def measure(
     """Measure all cells, one after the other, `rounds` times over."""
     # Cells that differ only in their factor share a measurement.
     found: dict[Job, list[dict[str, float]]] = {_bare(job): [] for job in jobs}
-    with tqdm(total=rounds * len(found), unit="cell") as bar:
+    with tqdm(total=rounds * len(found), unit="cell", disable=is_quiet(logger)) as bar:
         for _ in range(rounds):
             for job in found:
                 bar.set_postfix_str(f"{job.label}, {job.size} px, N = {job.samples}")

@@ -28,8 +28,18 @@ strokes only identify it."""
 PromptKind = Literal["none", "box", "point", "corrections"]
 """Prompt types of a simulated annotator; corrections follow a box."""
 
+MaskKind = Literal["masks", "instances"]
+"""What masks hold: foreground or classes, or objects numbered from 1."""
+
 CORRECTIONS = 3
 """Default number of a simulated annotator's points after the box."""
+
+MOST_OBJECTS = 20
+"""Default number of numbered objects of an image that a simulated annotator marks."""
+
+
+UNUSABLE = 0.3
+"""Validation Dice below which a model is of no use yet, and its changes are mostly noise."""
 
 
 def is_out_of_domain(score: float | None) -> bool:

@@ -191,7 +191,11 @@ def test_holm_corrects_as_in_the_textbook() -> None:
 
 
 def test_one_command_ends_in_a_table(
-    blob_folders: Folders, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    blob_folders: Folders,
+    split: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     from benchmarks.accuracy import run_all
 
@@ -202,10 +206,11 @@ def test_one_command_ends_in_a_table(
     monkeypatch.setattr(run_all, "SPLITS", split.parent)
     monkeypatch.setitem(run_all.DATASETS, "blobs", Dataset("blobs", split.name, samples=2))
     monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
-    command = ["--quiet", "run-all", "--dataset", "blobs", "--data", str(data.parent)]
+    command = ["run-all", "--quiet", "--dataset", "blobs", "--data", str(data.parent)]
     command += ["--rows", "lite_unet", "basic_unet", "--seeds", "0", "1", "--budget", "1"]
     command += ["--size", str(SIZE), "--limit", "3", "--val-limit", "2", "--device", "cpu"]
     assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    assert capfd.readouterr().err == ""
     text = (tmp_path / "out" / "table.md").read_text("utf-8")
     assert "| lite_unet | 2 |" in text
     assert " ± " in text

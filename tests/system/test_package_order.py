@@ -49,7 +49,7 @@ CORE = {
     "prediction": "config errors files images inference names output progress torchrun types",
     "report": "config errors evaluation files images inference metrics output types uncertainty",
     "training": "bars colours config datasets errors files flow images inference loggers metrics "
-    "model_io models names output prompts report torchrun types",
+    "model_io models names once output prompts report torchrun types",
     "finetuning": "config datasets errors evaluation files inference model_io torchrun training "
     "worker",
     "annotation": "colours config errors files images measures names output types",

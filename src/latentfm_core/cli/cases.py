@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +21,9 @@ from latentfm_core.cli.model_split import (
 )
 from latentfm_core.cli.prompt_kind import with_prompts
 from latentfm_core.cli.survey import Survey
-from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.config import ReadingConfig, SamplingConfig
 from latentfm_core.datasets.layouts import read_layout
-from latentfm_core.datasets.pair_reading import read_references
+from latentfm_core.datasets.pair_reading import read_instances, read_references
 from latentfm_core.datasets.pairs import Pair, find_pairs, name_some
 from latentfm_core.datasets.splits import read_split
 from latentfm_core.datasets.stored import StoredPair
@@ -30,6 +31,10 @@ from latentfm_core.errors import ConfigError, DatasetError, ImageError
 from latentfm_core.evaluation.evaluate import Case, Draw
 from latentfm_core.images.read import check_pixels
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.names import shown
+from latentfm_core.types import MaskKind
+
+logger = logging.getLogger(__name__)
 
 
 def _check_data_arguments(args: argparse.Namespace) -> None:
@@ -130,6 +135,8 @@ class OpenCases:
 
     Attributes
     ----------
+    unit, count
+        What is compared, ``"image"`` or ``"object"``, and how many of them.
     trained_on
         How many of them the model was trained on, judged by name or by pixels.
     """
@@ -139,9 +146,18 @@ class OpenCases:
     bad: BadFiles
     draw: Draw | None
     trained_on: int
+    unit: str
+    count: int
+
+    @property
+    def objects(self) -> int:
+        """Number of objects that are compared one by one; 0 if whole masks are."""
+        return self.count if self.unit == "object" else 0
 
 
-def open_cases(args: argparse.Namespace, chosen: ChosenPairs, segmenter: Segmenter) -> OpenCases:
+def open_cases(
+    args: argparse.Namespace, chosen: ChosenPairs, segmenter: Segmenter, settings: SamplingConfig
+) -> OpenCases:
     """Return the cases of the chosen pairs.
 
     Every pair is read once in advance, so that a bad one stops the command before any work, or
@@ -150,7 +166,8 @@ def open_cases(args: argparse.Namespace, chosen: ChosenPairs, segmenter: Segment
     Raises
     ------
     ConfigError
-        If the model does not take prompts, or the number of corrections is out of range.
+        If the model does not take prompts, the number of corrections is out of range, or the
+        options do not fit numbered objects.
     DatasetError
         If ``--data`` has a different number of classes, or a pair cannot be used.
     """
@@ -159,11 +176,12 @@ def open_cases(args: argparse.Namespace, chosen: ChosenPairs, segmenter: Segment
     classes = len(survey.classes)
     if args.data is not None:
         read_layout(args.data, limits).check_classes(classes)
-    read = partial(read_case, mask_threshold=args.mask_threshold, classes=classes, limits=limits)
+    kind = _mask_kind(args, chosen.own, classes)
+    read = partial(_READERS[kind], threshold=args.mask_threshold, classes=classes, limits=limits)
     bad = BadFiles(len(chosen.pairs))
     good: list[Pair] = []
     every = _read_all(good, read, bad if args.skip_bad else None)
-    cases, draw = with_prompts(args, every, segmenter)
+    cases, draw = with_prompts(args, every, segmenter, settings.seed)
 
     def look(pair: Pair) -> None:
         try:
@@ -181,14 +199,46 @@ def open_cases(args: argparse.Namespace, chosen: ChosenPairs, segmenter: Segment
     trained_on = chosen.trained_on
     if chosen.fold_of is None:
         trained_on += warn_of_renamed(survey.stored, chosen.own)
-    return OpenCases(cases, survey, bad, out_of_fold(chosen.fold_of, draw), trained_on)
+    drawer, unit, count = out_of_fold(chosen.fold_of, draw), "image", len(good)
+    if kind == "instances" and draw is not None:
+        unit, count = "object", _count_objects(survey, args.most_objects, settings.seed)
+    return OpenCases(cases, survey, bad, drawer, trained_on, unit, count)
 
 
-def read_case(
-    pair: Pair,
-    mask_threshold: float | None,
-    classes: int = 1,
-    limits: ReadingConfig = READING,
+def _mask_kind(args: argparse.Namespace, own: ModelSplit | None, classes: int) -> MaskKind:
+    """Return what the masks hold: by default what the model learned from them, if it did."""
+    if args.mask_kind is None:
+        learned = own is not None and own.kind == "instances" and args.mask_threshold is None
+        if learned:
+            logger.info("The masks hold numbered objects, as in the training of the model.")
+        return "instances" if learned else "masks"
+    if args.mask_kind == "masks":
+        return "masks"
+    if classes > 1:
+        raise ConfigError("--mask-kind instances needs a model of one class.")
+    if args.mask_threshold is not None or args.data is not None:
+        raise ConfigError(
+            "--mask-kind instances needs --images and --masks, and no --mask-threshold: objects "
+            "are read by their numbers."
+        )
+    return "instances"
+
+
+def _count_objects(survey: Survey, most: int, seed: int) -> int:
+    """Return how many numbered objects are marked, and log if that is not all of them."""
+    counts = [sum(stored.objects) for stored in survey.stored]
+    above = sum(count > most for count in counts)
+    if above:
+        logger.warning(
+            "%d of %d images have more than %d objects: %d of each are chosen at random (seed %d). "
+            "--most-objects sets the number.",
+            above, len(counts), most, most, seed,
+        )  # fmt: skip
+    return sum(min(count, most) for count in counts)
+
+
+def _read_masks(
+    pair: Pair, threshold: float | None, classes: int, limits: ReadingConfig
 ) -> tuple[Case, StoredPair]:
     """Read an image and the masks of all its raters, and how the files store them.
 
@@ -197,9 +247,30 @@ def read_case(
     ImageError
         If a file cannot be read or used, or the sizes differ.
     """
-    pair_read = read_references(pair, mask_threshold, classes, limits)
+    pair_read = read_references(pair, threshold, classes, limits)
     check_pixels(pair_read.image)
     return Case(pair_read.image, pair_read.masks), pair_read.stored
+
+
+def _read_objects(
+    pair: Pair, threshold: float | None, classes: int, limits: ReadingConfig
+) -> tuple[Case, StoredPair]:
+    """Read an image and its numbered objects as `_read_masks` does.
+
+    Raises `ImageError` also if there are several raters, whose numbers do not correspond.
+    """
+    if len(pair.masks) > 1:
+        raise ImageError(
+            f"{shown(pair.image)}: {len(pair.masks)} raters numbered its objects, and which of "
+            "them are the same is not known. Choose the folder of one rater with --masks."
+        )
+    pair_read = read_instances(pair, limits)
+    check_pixels(pair_read.image)
+    case = Case(pair_read.image, pair_read.masks > 0, numbered=pair_read.masks[0])
+    return case, pair_read.stored
+
+
+_READERS = {"masks": _read_masks, "instances": _read_objects}
 
 
 def _read_all(

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
@@ -48,10 +48,11 @@ def run_cli(
     argv: Sequence[str] | None = None,
     *,
     memory_hint: str = MEMORY_HINT,
+    package: str = "",
 ) -> int:
     """Parse and run a command, and turn errors into a message on stderr and an exit code.
 
-    ``--verbose`` and ``--quiet`` are added to `parser`.
+    ``--verbose`` and ``--quiet`` are added to `parser` and to its subcommands.
 
     Parameters
     ----------
@@ -61,6 +62,8 @@ def run_cli(
         Arguments without the program name; None means those of the process.
     memory_hint
         Which setting to lower when memory runs out, without a full stop.
+    package
+        A further package whose messages these two options govern.
 
     Returns
     -------
@@ -82,7 +85,7 @@ def run_cli(
         except SystemExit as stop:  # wrong arguments (2), or --help (0)
             return stop.code if isinstance(stop.code, int) else EXIT_USER_ERROR
         level = logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO
-        with _logging_to_stderr(level), _ended_by_signals():
+        with _logging_to_stderr(level, package), _ended_by_signals():
             try:
                 return main(args) or EXIT_OK
             except KeyboardInterrupt:
@@ -243,25 +246,33 @@ class _Formatter(logging.Formatter):
 
 
 @contextmanager
-def _logging_to_stderr(level: int) -> Iterator[None]:
+def _logging_to_stderr(level: int, package: str) -> Iterator[None]:
     handler = _StderrHandler()
     handler.setFormatter(_Formatter())
-    loggers = [logging.getLogger(name) for name in PACKAGES]
-    before = [package.level for package in loggers]
+    loggers = [logging.getLogger(name) for name in filter(None, (*PACKAGES, package))]
+    before = [each.level for each in loggers]
     root = logging.getLogger()
     root.addHandler(handler)
-    for package in loggers:
-        package.setLevel(level)
+    for each in loggers:
+        each.setLevel(level)
     try:
         yield
     finally:
         root.removeHandler(handler)
-        for package, old in zip(loggers, before, strict=True):
-            package.setLevel(old)
+        for each, old in zip(loggers, before, strict=True):
+            each.setLevel(old)
 
 
 def _add_log_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
+    _add_noise(parser)
+    subcommands = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    for each in (one for action in subcommands for one in action.choices.values()):
+        _add_noise(each, default=argparse.SUPPRESS)  # keeps what came before the subcommand
+
+
+def _add_noise(parser: argparse.ArgumentParser, **options: Any) -> None:
     noise = parser.add_mutually_exclusive_group()
-    noise.add_argument("--verbose", action="store_true", help="log details, and tracebacks")
-    noise.add_argument("--quiet", action="store_true", help="log warnings and errors only")
+    verbose, quiet = "log details, and tracebacks", "log warnings and errors only"
+    noise.add_argument("--verbose", action="store_true", help=verbose, **options)
+    noise.add_argument("--quiet", action="store_true", help=quiet, **options)

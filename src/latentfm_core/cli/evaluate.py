@@ -22,9 +22,10 @@ from latentfm_core.config import REPORT, ReportConfig
 DESCRIPTION = """\
 Segment images that have reference masks, and score the samples at the resolution of the
 masks. Files written:
-  per_image.csv   one line per image
-  summary.json    means over the images, calibration over all pixels (including the bins of a
-                  reliability diagram), model and settings
+  per_image.csv   one line per image, or per object (column object) if masks number the objects
+                  and --prompt marks them
+  summary.json    means over these lines (of objects also over the images), calibration over all
+                  pixels (including the bins of a reliability diagram), model and settings
   report.html     with --report: the same as a page, with pictures of the best and worst cases
 The summary is also printed. Its scores:
   Dice, IoU           overlap of the mean mask with the reference (0 none, 1 perfect)

@@ -10,6 +10,10 @@ from latentfm_core.output.paths import printable
 from latentfm_core.output.result import read_sidecar
 from latentfm_core.uncertainty.domain_advice import unlike_advice
 
+NOT_CALIBRATED = (
+    "The expected Dice is not calibrated, and usually too high: use it to rank images. "
+    "latentfm-calibrate corrects it."
+)
 MOST = 5
 """Most images to name."""
 
@@ -20,9 +24,10 @@ def first_look(results: Iterable[tuple[str, Path]]) -> str | None:
     Lines before it name images that are unlike the training images, with and without a prompt.
     `results` are the names of results and their JSON files on disk: those of other processes and
     of a run before count as well. None if no image is unlike them, and there are not two images
-    whose expected Dice is known.
+    whose expected Dice is known. A line after it says if the values are not calibrated.
     """
     known = []
+    raw = False
     unlike: dict[bool, list[str]] = {False: [], True: []}
     for name, file in results:
         sidecar = read_sidecar(file)
@@ -32,6 +37,7 @@ def first_look(results: Iterable[tuple[str, Path]]) -> str | None:
             unlike[bool(sidecar.prompt)].append(shown(printable(name)))
         if sidecar.expected_dice is not None:
             known.append((sidecar.expected_dice, shown(printable(name))))
+            raw |= sidecar.confidence == "raw"
     lines = []
     for prompted, names in unlike.items():
         if not names:
@@ -44,4 +50,6 @@ def first_look(results: Iterable[tuple[str, Path]]) -> str | None:
     if len(known) > 1:
         least = ", ".join(f"{name} {expected:.2f}" for expected, name in sorted(known)[:MOST])
         lines.append(f"Check these first (lowest expected Dice): {least}")
+        if raw:
+            lines.append(NOT_CALIBRATED)
     return "\n".join(lines) or None

@@ -44,6 +44,8 @@ class ModelSplit:
     signatures
         Name of each image that the model was trained on, by the signature of its pixels, as far
         as they were recorded.
+    kind
+        Whether the masks of the data set are ``"masks"`` or ``"instances"`` (numbered objects).
     """
 
     file: Path
@@ -52,11 +54,12 @@ class ModelSplit:
     folds: Folds | None = None
     set_name: str = ""
     signatures: Mapping[str, str] = field(default_factory=dict)
+    kind: str = "masks"
 
     def __str__(self) -> str:
         return f"{self.file} (set {self.set_name})" if self.set_name else str(self.file)
 
-    def of_set(self, name: str) -> ModelSplit:
+    def of_set(self, name: str, kind: str) -> ModelSplit:
         """Return the part of one of several data sets, with the names of its files."""
 
         def own(names: Iterable[str]) -> tuple[str, ...]:
@@ -72,6 +75,7 @@ class ModelSplit:
             folds,
             name,
             self.signatures,
+            kind,
         )
 
     def fold_of(self, pairs: Sequence[Pair], part: str | None) -> dict[str, int] | None:
@@ -122,11 +126,11 @@ def _of_set(whole: ModelSplit, run: Path, images: Path | None) -> ModelSplit:
     sets = sets_of_run(run / TRAINING)
     if not sets or images is None:
         return whole
-    for name, folder in sets.items():
+    for name, (folder, kind) in sets.items():
         if folder == str(images.resolve()):
-            return whole.of_set(name)
+            return whole.of_set(name, kind)
     there = {comparable(path.stem) for path in images.iterdir()} if images.is_dir() else set()
-    parts = [whole.of_set(name) for name in sets]
+    parts = [whole.of_set(name, kind) for name, (_, kind) in sets.items()]
     common = [len(there & {*part.trained_on, *part.split.test}) for part in parts]
     return parts[common.index(max(common))] if any(common) else whole
 

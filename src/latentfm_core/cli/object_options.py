@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from latentfm_core.types import CORRECTIONS, PromptKind
+from latentfm_core.types import CORRECTIONS, MOST_OBJECTS, MaskKind, PromptKind
 
 
 def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,14 +44,14 @@ def _box(text: str) -> tuple[float, float, float, float]:
 
 
 def add_prompt_kind(parser: argparse.ArgumentParser) -> None:
-    """Add ``--prompt`` and ``--corrections``."""
+    """Add ``--prompt``, ``--corrections``, ``--mask-kind`` and ``--most-objects``."""
     parser.add_argument(
         "--prompt",
         choices=get_args(PromptKind),
         default="none",
-        help="simulate an annotator who indicates the largest object of each image: by its box, "
-        "by a point at its centre, or by the box and then corrections at the centre of the "
-        "largest error (default: none, the whole mask is compared)",
+        help="simulate an annotator who indicates the largest object of each image, or each "
+        "numbered object: by its box, by a point at its centre, or by the box and then corrections "
+        "at the centre of the largest error (default: none, the whole mask is compared)",
     )
     parser.add_argument(
         "--corrections",
@@ -60,3 +60,24 @@ def add_prompt_kind(parser: argparse.ArgumentParser) -> None:
         metavar="COUNT",
         help=f"points after the box, with --prompt corrections (default: {CORRECTIONS})",
     )
+    parser.add_argument(
+        "--mask-kind",
+        choices=get_args(MaskKind),
+        help="instances: the masks hold objects numbered from 1. With --prompt each of them is "
+        "indicated and compared on its own, without it all are foreground (default: as the model "
+        "was trained on these images, otherwise masks)",
+    )
+    parser.add_argument(
+        "--most-objects",
+        type=_count,
+        default=MOST_OBJECTS,
+        metavar="COUNT",
+        help="numbered objects to indicate in an image; of more, that many are chosen at random "
+        f"by --seed (default: {MOST_OBJECTS})",
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a whole number of at least 1")
+    return int(text)

@@ -19,7 +19,7 @@ def prompt_group(args: argparse.Namespace) -> PromptGroup:
 
 
 def with_prompts(
-    args: argparse.Namespace, cases: Iterator[Case], segmenter: Segmenter
+    args: argparse.Namespace, cases: Iterator[Case], segmenter: Segmenter, seed: int
 ) -> tuple[Iterator[Case], Draw | None]:
     """Return the cases to compare and the function that samples them.
 
@@ -37,4 +37,5 @@ def with_prompts(
         )
     if not 1 <= args.corrections <= 100:
         raise ConfigError("--corrections must be from 1 to 100.")
-    return prompted_cases(cases), Annotator(args.prompt, args.corrections)
+    chosen = prompted_cases(cases, args.most_objects, seed)
+    return chosen, Annotator(args.prompt, args.corrections)

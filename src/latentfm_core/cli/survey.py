@@ -61,6 +61,7 @@ class Survey:
         threshold: float | None,
         *,
         draws: int = 1,
+        objects: int = 0,
         stops: bool = False,
     ) -> None:
         """Log the data summary and warn about implausible data.
@@ -71,6 +72,8 @@ class Survey:
             The part of the data, or "".
         draws
             Number of times each image is sampled.
+        objects
+            Number of objects that are sampled, if they are instead of images.
         stops
             Whether to refuse masks that are all empty or all full. With a threshold they are
             always refused.
@@ -99,13 +102,16 @@ class Survey:
                 "masks": f"{len(self.masks)}, up to {raters} per image",
                 **mask_rows(self.masks, self.classes),
                 "stages": f"{settings.n_samples} samples of {settings.steps} {settings.solver} "
-                f"steps per image{f', {draws} times' if draws > 1 else ''}",
-                "expected": "" if stopped else self._expected(segmenter, settings, draws),
+                f"steps per {f'object, {objects} objects' if objects else 'image'}"
+                f"{f', {draws} times' if draws > 1 else ''}",
+                "expected": ""
+                if stopped
+                else self._expected(segmenter, settings, draws * (objects or len(self.pairs))),
             }
         )
         log_findings(findings)
 
-    def _expected(self, segmenter: Segmenter, settings: SamplingConfig, draws: int) -> str:
+    def _expected(self, segmenter: Segmenter, settings: SamplingConfig, runs: int) -> str:
         rows, columns = max(self.sizes, key=lambda size: size[0] * size[1], default=(0, 0))
         memory = megabytes(rows * columns * (5 * settings.n_samples + 40))
         if self.first is None or len(self.pairs) < _ENOUGH:
@@ -113,5 +119,5 @@ class Survey:
         segmenter.sample(self.first.image, settings.model_copy(update={"n_samples": 1}))
         start = time.perf_counter()
         segmenter.sample(self.first.image, settings)
-        seconds = (time.perf_counter() - start) * draws * len(self.pairs)
+        seconds = (time.perf_counter() - start) * runs
         return f"about {duration(seconds)}, {memory} for the largest image"

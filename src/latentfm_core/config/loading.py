@@ -8,9 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-import tomli_w
 from pydantic import ValidationError
 
+from latentfm_core.config import writing
 from latentfm_core.config.base import Settings
 from latentfm_core.config.config import Config
 from latentfm_core.config.data import ReadingConfig
@@ -110,15 +110,16 @@ def load_config(path: Path) -> Config:
     """Read a TOML file; its optional top-level key ``preset`` names a preset to start from.
 
     Relative paths in the ``data`` table are resolved against the folder of the file, so that the
-    configuration does not depend on the working directory.
+    configuration does not depend on the working directory. The text ``"null"`` takes a value away.
 
     Raises
     ------
     ConfigError
         If the file cannot be read, is not TOML, or holds unknown or invalid settings.
     """
-    values = read_toml(path)
-    base = _preset_values(str(values.pop("preset", "default")))
+    values = _with_none(read_toml(path))
+    # All values: a section of the file must not reset what it does not name.
+    base = preset(str(values.pop("preset", "default"))).to_json()
     data = values.get("data")
     if isinstance(data, dict):
         sets = data.get("sets")
@@ -134,18 +135,19 @@ def load_config(path: Path) -> Config:
 
 
 def to_toml(config: Config) -> str:
-    """Return all settings as TOML, readable by `load_config`.
-
-    Settings that are None are omitted: TOML has no null, and None is their default.
-    """
-    return tomli_w.dumps(_without_none(config.to_json()))
+    """Return all settings as TOML, readable by `load_config`; see `writing.to_toml`."""
+    return writing.to_toml(config, preset("default"))
 
 
-def _without_none(value: Any) -> Any:
+def _with_none(value: Any) -> Any:
+    """Return the values of a file, None where it takes a value away."""
     if isinstance(value, Mapping):
-        return {key: _without_none(each) for key, each in value.items() if each is not None}
+        return {
+            key: None if each == writing.NO_VALUE else _with_none(each)
+            for key, each in value.items()
+        }
     if isinstance(value, list):
-        return [_without_none(each) for each in value]
+        return [_with_none(each) for each in value]
     return value
 
 

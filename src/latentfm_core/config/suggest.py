@@ -24,7 +24,7 @@ def suggestion(kind: type[Settings], path: Sequence[str | int]) -> str:
     """
     names = [str(part) for part in path if isinstance(part, str)]
     *sections, name = names
-    table = _section(kind, sections)
+    table = section_of(kind, sections)
     alike = get_close_matches(name, table.model_fields, n=3, cutoff=0.6)
     if alike:
         return _question([".".join([*sections, one]) for one in alike])
@@ -51,12 +51,13 @@ def all_names(kind: type[Settings], before: str = "") -> Iterator[str]:
 def is_list(kind: type[Settings], path: Sequence[str | int]) -> bool:
     """Return whether the setting of this name is a list of plain values, not of sections."""
     *sections, name = [str(part) for part in path if isinstance(part, str)]
-    field = _section(kind, sections).model_fields.get(name)
+    field = section_of(kind, sections).model_fields.get(name)
     annotation = None if field is None else field.annotation
     return get_origin(annotation) is tuple and _settings_in(annotation) is None
 
 
-def _section(kind: type[Settings], sections: Sequence[str]) -> type[Settings]:
+def section_of(kind: type[Settings], sections: Sequence[str]) -> type[Settings]:
+    """Return the settings class of a section, or of the last known one in its path."""
     for name in sections:
         field = kind.model_fields.get(name)
         inner = None if field is None else _settings_in(field.annotation)

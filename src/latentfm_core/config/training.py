@@ -135,7 +135,7 @@ class TrainingConfig(Settings):
     minutes
         Time budget of the whole run, divided among the stages without their own
         (`max_seconds`); limits that exceed it together are shortened. The run ends earlier if the
-        epochs do. Excludes reading the images.
+        epochs do. Includes validation, excludes reading the images.
     checkpoint_minutes, checkpoint_steps
         Write a checkpoint after this many minutes, and after this many steps of a stage if
         `checkpoint_steps` is not None.

@@ -97,6 +97,13 @@ def find_pairs(
         names = {comparable(path.stem) for path in image_files}
         mask_files = [path for path in image_files if _base(comparable(path.stem)) in names]
         image_files = [path for path in image_files if path not in set(mask_files)]
+        if image_files and not mask_files:
+            raise DatasetError(
+                f"Images (--images, data.images) and masks (--masks, data.masks) are one folder, "
+                f"{shown(images)}, and none of its files is the mask of another one. Choose the "
+                "folder of the masks, or give each mask the name of its image and one of "
+                f"{', '.join(MASK_SUFFIXES)}."
+            )
     return pair_files(image_files, mask_files, images, masks, skip_unmasked)
 
 

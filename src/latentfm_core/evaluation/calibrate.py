@@ -10,7 +10,7 @@ import numpy as np
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import DatasetError
 from latentfm_core.evaluation.evaluate import Case, Draw, unprompted
-from latentfm_core.evaluation.evidence import Evidence
+from latentfm_core.evaluation.evidence import THRESHOLDS, Evidence
 from latentfm_core.evaluation.noise_scale import NOISE_SCALES, choose_noise_scale
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.uncertainty.calibration import Calibration
@@ -63,16 +63,43 @@ def fit_calibration(
     scales = NOISE_SCALES if settings.n_samples > 1 else (USUAL_SCALE,)
     tried = {scale: Evidence(config) for scale in scales}
     for done, case in enumerate(cases, start=1):
-        group = (groups or {}).get(case.image.name)
+        # Objects of one image are correlated, too.
+        own = None if case.number is None else case.image.name
+        group = (groups or {}).get(case.image.name, own)
         for scale, found in tried.items():
             drawn = settings.model_copy(update={"noise_scale": scale})
-            found.add(draw(segmenter, case, drawn), case.references, group)
+            (samples,) = draw(segmenter, [case], drawn)
+            found.add(samples, case.references, group)
         if on_image is not None:
             on_image(done)
     if not tried[USUAL_SCALE].n_images:
         raise DatasetError("There are no images to calibrate on. Choose images and their masks.")
     scale = _best_scale(tried)
-    return tried[scale].fit(settings.model_copy(update={"noise_scale": scale}), part)
+    fitted = tried[scale].fit(settings.model_copy(update={"noise_scale": scale}), part)
+    for text in ends_of_range(fitted):
+        logger.warning(
+            "%s: the best may lie beyond it. Check that images and masks belong together and the "
+            "model is trained.",
+            text,
+        )
+    return fitted
+
+
+def ends_of_range(calibration: Calibration) -> list[str]:
+    """Return a text for each fitted value that is an end of its candidates."""
+    least, most = NOISE_SCALES[0], NOISE_SCALES[-1]
+    texts = []
+    if calibration.noise_scale in (least, most):
+        texts.append(
+            f"The fitted noise scale, {calibration.noise_scale:g}, is an end of the range that is "
+            f"searched ({least:g} to {most:g})"
+        )
+    if calibration.threshold in (THRESHOLDS[0], THRESHOLDS[-1]):
+        texts.append(
+            f"The fitted threshold, {calibration.threshold:g}, is an end of the range that is "
+            f"searched ({THRESHOLDS[0]:g} to {THRESHOLDS[-1]:g})"
+        )
+    return texts
 
 
 def _best_scale(tried: Mapping[float, Evidence]) -> float:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import DatasetError
@@ -46,6 +48,10 @@ class Case:
     references
         ``(M, H, W)``, one mask per rater, M at least 1, of the image's size: bool with one
         class, else uint8 labels.
+    numbered
+        ``(H, W)`` integers, the objects of the image numbered from 1, if they are numbered.
+    number
+        The number of the object that `references` shows; None if they show the whole mask.
 
     Raises
     ------
@@ -55,6 +61,8 @@ class Case:
 
     image: ImageInput
     references: Mask
+    numbered: NDArray[Any] | None = None
+    number: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image", as_input(self.image))
@@ -71,8 +79,11 @@ class Outcome:
     scores: ImageScores
 
 
-Draw = Callable[[Segmenter, Case, SamplingConfig], SampleSet]
-"""Function that draws the samples of a case."""
+Draw = Callable[[Segmenter, Sequence[Case], SamplingConfig], list[SampleSet]]
+"""Function that draws the samples of a case, or of several objects of one image."""
+
+AT_ONCE = 16
+"""Objects of an image whose samples are in memory at the same time."""
 
 
 def evaluate(
@@ -105,16 +116,15 @@ def evaluate(
     ResourceError
         If memory runs out.
     """
-    draw = draw or unprompted
     scores: list[ImageScores] = []
     total, agreement = ReliabilityBins.empty(), ReliabilityBins.empty()
-    for case in cases:
+    for case, samples, drawing in _drawn(segmenter, cases, settings, draw or unprompted):
         start = time.perf_counter()
-        samples = draw(segmenter, case, settings)
         summary = segmenter.summarise(samples, settings)
-        seconds = time.perf_counter() - start
-        again = [segmenter.reconstruct_mask(mask) for mask in case.references]
-        ceiling = mean_or_nan(map(class_dice, again, case.references))
+        seconds = drawing + time.perf_counter() - start
+        seen = _in_field(case, samples)
+        again = [segmenter.reconstruct_mask(mask) for mask in seen]
+        ceiling = mean_or_nan(map(class_dice, again, seen))
         figures, bins = score(summary, case, samples.nfe, seconds, ceiling)
         total = total + bins
         agreement = agreement + agreement_bins(summary, case.references)
@@ -128,9 +138,49 @@ def evaluate(
     return Evaluation(tuple(scores), total, agreement)
 
 
-def unprompted(segmenter: Segmenter, case: Case, settings: SamplingConfig) -> SampleSet:
-    """Return the samples of a case without a prompt."""
-    return segmenter.sample(case.image, settings)
+def unprompted(
+    segmenter: Segmenter, cases: Sequence[Case], settings: SamplingConfig
+) -> list[SampleSet]:
+    """Return the samples of cases without a prompt."""
+    return [segmenter.sample(case.image, settings) for case in cases]
+
+
+def _in_field(case: Case, samples: SampleSet) -> Mask:
+    """Return the references, of a numbered object only the field that the network saw."""
+    window = samples.geometry.window
+    if case.number is None or window is None:
+        return case.references
+    top, left, rows, columns = window
+    return case.references[
+        :, max(0, top) : max(0, top + rows), max(0, left) : max(0, left + columns)
+    ]
+
+
+def _drawn(
+    segmenter: Segmenter, cases: Iterable[Case], settings: SamplingConfig, draw: Draw
+) -> Iterator[tuple[Case, SampleSet, float]]:
+    """Yield each case with its samples and the seconds that they took."""
+    for group in _of_one_image(cases):
+        start = time.perf_counter()
+        drawn = draw(segmenter, group, settings)
+        seconds = (time.perf_counter() - start) / len(group)
+        for case, samples in zip(group, drawn, strict=True):
+            yield case, samples, seconds
+
+
+def _of_one_image(cases: Iterable[Case]) -> Iterator[list[Case]]:
+    """Yield the objects of an image together, at most `AT_ONCE`, and any other case alone."""
+    group: list[Case] = []
+    for case in cases:
+        if group and (len(group) == AT_ONCE or case.image is not group[0].image):
+            yield group
+            group = []
+        group.append(case)
+        if case.number is None:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def score(
@@ -185,6 +235,7 @@ def score(
         domain_score=math.nan if summary.domain_score is None else summary.domain_score,
         nfe=nfe,
         seconds=seconds,
+        object=case.number,
     )
     return figures, bins
 

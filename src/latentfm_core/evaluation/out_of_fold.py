@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from latentfm_core.config import SamplingConfig
@@ -21,7 +21,9 @@ class OutOfFold:
     fold_of: Mapping[str, int]
     draw: Draw
 
-    def __call__(self, segmenter: Segmenter, case: Case, settings: SamplingConfig) -> SampleSet:
-        """Return the samples of one member."""
-        member = segmenter.members[self.fold_of[case.image.name]]
-        return self.draw(member, case, settings)
+    def __call__(
+        self, segmenter: Segmenter, cases: Sequence[Case], settings: SamplingConfig
+    ) -> list[SampleSet]:
+        """Return the samples of one member for cases of one image."""
+        member = segmenter.members[self.fold_of[cases[0].image.name]]
+        return self.draw(member, cases, settings)

@@ -54,7 +54,9 @@ class ImageScores:
     nfe
         Evaluations of the velocity network per sample.
     seconds
-        From the pixels in memory to the finished maps.
+        From the pixels in memory to the finished maps; objects of an image share the drawing.
+    object
+        Number of the object that was marked and compared; None for the mask of the whole image.
     """
 
     name: str
@@ -76,6 +78,12 @@ class ImageScores:
     domain_score: float
     nfe: int
     seconds: float
+    object: int | None = None
+
+    @property
+    def label(self) -> str:
+        """Name of the image, and the number of the object if it is one."""
+        return self.name if self.object is None else f"{self.name}, object {self.object}"
 
 
 METRICS = (
@@ -114,6 +122,21 @@ class Evaluation:
     reliability: ReliabilityBins
     agreement: ReliabilityBins
 
+    @property
+    def of_objects(self) -> bool:
+        """Whether the scores are those of single objects instead of images."""
+        return any(score.object is not None for score in self.scores)
+
+    @property
+    def n_images(self) -> int:
+        """Number of images."""
+        return len({s.name for s in self.scores}) if self.of_objects else len(self.scores)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The fields of `ImageScores` that a table shows: ``object`` only with objects."""
+        return tuple(name for name in COLUMNS if self.of_objects or name != "object")
+
     def values(self, column: str) -> list[float]:
         """Return a score for all images that have it (without NaN)."""
         listed = [float(getattr(score, column)) for score in self.scores]
@@ -123,6 +146,15 @@ class Evaluation:
         """Return the mean of a score over the images that have it, NaN if none has."""
         values = self.values(column)
         return float(np.mean(values)) if values else math.nan
+
+    def means_over_images(self) -> dict[str, float]:
+        """Return the means of `METRICS` over the images, of each the mean over its objects."""
+        found: dict[str, dict[str, list[float]]] = {name: {} for name in METRICS}
+        for score in self.scores:
+            for name, images in found.items():
+                if not math.isnan(value := getattr(score, name)):
+                    images.setdefault(score.name, []).append(value)
+        return {name: mean_or_nan(map(mean_or_nan, of.values())) for name, of in found.items()}
 
     def means(self) -> dict[str, float]:
         """Return the means of `METRICS`, and scores over all images.

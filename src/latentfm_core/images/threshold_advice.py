@@ -11,7 +11,7 @@ from latentfm_core.images.mask_levels import LABELS, are_numbers, levels_of
 
 INSTANCES = (
     "To train with prompts for single objects, give the masks in [[data.sets]] with kind = "
-    '"instances".'
+    '"instances"; latentfm-evaluate and latentfm-calibrate read them with --mask-kind instances.'
 )
 """Advice for numbered objects."""
 

@@ -200,6 +200,7 @@ def _new_card(
         }
     )
     licences = {card.licence for card in cards}
+    dice = [card.metrics["val_dice"] for card in cards if "val_dice" in card.metrics]
     return ModelCard(
         id=model_id(name),
         title=f"{name} (ensemble of {len(cards)} models)"[:200],
@@ -209,6 +210,8 @@ def _new_card(
         config=config,
         encoder=first.encoder,
         members=members,
+        # Without weights of its own it has no validation of its own: the mean of its members'.
+        metrics={"val_dice": sum(dice) / len(dice)} if dice else {},
         weights=WeightsInfo(
             sha256=joint_sha256(members),
             size_bytes=sum(card.weights.size_bytes for card in cards),

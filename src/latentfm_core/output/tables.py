@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from latentfm_core.evaluation.scores import COLUMNS, Evaluation, ImageScores
+from latentfm_core.evaluation.scores import Evaluation, ImageScores
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.metrics.reliability import ReliabilityBins
 from latentfm_core.output.paths import printable
@@ -77,12 +77,12 @@ def write_evaluation(folder: Path, evaluation: Evaluation, facts: dict[str, Any]
 
 
 def csv_text(evaluation: Evaluation) -> str:
-    """Return one line per image, with the fields of `ImageScores`; a missing value is empty."""
+    """Return one line per image or object, of its scores; a missing value is empty."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(evaluation.columns)
     for score in evaluation.scores:
-        writer.writerow([cell(score, column) for column in COLUMNS])
+        writer.writerow([cell(score, column) for column in evaluation.columns])
     return stream.getvalue()
 
 
@@ -98,10 +98,12 @@ def summary_values(evaluation: Evaluation) -> dict[str, Any]:
     """Return the metrics of the data set as JSON values; a missing one is null."""
     seconds = evaluation.values("seconds")
     return {
-        "n_images": len(evaluation.scores),
+        "n_images": evaluation.n_images,
+        **({"n_objects": len(evaluation.scores)} if evaluation.of_objects else {}),
         "n_references": sum(score.references for score in evaluation.scores),
         "nfe": evaluation.scores[0].nfe,
         "metrics": {name: _number(value) for name, value in evaluation.means().items()},
+        **_over_images(evaluation),
         "n_error_auroc": len(evaluation.values("error_auroc")),
         "seconds_per_image": {
             "mean": float(np.mean(seconds)),
@@ -110,6 +112,13 @@ def summary_values(evaluation: Evaluation) -> dict[str, Any]:
         "reliability": _bins(evaluation.reliability, "mean_probability", "foreground"),
         "agreement": _bins(evaluation.agreement, "mean_confidence", "agreeing"),
     }
+
+
+def _over_images(evaluation: Evaluation) -> dict[str, Any]:
+    if not evaluation.of_objects:
+        return {}
+    means = evaluation.means_over_images().items()
+    return {"metrics_over_images": {name: _number(value) for name, value in means}}
 
 
 def _bins(bins: ReliabilityBins, score: str, frequency: str) -> dict[str, Any]:
@@ -128,10 +137,16 @@ def readable(evaluation: Evaluation, facts: dict[str, str]) -> str:
     """Return a readable table of two columns; `facts` come first."""
     values = summary_values(evaluation)
     rows = dict(facts) | {"images": str(values["n_images"])}
+    unit = "object" if evaluation.of_objects else "image"
+    if evaluation.of_objects:
+        rows["objects"] = str(values["n_objects"])
     for name, label in LABELS.items():
         figure = values["metrics"][name]
         rows[label] = "-" if figure is None else f"{figure:.4f}"
+        if name == "dice" and evaluation.of_objects:
+            over = values["metrics_over_images"]["dice"]
+            rows[f"{label}, each image counted once"] = f"{over:.4f}"
     seconds = values["seconds_per_image"]
-    rows["seconds per image"] = f"{seconds['mean']:.3f} (median {seconds['median']:.3f})"
+    rows[f"seconds per {unit}"] = f"{seconds['mean']:.3f} (median {seconds['median']:.3f})"
     width = max(map(len, rows))
     return "\n".join(f"{label:<{width}}  {value}" for label, value in rows.items())

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from statistics import median
 
 from latentfm_core.report.epochs import Row, best_of, goodness, number, validated
+from latentfm_core.types import UNUSABLE
 
 FEWEST = 4
 """Validations needed for a judgement."""
 TOLERANCE = 0.01
 """Change of the validation figure (Dice or GED) that counts."""
-UNUSABLE = 0.3
-"""Validation Dice below which a model is of no use yet, and its changes are mostly noise."""
 LOW = 0.7
 """Dice below which a model that no longer improves counts as underfitted."""
 LEARNED = 0.02

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from latentfm_core.evaluation.scores import COLUMNS, Evaluation
+from latentfm_core.evaluation.noise_scale import NOISE_SCALES
+from latentfm_core.evaluation.scores import Evaluation
 from latentfm_core.files.atomic import write_text
 from latentfm_core.output.tables import LABELS, REPORT, TABLE, cell
 from latentfm_core.report.charts import BLUE, DASHES, ORANGE
@@ -56,6 +57,8 @@ def evaluation_page(evaluation: Evaluation, gallery: Gallery, metadata: dict[str
         title=f"Evaluation of {metadata['model']['id']}",
         caution=CAUTION,
         count=count,
+        unit="object" if evaluation.of_objects else "image",
+        n_images=evaluation.n_images,
         raters=max(score.references for score in evaluation.scores),
         headline=_headline(evaluation),
         cases={
@@ -69,7 +72,7 @@ def evaluation_page(evaluation: Evaluation, gallery: Gallery, metadata: dict[str
         quality=quality(evaluation, gallery),
         reliabilities=reliabilities(evaluation, gallery),
         reliability_legend=both if gallery.calibrated else current,
-        columns=[_column(name) for name in COLUMNS],
+        columns=[_column(name) for name in evaluation.columns],
         rows=[_row(index, evaluation, gallery) for index in gallery.rows()],
         table_file=TABLE,
         made=_made(evaluation, metadata),
@@ -136,7 +139,7 @@ def _column(name: str) -> dict[str, str]:
 
 def _row(index: int, evaluation: Evaluation, gallery: Gallery) -> dict[str, Any]:
     score = evaluation.scores[index]
-    values = {column: getattr(score, column) for column in COLUMNS}
+    values = {column: getattr(score, column) for column in evaluation.columns}
     cells = [
         (cell(score, column), short(value) if isinstance(value, float) else value)
         for column, value in values.items()
@@ -145,7 +148,7 @@ def _row(index: int, evaluation: Evaluation, gallery: Gallery) -> dict[str, Any]
 
 
 def _middle(evaluation: Evaluation, name: str) -> str:
-    values = evaluation.values(name) if name in COLUMNS else []
+    values = evaluation.values(name) if name in evaluation.columns else []
     if len(values) < 4:
         return ""
     low, high = np.percentile(values, (25, 75))
@@ -159,12 +162,21 @@ def _made(evaluation: Evaluation, metadata: dict[str, Any]) -> dict[str, str]:
         "model": f"{metadata['model']['id']} (weights SHA-256 {metadata['model']['sha256']})",
         "part of the split": data["part"] or "all images",
         "samples": f"{settings['n_samples']}, seed {settings['seed']}",
+        "noise scale": _noise_scale(settings["noise_scale"]),
         "ODE": f"{settings['steps']} {settings['solver']} steps",
         "device": settings["device"],  # names the precision too
-        "seconds per image, median": f"{seconds:.3f}",
+        f"seconds per {'object' if evaluation.of_objects else 'image'}, median": f"{seconds:.3f}",
         "left out": ", ".join(data["left_out"]) or "none",
         "created": metadata["created"],
         "command": metadata["command"],
         "versions": ", ".join(f"{name} {number}" for name, number in metadata["versions"].items()),
     }
     return {name: str(value) for name, value in rows.items()}
+
+
+def _noise_scale(scale: float | None) -> str:
+    if scale is None:
+        return "that of the model"
+    if scale not in (NOISE_SCALES[0], NOISE_SCALES[-1]):
+        return f"{scale:g}"
+    return f"{scale:g}, an end of the range of latentfm-calibrate: the best may lie beyond it"

@@ -38,11 +38,12 @@ def histogram(evaluation: Evaluation) -> Plot:
     """Return the histogram of Dice."""
     values = evaluation.values("dice")
     heights, edges = np.histogram(values, DICE_BINS, (0.0, 1.0))
-    highest = Axis("images", 0, max(1, int(heights.max())) * 1.05)
-    chart = Chart("Histogram of the Dice of all images", Axis("Dice of the mean mask"), highest)
+    unit = "objects" if evaluation.of_objects else "images"
+    highest = Axis(unit, 0, max(1, int(heights.max())) * 1.05)
+    chart = Chart(f"Histogram of the Dice of all {unit}", Axis("Dice of the mean mask"), highest)
     chart.bars(edges.tolist(), heights.tolist())
     bad, middle = sum(value < 0.7 for value in values), float(np.median(values))
-    note = f"Median {middle:.3f}; {bad} of {len(values)} images below 0.7."
+    note = f"Median {middle:.3f}; {bad} of {len(values)} {unit} below 0.7."
     return Plot(note, chart.svg())
 
 
@@ -66,7 +67,7 @@ def quality(evaluation: Evaluation, gallery: Gallery) -> Plot:
     rows, step = set(gallery.rows()), -(-len(scores) // gallery.report.points)
     for index in range(0, len(scores), step):
         link = anchor(known[index]) if known[index] in rows else ""
-        chart.point(expected[index], dice[index], BLUE, scores[index].name, link)
+        chart.point(expected[index], dice[index], BLUE, scores[index].label, link)
     rho = evaluation.quality_rank()
     note = f"Mean difference of expected and real Dice: {evaluation.quality_error():.3f}. "
     if math.isnan(rho):
@@ -75,6 +76,11 @@ def quality(evaluation: Evaluation, gallery: Gallery) -> Plot:
         note += (
             f"Spearman's rank correlation {rho:.3f} over {len(scores)} images: 1 if the image of "
             "higher expected Dice is always the better one, 0 if there is no correlation."
+        )
+    if not gallery.calibrated:
+        note += (
+            " It is not calibrated, and usually too high: use it to rank images. "
+            "latentfm-calibrate corrects it."
         )
     if step > 1:
         note += f" Shown is every {step}th image."

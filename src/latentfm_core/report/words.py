@@ -58,6 +58,7 @@ MORE_MEANING = {
     "height": "Pixels.",
     "width": "Pixels.",
     "references": "How many experts outlined it.",
+    "object": "Number of the object in the mask file.",
     "nfe": "Evaluations of the velocity network for each sample.",
     "seconds": "From the pixels in memory to the finished maps.",
 }

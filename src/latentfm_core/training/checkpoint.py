@@ -54,10 +54,18 @@ class Position:
     epoch
         Sums of the current epoch, so that its line in the log equals that of an
         uninterrupted run.
-    epochs, stage_times
-        Epochs and seconds trained in each stage.
-    extended_step, extended_seconds
-        `step` and `stage_seconds` at which a finished run was extended last; 0 if it was not.
+    outside, stage_outside
+        Seconds of the run, and of the stage, between its steps: validation, pictures, checkpoints
+        and the end of a stage.
+    validation_seconds, validated_seconds
+        Expected time of one validation, 0 if unknown; time of all of them so far.
+    validation_images
+        Images of a validation, where the budget allows fewer than the settings; else 0.
+    epochs, stage_times, outside_times
+        Epochs, seconds trained, and seconds between steps of each stage.
+    extended_step, extended_seconds, extended_outside
+        `step`, `stage_seconds` and `stage_outside` at which a finished run was extended last; 0 if
+        it was not.
         The schedule of the learning rate starts there.
     """
 
@@ -75,14 +83,27 @@ class Position:
     stage_times: dict[str, float] = field(default_factory=dict)
     extended_step: int = 0
     extended_seconds: float = 0.0
+    extended_outside: float = 0.0
+    outside: float = 0.0
+    stage_outside: float = 0.0
+    outside_times: dict[str, float] = field(default_factory=dict)
+    validation_seconds: float = 0.0
+    validated_seconds: float = 0.0
+    validation_images: int = 0
+
+    def add_outside(self, seconds: float) -> None:
+        """Count time of the stage that its steps did not take."""
+        self.outside += seconds
+        self.stage_outside += seconds
 
     def end_stage(self) -> None:
         """Go to the start of the next stage."""
         following = STAGES.index(self.stage) + 1
         self.stage_times[self.stage] = self.stage_seconds
+        self.outside_times[self.stage] = self.stage_outside
         self.stage = STAGES[following] if following < len(STAGES) else DONE
-        self.step, self.stage_seconds = 0, 0.0
-        self.extended_step, self.extended_seconds = 0, 0.0
+        self.step, self.stage_seconds, self.stage_outside = 0, 0.0, 0.0
+        self.extended_step, self.extended_seconds, self.extended_outside = 0, 0.0, 0.0
         self.first_loss = None
 
 

@@ -45,9 +45,11 @@ def expected(run: RunState) -> str:
         logger.debug("cannot estimate time and memory", exc_info=True)
         return memory
     left = " left" if run.checkpoint is not None else ""
+    most = run.config.training.minutes
+    limit = "" if most is None else f", at most {most:g} min in all with it"
     return (
-        f"about {duration(seconds)}{left} without validation; {memory}, {megabytes(batch)} for a "
-        "batch"
+        f"about {duration(seconds)}{left} without validation{limit}; {memory}, {megabytes(batch)} "
+        "for a batch"
     )
 
 

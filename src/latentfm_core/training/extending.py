@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 
 from latentfm_core.config import Config
 from latentfm_core.errors import CheckpointError
 from latentfm_core.model_io.card import ModelCard
 from latentfm_core.training.batches import steps_per_epoch
 from latentfm_core.training.checkpoint import Position
-from latentfm_core.training.time_budget import is_trained, stage_seconds
+from latentfm_core.training.time_budget import is_trained, share_of_budget, stage_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,9 @@ def reopen(position: Position, config: Config, images: int) -> None:
     # A time budget may have ended the run within an epoch, which has its line and its picture.
     position.step = _begun(position) * per_epoch
     position.stage_seconds = _seconds(position)
+    position.stage_outside = position.outside_times.get(STAGE, 0.0)
     position.extended_step, position.extended_seconds = position.step, position.stage_seconds
+    position.extended_outside = position.stage_outside
     position.stale, position.written, position.first_loss = 0, "", None
     logger.info(
         "The finished run is extended after epoch %d of its flow. It continues from the best "
@@ -117,8 +120,11 @@ def _begun(position: Position) -> int:
 def _share_done(position: Position, config: Config) -> float:
     """Return the finished share of the flow stage under these settings."""
     share = _begun(position) / max(1, config.training.flow.epochs)
-    budget = stage_seconds(config, STAGE)
-    return share if budget is None else max(share, _seconds(position) / budget)
+    outside = position.outside_times.get(STAGE, 0.0)
+    at_flow = replace(
+        position, stage=STAGE, stage_seconds=_seconds(position), stage_outside=outside
+    )
+    return max(share, share_of_budget(config, at_flow))
 
 
 def _nothing_left(position: Position, config: Config) -> str:
@@ -131,7 +137,8 @@ def _nothing_left(position: Position, config: Config) -> str:
         )
     own = config.training.flow.max_seconds is not None
     setting = f"--set training.{STAGE}.max_seconds=SECONDS" if own else "--minutes COUNT"
+    used = _seconds(position) + (0.0 if own else position.outside_times.get(STAGE, 0.0))
     return (
-        f"The run is finished, and its flow has used {_seconds(position) / 60:.1f} minutes of a "
+        f"The run is finished, and its flow has used {used / 60:.1f} minutes of a "
         f"time budget of {(stage_seconds(config, STAGE) or 0) / 60:.1f}. Raise it: {setting}"
     )

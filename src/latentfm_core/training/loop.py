@@ -83,7 +83,8 @@ class StageLoop:
         self._watch = DivergenceWatch(stage.name, stage.settings, dtype, position.first_loss)
         self._optimisation = Optimisation(stage, data, team, dtype, self._progress, self._watch)
         self.optimizer, self.ema = self._optimisation.optimizer, self._optimisation.ema
-        self._unshared = 0.0
+        self._unshared = self._outside = 0.0
+        self._validated = False
         self._ended = ""
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -113,6 +114,10 @@ class StageLoop:
         """Return the finished share of the stage: of its steps or of its time budget."""
         return self._progress.share_done()
 
+    def leaves_time(self) -> bool:
+        """Return whether a time budget leaves time for a validation before the one at the end."""
+        return self._progress.leaves_time()
+
     def end_early(self, reason: str) -> None:
         """End the stage after this step, as if its steps were done; log the reason afterwards."""
         self._ended = reason
@@ -136,8 +141,10 @@ class StageLoop:
                     hooks.save(self)
                     return False
                 if self._is_due(step + 1, time.monotonic() - saved, save_every):
+                    start = time.monotonic()
                     hooks.save(self)
                     saved = time.monotonic()
+                    self._add_outside(saved - start)
         return True
 
     def _indices(self, first: int) -> Iterator[NDArray[np.intp]]:
@@ -164,10 +171,27 @@ class StageLoop:
     def _end_epoch(self, meter: Meter, hooks: Hooks) -> Meter:
         """Report the epoch; return the meter of the next one."""
         clock, rate = self._optimisation.clock, self._optimisation.learning_rate
-        hooks.end_of_epoch(self, self._progress.epoch_report(meter, rate, clock.shares()))
+        start = time.monotonic()
+        report = self._progress.epoch_report(meter, rate, clock.shares())
+        hooks.end_of_epoch(self, report)
+        self._validated = bool(report.validation)
+        self._add_outside(time.monotonic() - start)
         self._position.epoch = EpochSums()
         clock.reset()
         return Meter(self._position.epoch)
+
+    def _add_outside(self, seconds: float) -> None:
+        """Count time between two steps; several processes agree on it in the next step."""
+        self._outside += seconds
+        if self._team.size == 1:
+            self._count_outside(self._outside)
+
+    def _count_outside(self, seconds: float) -> None:
+        self._position.add_outside(seconds)
+        if self._validated:
+            self._position.validation_seconds = seconds
+            self._position.validated_seconds += seconds
+        self._outside, self._validated = 0.0, False
 
     def _say_end(self, steps: int) -> None:
         total = self._progress.total
@@ -195,14 +219,16 @@ class StageLoop:
         def own() -> list[float]:
             nonlocal sent_at
             sent_at = time.monotonic()
-            return [sent_at - start + self._unshared, 0.0 if alone else float(hooks.should_stop())]
+            asked = 0.0 if alone else float(hooks.should_stop())
+            return [sent_at - start + self._unshared, asked, self._outside]
 
-        losses, (seconds, stop) = self._optimisation.step(step, index, own, hooks.urgent)
+        losses, (seconds, stop, outside) = self._optimisation.step(step, index, own, hooks.urgent)
         end = time.monotonic()
         if alone:
             seconds = end - start
         else:
             self._unshared = end - sent_at
+            self._count_outside(outside)
         self._progress.add_step(seconds)
         meter.add(losses, len(index), seconds)
         self._watch.add(losses["loss"], step)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from latentfm_core.config import Config
+from latentfm_core.config import Config, DataConfig
 from latentfm_core.config.base import Settings
 from latentfm_core.config.training import DistillConfig, FlowConfig, StageConfig
+from latentfm_core.datasets.pairs import name_some
 from latentfm_core.datasets.plausibility import Finding
 from latentfm_core.training.batches import steps_per_epoch
 from latentfm_core.training.schedule import longest_warm_up
@@ -28,7 +29,21 @@ def plan_findings(config: Config, images: int, *, validated: bool) -> list[Findi
             texts += _small(name, stage)
         if isinstance(stage, FlowConfig) and validated:
             texts += _validation(name, stage)
-    return [Finding(text) for text in [*texts, *_checkpoints(config, stages, images)]]
+    texts += [*_weights(config.data), *_checkpoints(config, stages, images)]
+    return [Finding(text) for text in texts]
+
+
+def _weights(data: DataConfig) -> list[str]:
+    given = [one.name for one in data.sets if one.weight is not None]
+    without = [one.name for one in data.sets if one.weight is None]
+    if not given or not without:
+        return []
+    return [
+        f"Of the data sets, {name_some(given)} have a weight and {name_some(without)} have none, "
+        "which then is the square root of the number of training images and may be far larger. "
+        "The row sets of the summary shows how often each is drawn. Set weight for all, or for "
+        "none."
+    ]
 
 
 def _chosen(settings: Settings, name: str) -> bool:

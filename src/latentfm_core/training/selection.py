@@ -15,12 +15,14 @@ from latentfm_core.errors import CheckpointError
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.tensor_names import current_name
+from latentfm_core.once import first_time
 from latentfm_core.training.loop import StageLoop
 from latentfm_core.training.meters import EpochReport
 from latentfm_core.training.run_data import DataSet
 from latentfm_core.training.run_folder import BEST
 from latentfm_core.training.run_state import RunState
 from latentfm_core.training.runlog import NAMES
+from latentfm_core.training.stage_progress import MUCH
 from latentfm_core.training.validate import selection_score, validate
 from latentfm_core.training.validate_prompts import validate_prompts
 
@@ -41,10 +43,19 @@ def validate_epoch(run: RunState, loop: StageLoop, report: EpochReport) -> None:
     last = loop.share_done() >= 1
     if report.stage != "flow" or data is None:
         return
-    if report.epoch % flow.validate_every and not last:
-        return
+    if not last:
+        if report.epoch % flow.validate_every:
+            return
+        if not loop.leaves_time():
+            if first_time("validated less often", run.folder):
+                logger.info(
+                    "Validation is left out where it would take more than %.0f%% of the time of "
+                    "the flow.",
+                    100 * MUCH,
+                )
+            return
     with nullcontext() if loop.ema is None else loop.ema.applied():
-        report.validation = _figures(run, data, run.picture(epoch_picture(report)))
+        report.validation = figures_of(run, data, run.picture(epoch_picture(report)))
         if report.validation:
             run.options.on_validation(report)
             _keep_if_best(run, report)
@@ -69,7 +80,7 @@ def score_best_again(run: RunState) -> None:
     latest = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
     figures = {}
     if take_best(run.model, run.folder):
-        figures = _figures(run, data, run.picture("best_again"))
+        figures = figures_of(run, data, run.picture("best_again"))
     run.model.load_state_dict(latest)
     position.best_score, position.stale = -math.inf, 0
     if figures:
@@ -85,7 +96,7 @@ def score_best_again(run: RunState) -> None:
 def score_few_steps(run: RunState, data: DataSet) -> None:
     """Add the validation metrics of the few-step network to those of the model card."""
     for steps in range(1, run.config.model.distilled_steps + 1):
-        figures = _figures(run, data, run.picture(f"steps_{steps}"), steps)
+        figures = figures_of(run, data, run.picture(f"steps_{steps}"), steps)
         run.check_urgent()
         named = {f"{name}_steps_{steps}": value for name, value in figures.items()}
         words = ", ".join(f"{NAMES.get(name, name)} {value:.3f}" for name, value in figures.items())
@@ -126,10 +137,26 @@ def _keep_if_best(run: RunState, report: EpochReport) -> None:
                 save_file(tensors, temporary)
 
 
-def _figures(
-    run: RunState, data: DataSet, picture: Path, steps: int | None = None
+def figures_of(
+    run: RunState,
+    data: DataSet,
+    picture: Path,
+    steps: int | None = None,
+    images: int | None = None,
 ) -> dict[str, float]:
-    stop = run.options.should_stop
+    """Return the validation metrics of the current weights; empty if the run is stopped.
+
+    Parameters
+    ----------
+    picture
+        PNG file for the first images.
+    steps, images
+        ODE steps and most images; None takes those of the settings and of the time budget.
+    """
+    config, stop = run.config, run.options.should_stop
+    if most := images or run.position.validation_images:
+        training = config.training.model_copy(update={"validation_images": most})
+        config = config.model_copy(update={"training": training})
     if isinstance(data, ObjectSet):
-        return validate_prompts(run.model, run.config, data, run.team, picture, stop, steps)
-    return validate(run.model, run.config, data, run.team, picture, stop, steps)
+        return validate_prompts(run.model, config, data, run.team, picture, stop, steps)
+    return validate(run.model, config, data, run.team, picture, stop, steps)

@@ -11,7 +11,10 @@ from latentfm_core.training.meters import EpochReport, Meter, StepReport
 from latentfm_core.training.schedule import learning_rate
 from latentfm_core.training.stage import Stage
 from latentfm_core.training.step_timer import Part
-from latentfm_core.training.time_budget import stage_seconds
+from latentfm_core.training.time_budget import share_of_budget
+
+MUCH = 0.3
+"""Largest share of the flow's time budget that goes to validation, except the last one."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,26 @@ class StageProgress:
         self.total = self.per_epoch * stage.settings.epochs
         self._stage, self._position = stage, position
         self._work = stage_work(stage, self.per_epoch)
-        self._budget = stage_seconds(stage.config, stage.name)
 
     def share_done(self) -> float:
         """Return the finished share of the stage: of its steps or of its time budget."""
-        return self._share(self._position.step, self._position.stage_seconds)
+        passed = share_of_budget(self._stage.config, self._position)
+        return max(self._position.step / max(1, self.total), passed)
 
-    def _share(self, step: int, seconds: float) -> float:
-        share = step / max(1, self.total)
-        return share if self._budget is None else max(share, seconds / self._budget)
+    def leaves_time(self) -> bool:
+        """Return whether a time budget leaves time for a validation before the one at the end.
+
+        Validation may take the share `MUCH` of the time.
+        """
+        position, config = self._position, self._stage.config
+        if config.training.minutes is None:
+            return True
+        one = position.validation_seconds
+        outside = position.stage_outside + one
+        most = MUCH * (outside + position.stage_seconds)
+        if position.validated_seconds + one > most:
+            return False
+        return share_of_budget(config, position, outside=outside) < 1
 
     def share_for_size(self) -> float:
         """Return the share that selects the image size: an extended run keeps large images."""
@@ -84,10 +98,16 @@ class StageProgress:
         """Return the learning rate of `step`; an extended run warms up and anneals it again."""
         done, total, first = self.share_done(), self.total, self._position.extended_step
         if first:
-            before = self._share(first, self._position.extended_seconds)
+            before = self._share_at_extension()
             done = (done - before) / max(1e-9, 1 - before)
             step, total = step - first, max(1, total - first)
         return learning_rate(self._stage.settings, step, done, total)
+
+    def _share_at_extension(self) -> float:
+        position = self._position
+        seconds, outside = position.extended_seconds, position.extended_outside
+        passed = share_of_budget(self._stage.config, position, seconds, outside)
+        return max(position.extended_step / max(1, self.total), passed)
 
     def add_step(self, seconds: float) -> None:
         """Count a step that took `seconds`."""
@@ -99,10 +119,12 @@ class StageProgress:
 
     def step_report(self, loss: float) -> StepReport:
         """Return the progress after a step with this loss."""
-        position, budget = self._position, self._budget
+        position, share = self._position, share_of_budget(self._stage.config, self._position)
         left = position.stage_seconds * self._work.share_left(position.step)
-        if budget is not None:
-            left = min(left, max(0.0, budget - position.stage_seconds))
+        if share > 0:
+            budget = self._stage.config.training.minutes is not None
+            counted = position.stage_seconds + (position.stage_outside if budget else 0.0)
+            left = min(left, max(0.0, counted / share - counted))
         return StepReport(
             self._stage.name, position.step, self.total, loss, position.stage_seconds, left
         )

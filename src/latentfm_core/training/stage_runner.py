@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from latentfm_core.colours import picture_colours
 from latentfm_core.errors import Cancelled
 from latentfm_core.training.checkpoint import DONE
@@ -14,6 +16,7 @@ from latentfm_core.training.runlog import RunLog
 from latentfm_core.training.selection import epoch_picture, validate_epoch
 from latentfm_core.training.stage_ending import end_stage
 from latentfm_core.training.stages import make_stage
+from latentfm_core.training.validation_time import plan_validation
 
 
 def run_stages(run: RunState, files: RunFiles) -> bool:
@@ -80,15 +83,19 @@ class StageRunner:
         if run.checkpoint is not None and run.checkpoint.position.stage == position.stage:
             loop.restore(run.checkpoint)
         run.checkpoint = None
+        if position.stage == "flow":
+            plan_validation(run)
         return loop
 
     def _end(self, loop: StageLoop | None) -> bool:
+        start = time.monotonic()
         try:
             end_stage(self._run)
         except Cancelled:
             # The checkpoint is from the last step; the resumed run does what was left out.
             self._save(loop)
             return False
+        self._run.position.outside += time.monotonic() - start
         self._save(None)
         return True
 

@@ -71,13 +71,14 @@ def read_signatures(folder: Path) -> dict[str, str]:
     return {name: value for name, value in entries if isinstance(value, str) and value}
 
 
-def sets_of_run(folder: Path) -> dict[str, str]:
-    """Return the image folders of the data sets of the run in `folder`, by name.
+def sets_of_run(folder: Path) -> dict[str, tuple[str, str]]:
+    """Return image folder and kind of masks of the data sets of the run in `folder`, by name.
 
     Empty if it had only one data set, or its settings cannot be read.
     """
     try:
         data = parse_json(read_bounded(folder / CONFIG, MAX_BYTES))["data"]
-        return {str(one["name"]): str(one["images"]) for one in data["sets"]}
-    except (OSError, ValueError, LookupError, TypeError):
+        sets = data["sets"]
+        return {str(s["name"]): (str(s["images"]), str(s.get("kind", "masks"))) for s in sets}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}

@@ -45,8 +45,9 @@ def validate_prompts(
     """Return Dice of the mean mask over validation images for each kind of prompt.
 
     The images are spread evenly over the data. Without a prompt the target is the whole mask, with
-    one its largest object. ``val_dice`` is the mean over the kinds. Empty if `should_stop`,
-    which is asked before every image, ends it.
+    one its largest object. ``val_dice`` is the mean over the kinds, and selects the best weights
+    also with several raters: on LIDC-IDRI a larger spread of the samples lowered GED at the cost of
+    Dice and HM-IoU. Empty if `should_stop`, which is asked before every image, ends it.
 
     Parameters
     ----------
@@ -124,5 +125,7 @@ def _cases(item: TrainingImage) -> list[tuple[PromptKind, Prompt | None, list[Bo
     target = largest_object(drawn[0], item.kind) if drawn else None
     if target is None:
         return cases
-    meant = [target] if len(item.masks) == 1 else [np.asarray(mask > 0) for mask in drawn]
+    # Which numbers of several raters mean the same object is not known.
+    alone = len(item.masks) == 1 or item.kind == "instances"
+    meant = [target] if alone else [np.asarray(mask > 0) for mask in drawn]
     return [*cases, *((kind, first_prompt(target, kind), meant) for kind in PROMPTED)]

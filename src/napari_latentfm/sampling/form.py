@@ -19,6 +19,7 @@ from latentfm_core.config import (
 from latentfm_core.errors import LatentFMError, ResourceError
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import DISCLAIMER, ModelCard, read_card
+from latentfm_core.model_io.usable import usability_warning
 from napari_latentfm.sampling import controls
 from napari_latentfm.sampling.controls import CALIBRATED, DEFAULTS, RAW, TILES
 from napari_latentfm.sampling.plane_choice import PlaneChoice
@@ -64,6 +65,7 @@ class SamplingForm(Container[Any]):
         self.folder = controls.model_folder_edit()
         self.stand_in: Callable[[str | Path], str | Path] = lambda source: source
         self._card: ModelCard | None = None
+        self._note = ""
         self._make_sampling_controls()
         self._make_run_controls()
         super().__init__()
@@ -232,18 +234,19 @@ class SamplingForm(Container[Any]):
             self.steps.value = base.steps
             self.solver.value = base.solver
         self._offer_confidence()
-        self._name_ensemble()
+        self._name_model()
         self.show_device()
 
-    def _name_ensemble(self) -> None:
-        """Say in the status line that the model is an ensemble, or no longer is."""
-        members = () if self._card is None else self._card.members
-        if members:
-            self.status.value = (
-                f"{ENSEMBLE} {len(members)} models, each of which draws a part of the samples."
-            )
-        elif str(self.status.value).startswith(ENSEMBLE):
-            self.status.value = ""
+    def _name_model(self) -> None:
+        """Say in the status line that the model is not usable or an ensemble, or no longer is."""
+        notes = []
+        if self._card is not None and (warning := usability_warning(self._card)):
+            notes.append(f"⚠ {warning}")
+        if self._card is not None and self._card.members:
+            count = len(self._card.members)
+            notes.append(f"{ENSEMBLE} {count} models, each of which draws a part of the samples.")
+        if notes or self.status.value == self._note:
+            self._note = self.status.value = " ".join(notes)
 
     def _offer_confidence(self) -> None:
         calibrated = self._is_calibrated()

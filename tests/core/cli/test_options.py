@@ -122,3 +122,22 @@ def test_a_bundled_model_is_not_calibrated_in_place(tmp_path: Path, refused: Pri
     folders = ["--images", str(tmp_path), "--masks", str(tmp_path)]
     assert "calibrate the copy" in refused(calibrate, [*folders, "--model", "isic2018"])
     assert card.read_bytes() == before
+
+
+@pytest.mark.parametrize("words", [["--quiet", "work"], ["work", "--quiet"], ["work"]])
+def test_quiet_silences_a_further_package_before_and_after_a_subcommand(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_subparsers(dest="action").add_parser("work")
+    logger = logging.getLogger("benchmarks.accuracy")
+
+    def work(args: argparse.Namespace) -> None:
+        assert args.action == "work"
+        logger.info("row default, seed 0")
+        logger.warning("slow")
+
+    assert run_cli(work, parser, words, package="benchmarks") == 0
+    said = capsys.readouterr().err
+    assert ("row default" in said) is (words == ["work"])
+    assert "slow" in said

@@ -67,6 +67,13 @@ def test_image_names_that_end_like_masks(tmp_path):
     assert [pair.name for pair in find_pairs(images, masks)] == ["cell", "cell_mask"]
 
 
+def test_one_folder_without_masks_names_both_options(tmp_path):
+    write(tmp_path / "a.png")
+    write(tmp_path / "b.png")
+    with pytest.raises(DatasetError, match=r"\(--images.*\(--masks.*one folder.*_segmentation"):
+        find_pairs(tmp_path, tmp_path / ".")
+
+
 def test_images_and_masks_in_one_folder(tmp_path):
     write(tmp_path / "a.png")
     write_mask(tmp_path / "a_mask.png")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.evaluation.calibrate import fit_calibration
+from latentfm_core.evaluation.calibrate import ends_of_range, fit_calibration
 from latentfm_core.evaluation.evaluate import Case, evaluate
 from latentfm_core.evaluation.noise_scale import NOISE_SCALES, choose_noise_scale
 from latentfm_core.images.read import read_image, read_mask
@@ -66,7 +66,7 @@ def test_without_a_wish_the_noise_is_that_of_the_training(
 
 
 def test_calibration_finds_the_scale_whose_samples_are_nearest_to_the_raters(
-    segmenter: Segmenter, disputed: list[Case]
+    segmenter: Segmenter, disputed: list[Case], caplog: pytest.LogCaptureFixture
 ) -> None:
     many = SETTINGS.model_copy(update={"n_samples": 16})
     drawn = [many.model_copy(update={"noise_scale": scale}) for scale in NOISE_SCALES]
@@ -77,8 +77,33 @@ def test_calibration_finds_the_scale_whose_samples_are_nearest_to_the_raters(
     fitted = fit_calibration(segmenter, disputed, many)
     assert fitted.noise_scale == NOISE_SCALES[choose_noise_scale(fair.T, table.T)]
     assert fitted.noise_scale > 1, "the raters differ more than what the model was trained on"
+    assert ("an end of the range" in caplog.text) is (fitted.noise_scale == NOISE_SCALES[-1])
     usual = fair[NOISE_SCALES.index(1.0)].mean()
     assert fair[NOISE_SCALES.index(fitted.noise_scale)].mean() < usual - 0.02
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"noise_scale": 2.0},
+            ["noise scale, 2, is an end of the range that is searched (0.75"],
+        ),
+        ({"noise_scale": 0.75}, ["noise scale, 0.75, is an end"]),
+        (
+            {"threshold": 0.95},
+            ["threshold, 0.95, is an end of the range that is searched"],
+        ),
+        ({"noise_scale": 1.5, "threshold": 0.9}, []),
+    ],
+)
+def test_a_fitted_value_at_the_end_of_its_range_is_named(
+    widened: Segmenter, values: dict[str, float], said: list[str]
+) -> None:
+    assert widened.card.calibration is not None
+    found = ends_of_range(widened.card.calibration.model_copy(update=values))
+    assert len(found) == len(said)
+    assert all(text in one for text, one in zip(said, found, strict=True))
 
 
 def test_the_noise_scale_stays_near_one_without_clear_gain() -> None:

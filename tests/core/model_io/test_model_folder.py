@@ -17,8 +17,10 @@ from latentfm_core.files.atomic import atomic_path
 from latentfm_core.finetuning.recipe import model_source
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.bundled import bundled_models, is_bundled, resolve_model
+from latentfm_core.model_io.card import write_card
 from latentfm_core.model_io.folder import file_sha256, load_model, read_card, save_model
 from tests.helpers.fixtures import copy_model
+from tests.helpers.folds import copy_folds
 from tests.helpers.format_1 import rename_as_format_1
 
 
@@ -158,3 +160,31 @@ def test_a_folder_with_the_name_of_a_bundled_model_is_pointed_at(
     assert model_source(own) == str(tmp_path / name)
     assert not is_bundled(resolve_model(own)), "a path is not a name"
     assert Segmenter.load(own, "cpu").card.id == read_card(tiny_model_folder).id
+
+
+@pytest.mark.parametrize(("figure", "warned"), [(0.29, True), (0.3, False)])
+def test_a_model_that_learned_too_little_causes_a_warning(
+    figure: float,
+    warned: bool,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = copy_model(tiny_model_folder, tmp_path / "model")
+    card = read_card(folder)
+    write_card(folder, card.model_copy(update={"metrics": {"val_dice": figure}}))
+    Segmenter.load(folder, "cpu", "fp32")
+    assert ("not usable yet: its validation Dice is 0.29" in caplog.text) is warned
+
+
+def test_an_ensemble_has_the_mean_validation_of_its_members(
+    fold_models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = copy_folds(fold_models, tmp_path / "folds")
+    folds = sorted(folder.glob("fold_*"))
+    for number, fold in enumerate(folds):
+        card = read_card(fold)
+        write_card(fold, card.model_copy(update={"metrics": {"val_dice": 0.1 * number}}))
+    assert read_card(folder).metrics["val_dice"] == pytest.approx(0.05 * (len(folds) - 1))
+    Segmenter.load(folder, "cpu", "fp32")
+    assert caplog.text.count("not usable yet") == 1

@@ -20,13 +20,15 @@ from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.predict import main as predict
 from latentfm_core.cli.prompts import PromptedImage, prompted_images
 from latentfm_core.cli.train import main as train
-from latentfm_core.config import READING, load_config
+from latentfm_core.config import READING, SamplingConfig, load_config
 from latentfm_core.errors import DatasetError, ImageError
+from latentfm_core.images.read import read_image
+from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.model_io.card import read_card
 from latentfm_core.prompts.field import extent
 from latentfm_core.prompts.files import read_prompts
-from latentfm_core.prompts.prompt import check_prompt
+from latentfm_core.prompts.prompt import Prompt, check_prompt
 from tests.helpers.commands import Printed
 from tests.helpers.fixtures import SMALL_NETWORK, Folders, copy_model
 from tests.helpers.pages import read_table
@@ -569,3 +571,111 @@ def test_settings_without_effect_on_several_sets_are_refused(
     inside = [*words[:3], str(tmp_path / "b" / "masks" / "model")]
     path.write_text(f"[model]\nprompts = true\n{table.replace(one, '')}", encoding="utf-8")
     assert "inside the folder of the masks" in refused(train, inside)
+
+
+def test_numbered_objects_are_compared_one_by_one(
+    folders: Folders, promptable: Segmenter, promptable_model_folder: Path, tmp_path: Path
+) -> None:
+    words = [*map(str, ["--images", folders[0], "--masks", folders[1], "--model"])]
+    words += [str(promptable_model_folder), "--prompt", "box", *FAST]
+    out = tmp_path / "all"
+    assert evaluate([*words, "--mask-kind", "instances", "--report", "--out", str(out)]) == 0
+    rows = read_table(out)
+    names = sorted(path.stem for path in folders[0].iterdir())
+    assert [(row["name"], row["object"]) for row in rows] == [(n, k) for n in names for k in "12"]
+    settings = promptable.resolved(SamplingConfig(n_samples=4), "box")
+    for name in names:
+        own = [labels_of(folders, name) == number for number in (1, 2)]
+        prompts = [Prompt(box=extent(mask)) for mask in own]
+        image = read_image(folders[0] / f"{name}.png")
+        drawn = promptable.sample_objects(image, prompts, settings)
+        for number, samples in enumerate(drawn):
+            (row,) = (r for r in rows if (r["name"], r["object"]) == (name, str(number + 1)))
+            mask = promptable.summarise(samples, settings).mean_mask
+            assert float(row["dice"]) == pytest.approx(dice(mask, own[number]), abs=1e-3)
+            assert float(row["dice"]) > 0.85
+            # In the field of the object, not in the whole image.
+            top, left, rows_seen, columns_seen = samples.geometry.window or (0, 0, 64, 96)
+            seen = own[number][max(0, top) : top + rows_seen, max(0, left) : left + columns_seen]
+            again = promptable.reconstruct_mask(seen)
+            assert float(row["mask_vae_dice"]) == pytest.approx(dice(again, seen), abs=1e-6)
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["n_images"], summary["n_objects"]) == (3, 6)
+    found = [float(row["dice"]) for row in rows]
+    assert summary["metrics"]["dice"] == pytest.approx(np.mean(found), abs=1e-5)
+    assert summary["metrics_over_images"]["dice"] == pytest.approx(np.mean(found), abs=1e-5)
+    assert "6 objects of 3 images" in (out / "report.html").read_text()
+    assert "discs_000, object 1" in (out / "report.html").read_text()
+    # Without a prompt all objects together are the foreground.
+    words[words.index("box")] = "none"
+    words += ["--out", str(tmp_path / "whole")]
+    assert evaluate([*words, "--mask-kind", "instances"]) == 0
+    whole = read_table(tmp_path / "whole")
+    assert len(whole) == 3
+    assert "object" not in whole[0]
+    assert evaluate([*words, "--mask-threshold", "0.5", "--overwrite"]) == 0
+    again = read_table(tmp_path / "whole")
+    assert [row["dice"] for row in again] == [row["dice"] for row in whole]
+
+
+def test_many_numbered_objects_are_chosen_by_the_seed(
+    folders: Folders, promptable_model_folder: Path, tmp_path: Path, printed: Printed
+) -> None:
+    words = [*map(str, ["--images", folders[0], "--masks", folders[1], "--model"])]
+    words += [str(promptable_model_folder), "--prompt", "corrections", "--corrections", "1"]
+    words += ["--mask-kind", "instances", "--most-objects", "1", *FAST[:-1], "--samples", "1"]
+    chosen = []
+    for number, seed in enumerate((0, 0, 1, 2, 3)):
+        out = tmp_path / str(number)
+        said = printed(evaluate, [*words, "--seed", str(seed), "--out", str(out)])
+        assert "3 of 3 images have more than 1 objects" in said
+        chosen.append([row["object"] for row in read_table(out)])
+    assert chosen[0] == chosen[1]
+    assert len(set(map(tuple, chosen))) > 1
+
+
+def test_numbered_objects_of_the_training_are_recognised(
+    promptable_model_folder: Path, tmp_path: Path
+) -> None:
+    trained = promptable_model_folder.parent
+    words = ["--images", trained / "images", "--masks", trained / "masks", "--model"]
+    words = [*words, promptable_model_folder, "--prompt", "point", *FAST, "--out", tmp_path / "out"]
+    assert evaluate([*map(str, words)]) == 0
+    rows = read_table(tmp_path / "out")
+    test = json.loads((promptable_model_folder / "training/split.json").read_text())["test"]
+    assert len(rows) == 2 * len(test)
+    copied = copy_model(promptable_model_folder, tmp_path / "copy")
+    split = promptable_model_folder / "training/split.json"
+    own = {part: [n.removeprefix("discs__") for n in names] for part, names in
+           json.loads(split.read_text()).items()}  # fmt: skip
+    (tmp_path / "split.json").write_text(json.dumps(own))
+    words = ["--images", trained / "images", "--masks", trained / "masks", "--model", copied]
+    words = [*words, "--mask-kind", "instances", "--prompt", "box", "--allow-few", *FAST]
+    words = [*words, "--split", tmp_path / "split.json"]
+    assert calibrate([*map(str, words)]) == 0
+    assert read_card(copied).prompt_calibrations["box"].n_images == 2 * len(own["val"])
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--mask-threshold", "1"], "no --mask-threshold"),
+        (["--most-objects", "0"], "whole number of at least 1"),
+        (["--masks", "raters"], "2 raters numbered its objects"),
+    ],
+)
+def test_options_that_do_not_fit_numbered_objects_are_refused(
+    more: list[str],
+    message: str,
+    folders: Folders,
+    promptable_model_folder: Path,
+    tmp_path: Path,
+    refused: Printed,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for rater in ("a", "b"):
+        shutil.copytree(folders[1], tmp_path / "raters" / rater)
+    monkeypatch.chdir(tmp_path)
+    words = ["--images", folders[0], "--masks", folders[1], "--model", promptable_model_folder]
+    words = [*words, "--prompt", "box", "--mask-kind", "instances", *more, "--out", "out", *FAST]
+    assert message in refused(evaluate, [*map(str, words)])

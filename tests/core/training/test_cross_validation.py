@@ -266,9 +266,14 @@ def test_what_cannot_be_cross_validated_is_refused_before_any_work(
         Trainer(config_of(images, new, "data.folds=3"), RunOptions(new))
 
 
-def test_the_time_is_shared_out_over_the_folds(images: Folders, tmp_path: Path) -> None:
+def test_the_time_is_shared_out_over_the_folds(
+    images: Folders, tmp_path: Path, printed: Printed
+) -> None:
     config = config_of(images, tmp_path / "out", "data.folds=4", "training.minutes=60")
     assert shared_out(config).training.minutes == 15
+    start = words(images, tmp_path / "out", "--folds", 3, "--minutes", 60, "--dry-run")
+    assert "60 minutes is shared out: 20 minutes for each of 3 folds" in printed(main, start)
+    assert "shared out" not in printed(main, [*start, "--fold", "1"])
 
 
 def test_a_fold_that_cannot_go_on_is_named_with_a_way_out(

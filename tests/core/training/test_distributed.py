@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from latentfm_core.config import Config, config_from_mapping
+from latentfm_core.config import Config, config_from_mapping, with_overrides
+from latentfm_core.config.loading import to_toml
 from latentfm_core.errors import ConfigError
 from latentfm_core.finetuning.finetune import FineTune
 from latentfm_core.torchrun import Launch, read_launch
@@ -80,9 +81,9 @@ def test_two_processes_equal_one_and_a_single_process_can_resume(
 def test_when_a_process_is_killed_the_others_end_and_the_run_can_resume(
     blob_folders: Folders, tmp_path: Path
 ) -> None:
-    values = _settings(blob_folders, epochs=100_000)
-    values["training"] |= {"checkpoint_minutes": 1e-6}  # type: ignore[operator]
-    (tmp_path / "run.toml").write_text(_toml(values))
+    endless = _config(blob_folders, epochs=100_000)
+    config = with_overrides(endless, ["training.checkpoint_minutes=1e-6"])
+    (tmp_path / "run.toml").write_text(to_toml(config))
     out = tmp_path / "model"
     words = ["-m", "latentfm_core.cli.train", "--config", tmp_path / "run.toml", "--out", out]
     run = torchrun(*words)
@@ -98,16 +99,6 @@ def test_when_a_process_is_killed_the_others_end_and_the_run_can_resume(
     steps = read_checkpoint(out / "training").position.step
     ended = _config(blob_folders, epochs=1 + steps // 3)
     assert Trainer(ended, RunOptions(out, resume=True)).run() is not None
-
-
-def _toml(values: dict[str, object], name: str = "") -> str:
-    tables = {key: value for key, value in values.items() if isinstance(value, dict)}
-    plain = {key: value for key, value in values.items() if key not in tables and value is not None}
-    lines = [f"[{name}]"] if name else []
-    lines += [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
-    for key, table in tables.items():
-        lines.append(_toml(table, f"{name}.{key}".strip(".")))
-    return "\n".join(lines)
 
 
 def test_without_a_launcher_a_process_is_alone() -> None:

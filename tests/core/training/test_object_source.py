@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from latentfm_core.config import DataConfig
-from latentfm_core.datasets.object_set import ObjectSet, load_objects
+from latentfm_core.config import DataConfig, config_from_mapping
+from latentfm_core.datasets.object_set import ObjectSet, TrainingImage, load_objects
 from latentfm_core.datasets.pairs import find_pairs
+from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.prompts.maps import BOX, NEGATIVE, POSITIVE, ROUGH_MASK
+from latentfm_core.training.distributed import Team
 from latentfm_core.training.object_source import Crops, ObjectSource, draw_crop
 from latentfm_core.training.prompt_simulation import simulate_prompt
 from latentfm_core.training.step_timer import PartsClock
-from tests.helpers.prompting import write_discs
+from latentfm_core.training.validate_prompts import validate_prompts
+from tests.helpers.prompting import disc_settings, two_discs, write_discs
 
 SIDE = 64
 
@@ -66,3 +69,21 @@ def test_an_absent_object_has_its_rough_mask_as_the_only_prompt() -> None:
         maps = simulate_prompt(shown, np.random.default_rng(seed), absent=True)
         assert maps[ROUGH_MASK].max() == 1
         assert not maps[[BOX, POSITIVE, NEGATIVE]].any()
+
+
+def test_validation_compares_a_numbered_object_with_its_own_mask(
+    promptable: Segmenter, tmp_path: Path
+) -> None:
+    image, labels = two_discs(np.random.default_rng(3))
+    config = config_from_mapping(disc_settings(tmp_path, tmp_path))
+
+    def score(raters: int) -> float:
+        masks = np.stack([labels.astype(np.uint16)] * raters)
+        item = TrainingImage("discs", image, masks, "instances")
+        data = ObjectSet((item,), np.ones(1), {}, 0.0)
+        team = Team(torch.device("cpu"))
+        return validate_prompts(promptable.model, config, data, team, tmp_path / "p.png")[
+            "val_dice"
+        ]
+
+    assert score(2) == score(1) > 0.8

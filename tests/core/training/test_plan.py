@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -88,6 +89,19 @@ def test_a_cache_that_nothing_uses_is_named() -> None:
     (said,) = texts(*prompted, cache)
     assert "has no effect for a model that takes prompts" in said
     assert texts(*prompted) == texts(cache) == []
+
+
+def test_weights_of_some_data_sets_alone_are_named() -> None:
+    def of(*weights: float | None) -> list[str]:
+        sets = [
+            {"name": name, "images": name, "masks": name, "weight": weight}
+            for name, weight in zip("abc", weights, strict=True)
+        ]
+        return texts(f"data.sets={json.dumps(sets)}")
+
+    (said,) = of(1, None, 2)
+    assert "a, c have a weight and b have none" in said
+    assert of(1, 1, 2) == of(None, None, None) == []
 
 
 def test_without_a_validation_part_its_settings_are_not_named() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from latentfm_core.config import Config, with_overrides
 from latentfm_core.training import run_files, selection
 from latentfm_core.training.checkpoint import Position
 from latentfm_core.training.time_budget import stage_seconds
+from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.helpers.commands import Printed
 from tests.helpers.fixtures import Folders, write_blobs
 from tests.helpers.pages import LOG, read_table
-from tests.helpers.training_runs import words
+from tests.helpers.training_runs import config_of, words
 
 
 @pytest.fixture
@@ -58,21 +60,49 @@ def test_the_budget_of_a_run_ends_every_stage(
     assert _epochs(tmp_path / "out", "flow") >= 1
 
 
+@pytest.mark.parametrize(("minutes", "samples", "fewer"), [(0.15, 4, False), (0.05, 64, True)])
+def test_validation_counts_towards_the_budget_of_a_run(
+    images: Folders,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    minutes: float,
+    samples: int,
+    fewer: bool,
+) -> None:
+    sets = [f"training.{stage}.epochs=100000" for stage in ("image_vae", "mask_vae", "flow")]
+    sets += ["data.val_fraction=0.5", "training.validation_images=4"]
+    sets += [f"training.validation_samples={samples}", "training.validation_steps=16"]
+    sets += [f"training.minutes={minutes}"]
+    trainer = Trainer(config_of(images, tmp_path / "out", *sets), RunOptions(tmp_path / "out"))
+    start = time.monotonic()
+    with caplog.at_level(logging.INFO, logger="latentfm_core"):
+        assert trainer.run() is not None
+    taken, one = time.monotonic() - start, trainer.state.position.validation_seconds
+    assert trainer.state.position.metrics["val_dice"] >= 0
+    assert taken < 60 * minutes * 1.05 + one + 1
+    assert ("more than a quarter of the time of the flow" in caplog.text) is fewer
+    rows = [row for row in read_table(tmp_path / "out", LOG) if row["stage"] == "flow"]
+    validated = [row for row in rows if row["val_dice"]]
+    assert validated[-1] is rows[-1]
+    assert ("Validation is left out where" in caplog.text) is (len(validated) < len(rows))
+    assert 2 <= len(validated) < len(rows) or fewer
+
+
 def test_the_budget_is_shared_out_over_the_stages_that_train() -> None:
     config = with_overrides(Config(), ["training.minutes=100", "training.mask_vae.max_seconds=400"])
     assert config.model.condition == "multiscale"
     seconds = {name: stage_seconds(config, name) for name in ("image_vae", "mask_vae", "flow")}
     assert seconds["mask_vae"] == 400
-    assert seconds["image_vae"] == pytest.approx((5400 - 400) * 8 / 80)
-    assert seconds["flow"] == pytest.approx((5400 - 400) * 72 / 80)
+    assert seconds["image_vae"] == pytest.approx((5820 - 400) * 8 / 80)
+    assert seconds["flow"] == pytest.approx((5820 - 400) * 72 / 80)
     short = with_overrides(config, ["training.minutes=10", "training.flow.max_seconds=4200"])
     seconds = {name: stage_seconds(short, name) for name in seconds}
     assert sum(value or 0 for value in seconds.values()) <= 600, (
         "of the run, whatever its stages ask"
     )
-    assert seconds["flow"] == pytest.approx(540 * 72 / 90)
+    assert seconds["flow"] == pytest.approx(582 * 72 / 90)
     pretrained = with_overrides(config, ["model.condition=pretrained"])
-    assert stage_seconds(pretrained, "flow") == pytest.approx(5400 - 400)
+    assert stage_seconds(pretrained, "flow") == pytest.approx(5820 - 400)
 
 
 def test_checkpoints_are_written_after_so_many_steps(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from latentfm_core.cli.train import main
 from latentfm_core.config import Config, load_config, preset, with_overrides
 from latentfm_core.config.loading import override_values
+from latentfm_core.config.suggest import all_names
 from latentfm_core.errors import ConfigError
 from latentfm_core.model_io.card import read_card
 from latentfm_core.names import model_id
@@ -292,6 +294,40 @@ def test_dumped_settings_start_the_same_run(
     assert config == with_overrides(
         preset("default"), ["training.flow.epochs=7", "training.minutes=5"]
     )
+
+
+@pytest.mark.parametrize("name", ["default", "paper"])
+def test_a_section_of_a_file_changes_only_what_it_names(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(f'preset = "{name}"\n[training.flow]\nbatch_size = 7\n')
+    assert load_config(path) == with_overrides(preset(name), ["training.flow.batch_size=7"])
+
+
+def test_dumped_settings_hold_those_without_a_value(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--set", "training.image_vae.size=null"]  # 128 in the default preset
+    assert main([*words, "--dump-config"]) == 0
+    text = capsys.readouterr().out
+    for name in all_names(Config):
+        if not name.startswith("data.sets."):
+            assert re.search(rf"^(# )?{name.rpartition('.')[2]} =", text, re.MULTILINE), name
+    assert "# minutes =\n#     Time budget of the whole run" in text
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    assert load_config(path) == with_overrides(preset("default"), words[1:])
+    path.write_text(text.replace("# minutes =", "minutes = 3"))
+    assert load_config(path).training.minutes == 3
+    names = [("a", "masks"), ("b", "instances")]
+    tables = [
+        f'[[data.sets]]\nname = "{name}"\nimages = "{name}"\nmasks = "m"\nkind = "{kind}"\n'
+        for name, kind in names
+    ]
+    path.write_text("".join(tables) + "weight = 2.0\n")
+    config = load_config(path)
+    assert main(["--config", str(path), "--dump-config"]) == 0
+    path.write_text(capsys.readouterr().out)
+    assert load_config(path) == config
 
 
 def test_a_run_without_a_folder_names_the_option(refused: Printed) -> None:

@@ -200,15 +200,36 @@ def test_the_command_names_the_images_to_look_at_first(
     line = "Check these first (lowest expected Dice): " + ", ".join(
         f"{name} {output[name]:.2f}" for name in worst
     )
-    assert line in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert line in said
+    assert "not calibrated, and usually too high" in said
+
+
+def test_calibrated_values_are_not_called_too_high(
+    calibrated_model_folder: Path,
+    blob_folders: Folders,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    images = [str(file) for file in sorted(blob_folders[0].iterdir())[:2]]
+    command = ["--out", str(tmp_path), "--model", str(calibrated_model_folder), *OPTIONS]
+    assert predict([*images, *command]) == 0
+    said = capsys.readouterr().out
+    assert "Check these first" in said
+    assert "not calibrated" not in said
 
 
 def test_an_evaluation_says_whether_it_comes_true(
-    tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path
+    tiny_model_folder: Path,
+    blob_folders: Folders,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folders = ["--images", str(blob_folders[0]), "--masks", str(blob_folders[1])]
     arguments = [*folders, "--model", str(tiny_model_folder), "--out", str(tmp_path), *OPTIONS]
-    assert evaluate_main([*arguments, "--part", "all"]) == 0
+    assert evaluate_main([*arguments, "--part", "all", "--report"]) == 0
+    assert "no: the expected Dice is usually too high" in capsys.readouterr().out
+    assert "not calibrated, and usually too high" in (tmp_path / "report.html").read_text()
     rows = read_table(tmp_path)
     error = np.mean([abs(float(r["expected_dice"]) - float(r["dice"])) for r in rows])
     metrics = json.loads((tmp_path / "summary.json").read_text())["metrics"]

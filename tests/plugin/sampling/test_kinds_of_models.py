@@ -14,6 +14,7 @@ from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.config import SamplingConfig
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
+from latentfm_core.model_io.card import read_card, write_card
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.field import extent
 from latentfm_core.types import ImageInput
@@ -23,7 +24,7 @@ from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.status import UNLIKE
-from tests.helpers.fixtures import Folders
+from tests.helpers.fixtures import Folders, copy_model
 from tests.helpers.folds import copy_folds
 from tests.helpers.plugin_fixtures import (
     OpenPanel,
@@ -81,8 +82,8 @@ def test_a_half_finished_cross_validation_says_what_is_missing(
     assert_idle(panel)
 
 
-def test_the_panel_says_that_a_model_is_an_ensemble(
-    docked_panel: OpenPanel, fold_models: Path, tiny_model_folder: Path
+def test_the_panel_says_that_a_model_is_an_ensemble_or_not_usable(
+    docked_panel: OpenPanel, fold_models: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     _, panel = docked_panel()
     choose_model(panel, fold_models, 4)
@@ -90,6 +91,10 @@ def test_the_panel_says_that_a_model_is_an_ensemble(
     assert str(panel.form.status.value).startswith(f"Ensemble of {count} models")
     choose_model(panel, tiny_model_folder, 4)
     assert panel.form.status.value == ""
+    folder = copy_model(tiny_model_folder, tmp_path / "model")
+    write_card(folder, read_card(folder).model_copy(update={"metrics": {"val_dice": 0.1}}))
+    choose_model(panel, folder, 4)
+    assert "not usable yet: its validation Dice is 0.10" in panel.form.status.value
 
 
 def test_a_box_prompt_gives_the_same_result_as_python(

@@ -50,14 +50,17 @@ def run(args: argparse.Namespace, command: str) -> None:
         groups = read_groups(args.group_file, args.group_column, names)
     group = prompt_group(args)
     segmenter, settings = load_segmenter(args, group)
-    opened = open_cases(args, chosen, segmenter)
+    opened = open_cases(args, chosen, segmenter, settings)
     folder = resolve_model(args.model)
     draws = len(NOISE_SCALES) if settings.n_samples > 1 else 1
     prepare_folder(folder)  # fail before the work if it cannot be written
     part = chosen.part or ""
-    opened.survey.log(segmenter, settings, part, args.mask_threshold, draws=draws, stops=True)
+    opened.survey.log(
+        segmenter, settings, part, args.mask_threshold,
+        draws=draws, stops=True, objects=opened.objects,
+    )  # fmt: skip
     with one_writer(folder, "writing to", "Wait until it has finished."):
-        with progress_bar(len(names), "calibrating", "image", args.quiet) as bar:
+        with progress_bar(opened.count, "calibrating", opened.unit, args.quiet) as bar:
             draw = opened.draw or unprompted
             calibration = fit_calibration(
                 segmenter, opened.cases, settings, lambda _: bar.update(), part, groups, draw
@@ -69,7 +72,7 @@ def run(args: argparse.Namespace, command: str) -> None:
         say(
             f"{segmenter.card.id}: noise scale {calibration.noise_scale:g}, threshold "
             f"{calibration.threshold:g}, neighbourhood {calibration.sigma:g} pixels, from "
-            f"{calibration.n_images} images"
+            f"{calibration.n_images} {opened.unit}s"
         )
         opened.bad.report()
         if group == "none" and chosen.part == "val":

@@ -58,9 +58,11 @@ def run(args: argparse.Namespace, command: str) -> None:
         refuse_existing(evaluation_files(args.out))
     segmenter, settings = load_segmenter(args, prompt_group(args))
     gallery = gallery_for(args, segmenter, settings)
-    opened = open_cases(args, chosen, segmenter)
+    opened = open_cases(args, chosen, segmenter, settings)
     prepare_folder(args.out)
-    opened.survey.log(segmenter, settings, chosen.part or "", args.mask_threshold)
+    opened.survey.log(
+        segmenter, settings, chosen.part or "", args.mask_threshold, objects=opened.objects
+    )
     with one_writer(args.out, "writing to", BUSY):
         _evaluate(args, command, segmenter, settings, chosen, opened, gallery)
     opened.bad.report()
@@ -76,7 +78,7 @@ def _evaluate(
     opened: OpenCases,
     gallery: Gallery | None,
 ) -> None:
-    with progress_bar(len(chosen.pairs), "evaluating", "image", args.quiet) as bar:
+    with progress_bar(opened.count, "evaluating", opened.unit, args.quiet) as bar:
 
         def show(scores: ImageScores) -> None:
             bar.set_postfix_str(f"Dice {scores.dice:.3f}", refresh=False)
@@ -118,6 +120,7 @@ def describe(
             "part": chosen.part,
             "trained_on": opened.trained_on,
             "mask_threshold": args.mask_threshold,
+            **({"most_objects": args.most_objects} if opened.unit == "object" else {}),
             "prompt": args.prompt,
             "corrections": args.corrections if args.prompt == "corrections" else 0,
             "left_out": [printable(name) for name in opened.bad.reasons],
@@ -143,6 +146,8 @@ def report(
         "ODE": f"{settings.steps} {settings.solver} steps, {evaluation.scores[0].nfe} evaluations",
         "device": segmenter.device_label,
     }
+    if settings.n_samples > 1 and not settings.calibrated:
+        facts["calibrated"] = "no: the expected Dice is usually too high"
     if prompt != "none":
         facts["prompt"] = prompt
     if part:

@@ -19,8 +19,8 @@ from latentfm_core.finetuning.finetune import VERDICT, FineTune, is_learning
 from latentfm_core.finetuning.recipe import PRESET
 from latentfm_core.loggers.tracking import Tracking
 from latentfm_core.model_io.card import read_card
+from latentfm_core.model_io.usable import usability_warning
 from latentfm_core.names import shown
-from latentfm_core.report.advice import UNUSABLE
 from latentfm_core.report.training import FILE
 from latentfm_core.torchrun import read_launch
 from latentfm_core.training.checkpoint import read_header
@@ -34,6 +34,7 @@ from latentfm_core.training.resuming import (
 from latentfm_core.training.run_folder import TRAINING
 from latentfm_core.training.runlog import NAMES
 from latentfm_core.training.trainer import RunOptions, Trainer
+from latentfm_core.types import UNUSABLE
 
 # Under ``python -m`` this module is named "__main__", whose logger has no handler.
 logger = logging.getLogger("latentfm_core.cli.train")
@@ -108,7 +109,7 @@ def _say_written(out: Path) -> None:
         f"validation {figures}" if figures else "no validation part",
         f". Curves and advice: {shown(report)}" if report.is_file() else "",
     )
-    if card.metrics.get("val_dice", 1.0) < UNUSABLE:
+    if usability_warning(card):
         logger.warning(
             "The model is not usable yet: its validation Dice is below %s. The report says what "
             "to do.",

@@ -50,7 +50,7 @@ def run_folds(args: argparse.Namespace, config: Config, options: RunOptions, fla
         )
     if not args.resume or args.minutes is not None:
         # The settings of a resumed fold already have its share of the time.
-        config = shared_out(config)
+        config = _share_out(config)
     runs = CrossValidation(config, replace(options, should_stop_reading=flag))
     if args.dry_run:
         runs.dry_run()
@@ -62,6 +62,19 @@ def run_folds(args: argparse.Namespace, config: Config, options: RunOptions, fla
         return _say_stopped(args)
     _say_finished(args, table)
     return EXIT_OK
+
+
+def _share_out(config: Config) -> Config:
+    """Return the settings of each fold, and log how the time budget is shared out."""
+    shared, minutes = shared_out(config), config.training.minutes
+    if minutes is not None and shared.training.minutes != minutes:
+        logger.info(
+            "The time budget of %g minutes is shared out: %.3g minutes for each of %d folds.",
+            minutes,
+            shared.training.minutes,
+            config.data.folds,
+        )
+    return shared
 
 
 def _say_stopped(args: argparse.Namespace) -> int:

@@ -1,0 +1,66 @@
+"""Time of a validation, which a run with a time budget must know before the first one."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import torch
+
+from latentfm_core.datasets.summary import duration
+from latentfm_core.training.run_state import RunState
+from latentfm_core.training.selection import figures_of
+from latentfm_core.training.time_budget import stage_seconds
+
+logger = logging.getLogger(__name__)
+
+MOST = 0.25
+"""Largest share of the time of the flow that one validation may take."""
+
+
+def plan_validation(run: RunState) -> None:
+    """Estimate the time of a validation of a run with a time budget.
+
+    It validates fewer images if all would take more than `MOST` of the time of the flow. Nothing
+    happens without a budget or a validation part, or if the time is known.
+    """
+    position, data = run.position, run.data.val
+    limit = stage_seconds(run.config, "flow")
+    if run.config.training.minutes is None or limit is None or data is None:
+        return
+    if position.validation_seconds:
+        return
+    start = time.monotonic()
+    asked = min(run.config.training.validation_images, len(data.names))
+    each = _seconds_per_image(run, MOST * limit)
+    most = max(1, int(MOST * limit / max(each, 1e-9)))
+    if most < asked:
+        position.validation_images = most
+        logger.warning(
+            "A validation of %d images would take about %s, more than a quarter of the time of the "
+            "flow: only %d of them take part. Give the run more --minutes, or set "
+            "training.validation_images.",
+            asked, duration(asked * each), most,
+        )  # fmt: skip
+    position.validation_seconds = each * min(asked, most)
+    if run.team.size == 1:
+        position.add_outside(time.monotonic() - start)
+
+
+def _seconds_per_image(run: RunState, slow: float) -> float:
+    """Return the seconds of one image in the first process.
+
+    The first image also sets things up, so it is validated twice, except if that takes `slow`.
+    """
+    data, seconds, picture = run.data.val, 0.0, run.picture("time")
+    for _ in range(2):
+        start = time.monotonic()
+        if data is not None:
+            figures_of(run, data, picture, images=1)
+        seconds = time.monotonic() - start
+        if run.team.size == 1 and seconds > slow:
+            break
+    if run.team.first:
+        picture.unlink(missing_ok=True)
+    own = torch.tensor([seconds if run.team.first else 0.0], device=run.device)
+    return float(run.team.sum(own)[0])
