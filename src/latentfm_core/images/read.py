@@ -11,8 +11,9 @@ from pathlib import Path
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import DatasetError
-from latentfm_core.images.decode import TIFF_SUFFIXES, decode
+from latentfm_core.images.decode import decode
 from latentfm_core.images.decoded import Decoded
+from latentfm_core.images.endings import IMAGE_SUFFIXES, image_name
 from latentfm_core.images.intensity import check_array, check_pixels, to_rgb
 from latentfm_core.images.limits import refuse_links_out
 from latentfm_core.images.masks import read_instances, read_labels, read_mask
@@ -39,23 +40,6 @@ logger = logging.getLogger(__name__)
 
 _NAMES_SHOWN = 10
 _NAME_SHOWN = 120
-
-IMAGE_SUFFIXES = TIFF_SUFFIXES | {
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".bmp",
-    ".gif",
-    ".webp",
-    ".ppm",
-    ".pgm",
-    ".pbm",
-    ".pnm",
-    ".jp2",
-    ".tga",
-}
-"""Image file suffixes (lower case)."""
-
 
 _COMPANIONS = frozenset(
     {".json", ".csv", ".tsv", ".txt", ".md", ".toml", ".yaml", ".yml", ".xml", ".html", ".log"}
@@ -184,4 +168,4 @@ def read_image(path: str | Path, limits: ReadingConfig = READING) -> ImageInput:
 def as_image(decoded: Decoded, path: Path) -> ImageInput:
     """Return the image of a decoded file, as `read_image` does."""
     check_array(decoded.pixels, shown(path))
-    return ImageInput(decoded.pixels, decoded.spacing, decoded.unit, path.stem)
+    return ImageInput(decoded.pixels, decoded.spacing, decoded.unit, image_name(path.name))

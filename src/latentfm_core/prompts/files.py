@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import DatasetError
 from latentfm_core.files.untrusted import parse_json, read_bounded
+from latentfm_core.images.endings import image_name
 from latentfm_core.images.read import is_image, list_images, name_some, read_instances
 from latentfm_core.names import comparable, shown
 from latentfm_core.prompts.coco import Number, coco_prompts
@@ -92,7 +93,7 @@ class PromptFile:
         DatasetError
             If several names in other folders have that file name; the message lists them.
         """
-        for last in (comparable(image.name), comparable(image.stem)):
+        for last in (comparable(image.name), image_name(comparable(image.name))):
             same = self._by_last.get(last, [])
             fitting = [name for name in same if in_folders(name, image)]
             if fitting:
