@@ -21,6 +21,7 @@ from latentfm_core.cli.model_split import (
 from latentfm_core.cli.prompt_kind import with_prompts
 from latentfm_core.cli.survey import Survey
 from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.datasets.label_names import check_masks_of_list
 from latentfm_core.datasets.layouts import read_layout
 from latentfm_core.datasets.pair_reading import read_references
 from latentfm_core.datasets.pairs import Pair, find_pairs, name_some
@@ -158,7 +159,8 @@ def open_cases(args: argparse.Namespace, chosen: ChosenPairs, segmenter: Segment
     survey = Survey(segmenter.card.config.model.classes, limits)
     classes = len(survey.classes)
     if args.data is not None:
-        read_layout(args.data, limits).check_classes(classes)
+        read_layout(args.data, limits).check_classes(survey.classes)
+    check_masks_of_list(survey.classes, args.masks)
     read = partial(read_case, mask_threshold=args.mask_threshold, classes=classes, limits=limits)
     bad = BadFiles(len(chosen.pairs))
     good: list[Pair] = []
