@@ -149,8 +149,8 @@ def read_image(path: str | Path, limits: ReadingConfig = READING) -> ImageInput:
 
     The EXIF or TIFF orientation is applied, as in an image viewer. Singleton axes are dropped
     and a leading channel axis of a TIFF moves to the end. Pixel size comes from OME or ImageJ
-    metadata or the resolution tags of a TIFF; screen densities (72 or 96 per inch) and those of
-    other formats are ignored.
+    metadata or the resolution tags of a TIFF; screen densities (72 or 96 per inch), print sizes and
+    those of other formats are ignored.
 
     Its pixels are ``(H, W)`` or ``(H, W, C)``, C in 1..4, in the file's dtype (a palette is
     applied); it is named after the file without its extension.

@@ -190,7 +190,9 @@ def test_orientation_is_applied_alike_in_every_format(tmp_path, orientation, suf
     ("options", "spacing", "unit"),
     [
         ({"resolution": (1000, 2000), "resolutionunit": "centimeter"}, (5, 10), "micrometer"),
-        ({"resolution": (254, 254), "resolutionunit": "inch"}, (100, 100), "micrometer"),
+        ({"resolution": (254, 254), "resolutionunit": "inch"}, None, "pixel"),
+        ({"resolution": (25400, 25400), "resolutionunit": "inch"}, (1, 1), "micrometer"),
+        ({"resolution": (10000, 10000), "resolutionunit": "centimeter"}, (1, 1), "micrometer"),
         ({"resolution": (72, 72), "resolutionunit": "inch"}, None, "pixel"),
         ({"resolution": (4, 4), "resolutionunit": "none"}, None, "pixel"),
         ({}, None, "pixel"),
