@@ -29,7 +29,7 @@ from latentfm_core.files.untrusted import read_bounded
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 6
+FORMAT = 7
 """Increase it whenever decoding or the canvas changes the output, or `StoredPair` its fields."""
 SUFFIX = ".canvas"
 LIMIT_BYTES = 20 * 2**30

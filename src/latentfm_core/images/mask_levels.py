@@ -15,6 +15,8 @@ from latentfm_core.images.mask_blocks import blocks, inner, lowest_beside
 from latentfm_core.images.mask_rims import are_layers
 from latentfm_core.names import shown
 
+KEEP = "--keep-numbers (data.reading.keep_numbers)"
+"""The setting that reads such masks as they are."""
 LABELS = 8
 """Up to this value, levels are numbers, and a threshold separates numbers."""
 SCATTER = 8
@@ -131,7 +133,7 @@ def refuse_levels(path: Path, values: NDArray[Any], distinct: NDArray[Any] | Non
             "objects or classes: edges were smoothed, or lossy compression changed the numbers. "
             "Export it again without smoothing, as PNG or TIFF: objects numbered from 1, or one "
             "object in black and white. If they are numbers, for example of thin layers, set "
-            "--keep-numbers (data.reading.keep_numbers)."
+            f"{KEEP}."
         )
 
 
