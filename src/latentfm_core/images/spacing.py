@@ -96,7 +96,8 @@ def _is_print_size(tiff: tifffile.TiffFile, size: tuple[float, float], unit: str
     exif = page.tags.valueof(34665)
     if plain and isinstance(exif, dict) and exif.keys() & _LENS:
         return True
-    if unit == "inch" or (plain and int(page.tags.valueof(296, 2)) == 2):
+    in_inches = int(page.tags.valueof(296, 2)) == 2 if plain else unit == "inch"
+    if in_inches and not tiff.is_ome:
         return max(_PER_INCH[unit] / each for each in size) < _FINEST_PRINT
     return _is_density(size, unit, _PRINT_DENSITIES)
 
