@@ -11,8 +11,10 @@ import torch
 from latentfm_core.config import DataConfig
 from latentfm_core.datasets.object_set import ObjectSet, load_objects
 from latentfm_core.datasets.pairs import find_pairs
+from latentfm_core.measures.size import count_pieces
+from latentfm_core.prompts.annotator import largest_object
 from latentfm_core.prompts.maps import BOX, NEGATIVE, POSITIVE, ROUGH_MASK
-from latentfm_core.training.object_source import Crops, ObjectSource, draw_crop
+from latentfm_core.training.object_source import Crops, ObjectSource, _one_piece, draw_crop
 from latentfm_core.training.prompt_simulation import simulate_prompt
 from latentfm_core.training.step_timer import PartsClock
 from tests.helpers.prompting import write_discs
@@ -66,3 +68,15 @@ def test_an_absent_object_has_its_rough_mask_as_the_only_prompt() -> None:
         maps = simulate_prompt(shown, np.random.default_rng(seed), absent=True)
         assert maps[ROUGH_MASK].max() == 1
         assert not maps[[BOX, POSITIVE, NEGATIVE]].any()
+
+
+def test_training_and_counting_take_the_same_pixels_for_one_object() -> None:
+    mask = np.zeros((40, 40), bool)
+    mask[5:15, 5:15] = mask[15:25, 15:25] = True
+    assert count_pieces(mask) == 1
+    for seed in range(4):
+        np.testing.assert_array_equal(_one_piece(mask, np.random.default_rng(seed)), mask)
+    np.testing.assert_array_equal(largest_object(mask), mask)
+    mask[30:38, 30:38] = True
+    chosen = [_one_piece(mask, np.random.default_rng(seed)).sum() for seed in range(20)]
+    assert set(chosen) == {200, 64}
