@@ -35,7 +35,7 @@ def diameter(mask: Bool, spacing: Spacing = PIXELS) -> float:
     return feret(largest_piece(mask), spacing)
 
 
-def label_pieces(mask: NDArray[Any]) -> tuple[NDArray[np.int32], int]:
+def label_pieces(mask: NDArray[Any]) -> tuple[NDArray[Any], int]:
     """Return the connected pieces of the foreground of ``(H, W)``, numbered from 1, and how many.
 
     Pixels that touch at a corner belong together, here and wherever objects are counted.

@@ -71,7 +71,7 @@ class TrainingDomain:
     def digest(self) -> str:
         """Return the hex SHA-256 of all values."""
         numbers = np.array([self.limit, self.size, self.n_train, self.n_val], np.float64)
-        content = b"".join(np.ascontiguousarray(a) for a in (self.means, self.factor, numbers))
+        content = b"".join(values.tobytes() for values in (self.means, self.factor, numbers))
         return hashlib.sha256(content).hexdigest()
 
     def with_set(self, features: Float32) -> TrainingDomain:
