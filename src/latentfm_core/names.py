@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 _UNSAFE = (
@@ -48,6 +49,27 @@ def comparable(name: str) -> str:
 def storable(name: str) -> str:
     """Return a name as it is stored in JSON: comparable, and bytes that are not UTF-8 escaped."""
     return comparable(_NOT_UTF8.sub(lambda match: f"\\u{ord(match[0]):04x}", name))
+
+
+def matching(names: Sequence[str], others: Sequence[str]) -> list[int | None]:
+    """Return for each name the place of the same name among `others`, or None.
+
+    A name in other case is the same one, unless `others` has it in both.
+
+    Examples
+    --------
+    >>> matching(["disc", "Square", "line"], ["square", "disc"])
+    [1, 0, None]
+    """
+    places: list[int | None] = [None] * len(names)
+    for form in (str, str.casefold):
+        free = [None if at in places else form(comparable(o)) for at, o in enumerate(others)]
+        for at, name in enumerate(names):
+            wanted = form(comparable(name))
+            if places[at] is None and free.count(wanted) == 1:
+                places[at] = free.index(wanted)
+                free[free.index(wanted)] = None
+    return places
 
 
 def existing_form(path: Path) -> Path:

@@ -65,5 +65,6 @@ def _chosen() -> dict[str, Any]:
     return {
         "max_megapixels": page.max_megapixels,
         "follow_links": page.follow_links,
+        "keep_numbers": page.keep_numbers,
         "channel": page.channel or None,
     }

@@ -38,6 +38,7 @@ def test_the_manifest_has_the_default_limits() -> None:
     assert {name: each.default for name, each in reading.items()} == {
         "max_megapixels": READING.max_megapixels,
         "follow_links": READING.follow_links,
+        "keep_numbers": READING.keep_numbers,
         "channel": 0,
     }
     pause = every["autosave"].properties["pause_seconds"]
@@ -51,9 +52,9 @@ def test_reading_limits_are_shared_with_napari_preferences(
     form = docked(viewer, QueuePanel(viewer)).form
     assert reading_limits() == READING
     settings.reading.max_megapixels = 7
-    settings.reading.follow_links = True
+    settings.reading.follow_links = settings.reading.keep_numbers = True
     limits = reading_limits()
-    assert (limits.max_megapixels, limits.follow_links) == (7, True)
+    assert (limits.max_megapixels, limits.follow_links, limits.keep_numbers) == (7, True, True)
     assert form.reading.megapixels.value() == 7
     form.reading.megapixels.setValue(9)
     assert settings.reading.max_megapixels == 9

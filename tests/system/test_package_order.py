@@ -38,7 +38,7 @@ CORE = {
     "models": "config",
     "flow": "config",
     "correction": "errors flow types",
-    "prompts": "config correction errors files images names types",
+    "prompts": "config correction errors files images measures names types",
     "uncertainty": "config correction images measures metrics progress types",
     "model_io": "config datasets errors files models names once types uncertainty",
     "inference": "config correction errors files flow images model_io models progress prompts "
@@ -48,8 +48,8 @@ CORE = {
     "output": "config errors evaluation files images metrics names types",
     "prediction": "config errors files images inference names output progress torchrun types",
     "report": "config errors evaluation files images inference metrics output types uncertainty",
-    "training": "bars colours config datasets errors files flow images inference loggers metrics "
-    "model_io models names once output prompts report torchrun types",
+    "training": "bars colours config datasets errors files flow images inference loggers measures "
+    "metrics model_io models names once output prompts report torchrun types",
     "finetuning": "config datasets errors evaluation files inference model_io torchrun training "
     "worker",
     "annotation": "colours config errors files images measures names output types",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from latentfm_core.errors import ImageError
-from latentfm_core.measures.size import largest_piece
+from latentfm_core.measures.size import label_pieces, largest_piece
 from latentfm_core.types import Bool
 
 Kind = Literal["keep", "remove", "largest", "fill", "smooth", "grow", "shrink"]
@@ -21,8 +21,6 @@ LIMITS: dict[str, tuple[int, int]] = {"smooth": (2, 50), "grow": (1, 50), "shrin
 """Least and largest `Operation.pixels`. A Gaussian narrower than that changes no mask."""
 TRUNCATE = 3.0
 """Standard deviations at which the Gaussian of the smoothing ends."""
-TOUCHING = np.ones((3, 3), bool)
-"""Pixels that touch at a corner belong to one piece."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def _has(mask: Bool, at: tuple[int, int]) -> bool:
 
 
 def _piece(area: _Area) -> Bool:
-    pieces, _ = ndimage.label(area.mask, TOUCHING)
+    pieces, _ = label_pieces(area.mask)
     return np.asarray(pieces == pieces[area.at])
 
 
@@ -168,7 +166,7 @@ def _fill(area: _Area) -> Bool:
 
 def _smooth(area: _Area) -> Bool:
     """Smooth piece by piece; each keeps its area, so that small pieces stay."""
-    pieces, _ = ndimage.label(area.mask, TOUCHING)
+    pieces, _ = label_pieces(area.mask)
     allowed = area.mask | area.free
     smooth = np.zeros_like(area.mask)
     margin = math.ceil(TRUNCATE * area.pixels / 2)
@@ -198,6 +196,7 @@ def _grow(area: _Area) -> Bool:
     if allowed.all():
         return grown
     # What lies behind another label is near, too, but growth ends at that label.
+    # Growth does not slip through where two labels touch at a corner.
     parts, _ = ndimage.label(grown)
     return np.asarray(np.isin(parts, np.unique(parts[area.mask])) & grown)
 

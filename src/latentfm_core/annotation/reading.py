@@ -82,7 +82,7 @@ def read_annotation(
     sidecar = _sidecar_about(path)
     if sidecar is None:
         labels = read_labels_file(path, suffix, limits, orientation)
-        refuse_levels(path, labels)
+        _check_levels(path, labels, limits)
         return _black_and_white(labels), None
     # As stored, or turned if only then they are those that the provenance describes.
     for turned in (None, orientation) if suffix.startswith(".nii") else (None,):
@@ -90,8 +90,13 @@ def read_annotation(
         if labels_digest(labels) == sidecar.labels_digest:
             return labels, sidecar
     logger.warning("%s has changed since its provenance was written", path)
-    refuse_levels(path, labels)
+    _check_levels(path, labels, limits)
     return labels, None
+
+
+def _check_levels(path: Path, labels: NDArray[Any], limits: ReadingConfig) -> None:
+    if not limits.keep_numbers:
+        refuse_levels(path, labels)
 
 
 def _shaped(labels: NDArray[Any], sidecar: AnnotationSidecar) -> NDArray[Any]:

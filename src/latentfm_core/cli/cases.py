@@ -22,6 +22,7 @@ from latentfm_core.cli.model_split import (
 from latentfm_core.cli.prompt_kind import with_prompts
 from latentfm_core.cli.survey import Survey
 from latentfm_core.config import ReadingConfig, SamplingConfig
+from latentfm_core.datasets.label_names import check_masks_of_list
 from latentfm_core.datasets.layouts import read_layout
 from latentfm_core.datasets.pair_reading import read_instances, read_references
 from latentfm_core.datasets.pairs import Pair, find_pairs, name_some
@@ -175,7 +176,8 @@ def open_cases(
     survey = Survey(segmenter.card.config.model.classes, limits)
     classes = len(survey.classes)
     if args.data is not None:
-        read_layout(args.data, limits).check_classes(classes)
+        read_layout(args.data, limits).check_classes(survey.classes)
+    check_masks_of_list(survey.classes, args.masks)
     kind = _mask_kind(args, chosen.own, classes)
     read = partial(_READERS[kind], threshold=args.mask_threshold, classes=classes, limits=limits)
     bad = BadFiles(len(chosen.pairs))

@@ -121,6 +121,12 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
         help="follow symbolic links that lead out of a folder (default: refuse them)",
     )
     group.add_argument(
+        "--keep-numbers",
+        action="store_true",
+        help="read the values of masks as numbers of classes or objects even if they look like "
+        "smoothed edges, for example of thin layers (default: refuse them)",
+    )
+    group.add_argument(
         "--channel",
         type=type_of(ReadingConfig, "channel"),
         metavar="NUMBER",
@@ -138,7 +144,8 @@ def reading_overrides(args: argparse.Namespace) -> dict[str, object]:
         "mask_channel": getattr(args, "mask_channel", None),
     }
     found: dict[str, object] = {name: value for name, value in given.items() if value is not None}
-    return found | ({"follow_links": True} if args.follow_links else {})
+    chosen = [name for name in ("follow_links", "keep_numbers") if getattr(args, name)]
+    return found | dict.fromkeys(chosen, True)
 
 
 def reading_from(args: argparse.Namespace) -> ReadingConfig:

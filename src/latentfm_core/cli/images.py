@@ -15,6 +15,7 @@ from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.images.read import read_image
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.inference.training_distance import domain_digest
 from latentfm_core.output.paths import output_names, printable
 from latentfm_core.output.result import (
     PNG_WHITE,
@@ -137,6 +138,7 @@ class ImageMode(Mode[ImageJob]):
             plane=self.plane,
             prompt=None if prompt is None else prompt.to_json(),
             start=self.start,
+            domain_sha256=domain_digest(self.segmenter),
         )
 
     def worker(self, jobs: Sequence[ImageJob]) -> Callable[[ImageJob, Show], None]:
@@ -204,6 +206,7 @@ def describe_result(
         png_white=png if "png" in plan.formats else {},
         expected_dice=done.summary.expected_dice,
         domain_score=_domain_score(done),
+        domain_sha256=domain_digest(segmenter),
         stack=done.stack,
         following=done.following,
     )

@@ -17,6 +17,7 @@ from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.errors import DatasetError, ModelFolderError
 from latentfm_core.evaluation.evaluate import Draw, unprompted
 from latentfm_core.evaluation.out_of_fold import OutOfFold
+from latentfm_core.images.endings import image_name
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
 from latentfm_core.names import comparable
 from latentfm_core.training.run_folder import TRAINING
@@ -129,7 +130,8 @@ def _of_set(whole: ModelSplit, run: Path, images: Path | None) -> ModelSplit:
     for name, (folder, kind) in sets.items():
         if folder == str(images.resolve()):
             return whole.of_set(name, kind)
-    there = {comparable(path.stem) for path in images.iterdir()} if images.is_dir() else set()
+    files = images.iterdir() if images.is_dir() else ()
+    there = {image_name(comparable(path.name)) for path in files}
     parts = [whole.of_set(name, kind) for name, (_, kind) in sets.items()]
     common = [len(there & {*part.trained_on, *part.split.test}) for part in parts]
     return parts[common.index(max(common))] if any(common) else whole

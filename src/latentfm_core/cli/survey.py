@@ -13,9 +13,9 @@ from latentfm_core.datasets.plausibility import (
     log_findings,
     mask_findings,
     size_findings,
-    stored_findings,
 )
 from latentfm_core.datasets.stored import StoredPair
+from latentfm_core.datasets.stored_findings import stored_findings
 from latentfm_core.datasets.summary import (
     duration,
     log_summary,

@@ -14,6 +14,7 @@ from latentfm_core.config import ReadingConfig, TilingConfig
 from latentfm_core.errors import OutputError
 from latentfm_core.images.open_large import is_zarr, open_large
 from latentfm_core.inference.batches import Progress
+from latentfm_core.inference.training_distance import domain_digest
 from latentfm_core.output.maps import is_foreign
 from latentfm_core.output.paths import output_names
 from latentfm_core.output.result import read_sidecar
@@ -66,13 +67,15 @@ class TiledMode(Mode[LargeJob]):
         tiling = self.tiling.scale, self.tiling.overlap
         same = (
             older.was_drawn_with(settings, card.weights_sha256, card.calibration_digest("none"))
+            and older.domain_sha256 in (None, domain_digest(self.segmenter))
             and older.channel == self.limits.channel
             and older.tiling is not None
             and (older.tiling.scale, older.tiling.overlap) == tiling
         )
         if not same:
             raise OutputError(
-                f"{job.sidecar} was produced with another model, calibration or other settings."
+                f"{job.sidecar} was produced with another model, calibration, training domain or "
+                f"other settings."
                 f"{older.precision_note(settings)} Choose another --out, or replace it with "
                 "--overwrite."
             )

@@ -27,6 +27,9 @@ class ReadingConfig(Settings):
         None reads colours and rejects other channels.
     mask_channel
         The same for masks; None uses `channel`.
+    keep_numbers
+        Read the values of masks as numbers of classes or objects even if they look like smoothed
+        edges.
     """
 
     max_megapixels: Annotated[float, Field(gt=0, le=2**20)] = 256
@@ -34,6 +37,7 @@ class ReadingConfig(Settings):
     follow_links: bool = False
     channel: Annotated[int, Field(ge=1, le=1000)] | None = None
     mask_channel: Annotated[int, Field(ge=1, le=1000)] | None = None
+    keep_numbers: bool = False
 
     @property
     def for_masks(self) -> ReadingConfig:

@@ -1,8 +1,8 @@
 """On-disk cache of decoded images and masks.
 
 Each file holds one image and its masks on their canvases, and is named by a hash of the files'
-paths, sizes and times and the canvas settings. Only created on request, because these are copies
-of images that may be confidential.
+paths, sizes and times, the raters of the masks and the canvas settings. Only created on request,
+because these are copies of images that may be confidential.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.errors import OutputError
 from latentfm_core.files.temporary import new_file, remove_dead_once
 from latentfm_core.files.untrusted import read_bounded
+from latentfm_core.images.orientation import provenance_places
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 6
+FORMAT = 7
 """Increase it whenever decoding or the canvas changes the output, or `StoredPair` its fields."""
 SUFFIX = ".canvas"
 LIMIT_BYTES = 20 * 2**30
@@ -134,6 +135,10 @@ class CanvasCache:
         files = [
             (str(path.resolve()), path.stat()) for path in (pair.image, *pair.channels, *pair.masks)
         ]
+        # The provenance of a mask says how the image was turned when it was drawn.
+        for path in (place for mask in pair.masks for place in provenance_places(mask)):
+            if path.is_file():
+                files.append((str(path.resolve()), path.stat()))
         facts = {
             "format": FORMAT,
             "size": self.size,
@@ -141,6 +146,8 @@ class CanvasCache:
             "threshold": self.data.mask_threshold,
             "classes": self.classes,
             "channel": [self.data.reading.channel, self.data.reading.for_masks.channel],
+            "keep_numbers": self.data.reading.keep_numbers,
+            "raters": pair.raters,
             "files": [(path, state.st_size, state.st_mtime_ns) for path, state in files],
         }
         digest = hashlib.sha256(json.dumps(facts).encode("utf-8", "surrogatepass")).hexdigest()

@@ -12,6 +12,7 @@ from pathlib import Path
 from latentfm_core.datasets.pairs import name_some
 from latentfm_core.errors import DatasetError
 from latentfm_core.files.untrusted import decoded_text, read_bounded
+from latentfm_core.images.endings import image_name
 from latentfm_core.names import comparable, shown
 from latentfm_core.once import first_time
 
@@ -28,8 +29,9 @@ def read_groups(
 ) -> dict[str, str]:
     """Return the group of every name, from a CSV file with the columns `key` and `column`.
 
-    An entry of `key` is a name or a file name. Rows of other images are ignored. The separator is
-    a comma, a semicolon or a tab; spaces around entries are ignored. Groups are compared in one
+    An entry of `key` is a name, or a file name with the ending of an image. Rows of other images
+    are ignored. The separator is a comma, a semicolon or a tab; spaces around entries are ignored.
+    Groups are compared in one
     Unicode form. A warning names those that differ only in case, in spaces or in how numbers are
     written (1, 001 and 1.0).
 
@@ -42,7 +44,7 @@ def read_groups(
     groups: dict[str, str] = {}
     for row in _group_rows(path, (key, column)):
         image, group = comparable(row.get(key, "")), comparable(row.get(column, ""))
-        name = image if image in known else Path(image).stem
+        name = image if image in known else image_name(image)
         if name not in known or not group:
             continue
         if groups.setdefault(name, group) != group:
@@ -53,7 +55,7 @@ def read_groups(
     if missing:
         raise DatasetError(
             f"The group file {shown(path)} has no {column} for {len(missing)} images: "
-            f"{name_some(missing)}. Add a row for each."
+            f"{name_some(missing)}. Add a row for each, with its name or file name."
         )
     _warn_of_similar(path, column, set(groups.values()))
     return groups

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from latentfm_core.config import READING, Config, DataConfig, ReadingConfig, config_from_mapping
 from latentfm_core.datasets import nnunet
+from latentfm_core.datasets.label_names import check_label_names
 from latentfm_core.datasets.pairs import Pair, find_pairs, pair_files
 from latentfm_core.errors import ConfigError, DatasetError
 from latentfm_core.images.limits import refuse_links_out
@@ -89,15 +90,16 @@ class Layout:
             "that was not trained on these images, --part train takes all of them."
         )
 
-    def check_classes(self, count: int) -> None:
-        """Reject a network of `count` classes if the masks have another number.
+    def check_classes(self, own: Sequence[str]) -> None:
+        """Reject a network of the classes `own` if those of the masks do not match.
 
         Raises
         ------
         ConfigError
-            If the numbers differ; the message names the classes of the folder.
+            If the numbers differ, or a class has another label; the message names the classes of
+            the folder.
         """
-        number = len(self.classes) or 1
+        count, number = len(own), len(self.classes) or 1
         if number != count:
             named = f" ({', '.join(self.classes)})" if self.classes else ""
             raise ConfigError(
@@ -105,6 +107,7 @@ class Layout:
                 f"{count}. "
                 "Choose a model with these classes, or another folder."
             )
+        check_label_names(own, dict(enumerate(self.classes, start=1)), self.folder)
 
 
 def read_layout(folder: Path, limits: ReadingConfig = READING) -> Layout:

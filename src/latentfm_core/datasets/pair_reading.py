@@ -18,6 +18,7 @@ from latentfm_core.errors import ImageError
 from latentfm_core.images.decode import decode
 from latentfm_core.images.decoded import Decoded
 from latentfm_core.images.mask_coding import foreground_coding, level_scale
+from latentfm_core.images.mask_rims import rim_grade
 from latentfm_core.images.masks import decode_mask, instances_of, labels_of, mask_of
 from latentfm_core.images.orientation import drawn_as_read
 from latentfm_core.images.read import as_image, read_image
@@ -121,6 +122,7 @@ def _read(
         square=rows == columns,
         signature=image_signature(image.pixels),
         objects=tuple(map(count, masks)),
+        rims=() if limits.keep_numbers else tuple(map(rim_grade, masks)),
     )
     drawn = np.stack(masks)
     return ReadPair(image, drawn, with_raters(stored, pair.raters, drawn))

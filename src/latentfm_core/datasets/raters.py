@@ -22,11 +22,13 @@ FEWEST_SHARED = 3
 """Fewest images with masks of both raters for a warning about them."""
 INSIDE = 0.98
 """Share of a mask that lies in a larger one, from which it counts as inside."""
-SMALLER = 0.8
-"""Largest ratio of the sizes of a mask and the one that it is inside of."""
+SMALLER = 0.5
+"""Largest mean ratio of sizes of masks inside others: a cautious rater draws not much smaller."""
 NEARLY_ALWAYS = 0.9
 HARDLY = 0.2
 """Mean Dice below which the masks of two raters hardly overlap."""
+_OVERLAP = 0.5
+"""Mean share of the smaller mask in the larger one from which they overlap nevertheless."""
 
 
 def with_raters(stored: StoredPair, raters: Sequence[str], masks: NDArray[Any]) -> StoredPair:
@@ -72,12 +74,15 @@ def rater_warnings(stored: Iterable[StoredPair], where: str = "") -> list[str]:
             continue
         for number, (smaller, larger) in enumerate((names, names[::-1])):
             within = sum(_is_inside(each, number) for each in found)
-            if within >= NEARLY_ALWAYS * count:
+            ratio = fmean(each.sizes[number] / each.sizes[1 - number] for each in found)
+            if within >= NEARLY_ALWAYS * count and ratio <= SMALLER:
                 inside.append(f"{smaller} inside {larger} in {within} of {count} images")
         equal = sum(each.dice == 1 for each in found)
         if equal >= NEARLY_ALWAYS * count:
             same.append(f"{names[0]} and {names[1]} in {equal} of {count} images")
-        if dice < HARDLY:
+        # Small masks inside large ones do overlap.
+        shared = fmean(each.shared / min(each.sizes) for each in found)
+        if dice < HARDLY and shared < _OVERLAP:
             apart.append(f"{names[0]} and {names[1]} (mean Dice {dice:.2f}, {count} images)")
     warnings = []
     if inside:
@@ -107,4 +112,4 @@ _ADVICE = (
 def _is_inside(agreement: Agreement, number: int) -> bool:
     """Return whether the mask of the first (0) or second (1) rater lies inside the other."""
     size, other = agreement.sizes[number], agreement.sizes[1 - number]
-    return agreement.shared >= INSIDE * size and size <= SMALLER * other
+    return agreement.shared >= INSIDE * size and size < other

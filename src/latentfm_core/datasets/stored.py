@@ -66,6 +66,8 @@ class StoredPair:
         4095, 65535), or 0.
     objects
         Objects in each mask: those that it numbers, or connected pieces of its foreground.
+    rims
+        `latentfm_core.images.mask_rims.rim_grade` of each mask of numbers.
     """
 
     name: str
@@ -79,3 +81,4 @@ class StoredPair:
     signature: str = ""
     raters: tuple[str, ...] = ()
     agreements: tuple[Agreement, ...] = ()
+    rims: tuple[int, ...] = ()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from latentfm_core.config import Config
+from latentfm_core.datasets.label_names import check_label_names
 from latentfm_core.datasets.layouts import training_pairs
 from latentfm_core.datasets.pair_reading import read_references
 from latentfm_core.datasets.pairs import Pair
@@ -41,12 +42,16 @@ def held_out_dice(
 
     Raises
     ------
+    ConfigError
+        If the model has the classes in another order.
     Cancelled
         If `should_stop` returned true.
     """
     if not pairs:
         return ()
     segmenter = Segmenter.load(model, config.training.device, config.training.precision)
+    named = dict(enumerate(config.model.classes, start=1))
+    check_label_names(segmenter.card.config.model.classes, named, Path("model.classes"))
     classes = len(config.model.classes)
 
     def cases() -> Iterator[Case]:

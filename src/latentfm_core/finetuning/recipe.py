@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from latentfm_core.config import Config, DataConfig, FlowConfig, SamplingConfig, preset
+from latentfm_core.datasets.label_names import check_masks_of_list
 from latentfm_core.datasets.layouts import training_pairs
 from latentfm_core.datasets.splits import read_split
 from latentfm_core.model_io.bundled import bundled_models
@@ -43,10 +44,11 @@ def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = N
     Raises
     ------
     ConfigError
-        If no folders are named.
+        If no folders are named, or the masks come with the parent's classes in another order.
     DatasetError
         If the folders hold no images with masks, or the split file cannot be used.
     """
+    check_masks_of_list(parent.config.model.classes, data.masks)
     pairs = training_pairs(data.model_copy(update={"skip_unmasked": True}))
     config = base or preset(PRESET)
     fraction = 0.0

@@ -17,10 +17,10 @@ from latentfm_core.images.decode_errors import decoding
 from latentfm_core.images.decode_pillow import decode_pillow
 from latentfm_core.images.decode_tiff import decode_tiff
 from latentfm_core.images.decoded import Decoded
-from latentfm_core.images.tiff import TIFF_SUFFIXES, is_tiff
+from latentfm_core.images.tiff import is_tiff
 from latentfm_core.names import shown
 
-__all__ = ["MAX_CHANNELS", "TIFF_SUFFIXES", "check_is_file", "decode"]
+__all__ = ["MAX_CHANNELS", "check_is_file", "decode"]
 
 MAX_CHANNELS = 4
 

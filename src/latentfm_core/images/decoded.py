@@ -38,6 +38,8 @@ class Decoded:
         Whether decoding has reduced 16 bits to 8.
     frames
         Number of images in the file, of which this is the first; thumbnails do not count.
+    keep_numbers
+        Whether the values are numbers, as the user says.
     inverted
         Whether 0 is shown white, and the values may be meant as shown rather than as stored.
     """
@@ -54,6 +56,7 @@ class Decoded:
     reduced: bool = False
     frames: int = 1
     inverted: bool = False
+    keep_numbers: bool = False
 
 
 def orient(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -21,6 +21,9 @@ PERCENTILES = (0.1, 99.9)
 VALUES_SHOWN = 8
 """Number of values that a message lists."""
 
+_PIECE = 2**18
+"""Values that are looked at together."""
+
 _PERCENTILE_PIXELS = 4_000_000
 
 
@@ -196,11 +199,16 @@ def without_alpha(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def different_values(values: NDArray[Any]) -> NDArray[Any]:
-    """Return the unique values; for bytes, counting is many times faster than `numpy.unique`."""
-    if values.dtype not in (np.bool_, np.uint8):
-        return np.unique(values)
-    counts = np.bincount(values.reshape(-1))
-    return np.flatnonzero(counts).astype(values.dtype)
+    """Return the unique values, sorted; for few bits, counting is faster than `numpy.unique`."""
+    rows = max(1, _PIECE // max(1, values[:1].size))
+    pieces = (values[start : start + rows] for start in range(0, len(values), rows))
+    if values.dtype not in (np.bool_, np.uint8, np.uint16):
+        found = [np.unique(piece) for piece in pieces]
+        return np.unique(np.concatenate(found)) if found else np.unique(values)
+    there = np.zeros(256**values.itemsize, bool)
+    for piece in pieces:
+        there[piece.astype(np.uint16)] = True
+    return np.flatnonzero(there).astype(values.dtype)
 
 
 def listed(values: NDArray[Any]) -> str:

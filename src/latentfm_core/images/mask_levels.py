@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter, minimum_filter
 
 from latentfm_core.errors import ImageError
 from latentfm_core.images.intensity import different_values, listed
+from latentfm_core.images.mask_blocks import around as neighbours
+from latentfm_core.images.mask_blocks import blocks, inner, lowest_beside
+from latentfm_core.images.mask_rims import are_layers
 from latentfm_core.names import shown
 
+KEEP = "--keep-numbers (data.reading.keep_numbers)"
+"""The setting that reads such masks as they are."""
 LABELS = 8
 """Up to this value, levels are numbers, and a threshold separates numbers."""
 SCATTER = 8
@@ -37,7 +41,6 @@ _STRAYS = 0.02
 """The same as a share of the outline of all objects."""
 _SHARED = 0.05
 """Most of the outline of the highest value that may touch the lowest, around a class of borders."""
-_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
 _MANY = 0.3
 """Share of the range of values that levels without gaps between them cover at least."""
 _LEVEL_PIXELS = 9
@@ -62,12 +65,12 @@ def are_numbers(grey: NDArray[Any], values: NDArray[Any]) -> bool:
     if values.size < 3 or values[-1] <= LABELS or _are_consecutive(values[1:]):
         return True
     planes = grey.reshape(-1, *grey.shape[-2:])
-    found = np.flatnonzero((planes > values[0]) & (planes < values[-1]))
-    outline, shared = _outlines(planes, values)
-    if found.size <= max(_STRAY, _STRAYS * outline) or (values.size == 3 and shared <= _SHARED):
+    between, outline, shared = _outlines(planes, values)
+    if between <= max(_STRAY, _STRAYS * outline) or (values.size == 3 and shared <= _SHARED):
         return True
-    at = np.unravel_index(found[:: max(1, found.size // _SAMPLED)], planes.shape)
-    own, around = planes[at], _neighbours(planes, at)
+    if are_layers(planes, values):
+        return True
+    own, around = _sampled(planes, values, max(1, between // _SAMPLED))
     on_edge = ((around < own).any(axis=0) & (around > own).any(axis=0)).mean()
     same = around == own
     in_area = same.sum(axis=0) >= 2
@@ -90,9 +93,14 @@ def levels_of(grey: NDArray[Any]) -> list[float]:
     span = float(grey.max()) - float(grey.min())
     noise = SCATTER if grey.dtype == np.uint8 else span * SCATTER / 255
     wide = np.float64 if grey.dtype.itemsize > 2 else np.float32
-    highest: NDArray[Any] = maximum_filter(grey, 3).astype(wide)
-    contrast: NDArray[Any] = highest - minimum_filter(grey, 3)
-    values, counts = np.unique(grey[contrast <= noise].astype(wide), return_counts=True)
+    values, counts = np.empty(0, wide), np.empty(0, np.intp)
+    for _, block in blocks(grey):
+        own, beside = inner(block), neighbours(block)
+        highest, lowest = (f.reduce([own, *beside]) for f in (np.maximum, np.minimum))
+        flat = own[highest.astype(wide) - lowest <= noise].astype(wide)
+        new, more = np.unique(flat, return_counts=True)
+        values, index = np.unique(np.concatenate([values, new]), return_inverse=True)
+        counts = np.bincount(index, np.concatenate([counts, more])).astype(np.intp)
     groups = np.split(np.arange(values.size), np.flatnonzero(np.diff(values) > noise) + 1)
     levels: set[float] = set()
     for group in groups:
@@ -124,7 +132,8 @@ def refuse_levels(path: Path, values: NDArray[Any], distinct: NDArray[Any] | Non
             f"{shown(path)}: its values are grey levels ({listed(distinct)}), not numbers of "
             "objects or classes: edges were smoothed, or lossy compression changed the numbers. "
             "Export it again without smoothing, as PNG or TIFF: objects numbered from 1, or one "
-            "object in black and white."
+            "object in black and white. If they are numbers, for example of thin layers, set "
+            f"{KEEP}."
         )
 
 
@@ -134,18 +143,22 @@ def _are_consecutive(numbers: NDArray[Any]) -> bool:
     return last - first + 1 == numbers.size < first
 
 
-def _outlines(planes: NDArray[Any], values: NDArray[Any]) -> tuple[int, float]:
-    """Return the pixels of all outlines, and which share of the highest value's is on the lowest.
+def _outlines(planes: NDArray[Any], values: NDArray[Any]) -> tuple[int, int, float]:
+    """Return the pixels in between, those of all outlines, and a share of the highest value's.
 
-    An edge that was smoothed touches both directly in places; a class of borders lies between
-    them everywhere.
+    That is the share of its outline that touches the lowest value. An edge that was smoothed
+    touches both directly in places; a class of borders lies between them everywhere.
     """
-    lowest = np.stack([minimum_filter(plane, footprint=_CROSS) for plane in planes])
-    outline = int(((planes > values[0]) & (lowest == values[0])).sum())
-    of_highest = (planes == values[-1]) & (lowest < values[-1])
-    count = int(of_highest.sum())
-    shared = float((lowest[of_highest] == values[0]).mean()) if count else 1.0
-    return outline, shared
+    low, high = values[0], values[-1]
+    between = outline = touching = count = 0
+    for _, block in blocks(planes):
+        own, lowest = inner(block), lowest_beside(block)
+        between += int(np.count_nonzero((own > low) & (own < high)))
+        outline += int(np.count_nonzero((own > low) & (lowest == low)))
+        of_highest = (own == high) & (lowest < high)
+        count += int(np.count_nonzero(of_highest))
+        touching += int(np.count_nonzero(of_highest & (lowest == low)))
+    return between, outline, touching / count if count else 1.0
 
 
 def _mean_by(values: NDArray[Any], marked: NDArray[np.bool_]) -> float:
@@ -154,12 +167,19 @@ def _mean_by(values: NDArray[Any], marked: NDArray[np.bool_]) -> float:
     return float((np.bincount(index, marked) / counts).mean())
 
 
-def _neighbours(planes: NDArray[Any], at: tuple[NDArray[np.intp], ...]) -> NDArray[Any]:
-    """Return the eight neighbours ``(8, N)`` of pixels; beyond the border, edge pixels repeat."""
-    padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    plane, row, column = at
-    steps = [(down, right) for down in range(3) for right in range(3) if (down, right) != (1, 1)]
-    return np.stack([padded[plane, row + down, column + right] for down, right in steps])
+def _sampled(
+    planes: NDArray[Any], values: NDArray[Any], step: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return every n-th pixel in between ``(N,)``, and its eight neighbours ``(8, N)``."""
+    seen, found = 0, []
+    for _, block in blocks(planes):
+        own = inner(block)
+        at = np.flatnonzero((own > values[0]) & (own < values[-1]))
+        rows, columns = np.unravel_index(at[-seen % step :: step], own.shape)
+        seen += at.size
+        found.append(np.stack([each[rows, columns] for each in (own, *neighbours(block))]))
+    every = np.concatenate(found, axis=1)
+    return every[0], every[1:]
 
 
 def _scattered(values: NDArray[np.float64]) -> int:

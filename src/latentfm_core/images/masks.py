@@ -95,7 +95,8 @@ def labels_of(path: Path, decoded: Decoded, classes: int) -> NDArray[np.uint8]:
     """Return the classes of a decoded file, as `read_labels` does."""
     values = _numbers_of(path, decoded)
     distinct = different_values(values)
-    refuse_levels(path, values, distinct)
+    if not decoded.keep_numbers:
+        refuse_levels(path, values, distinct)
     foreign = distinct[~np.isin(distinct, np.arange(classes + 1))]
     if foreign.size:
         raise ImageError(
@@ -129,7 +130,8 @@ def instances_of(path: Path, decoded: Decoded) -> NDArray[np.uint16]:
             f"{shown(path)}: the mask has the values {listed(distinct)}. Objects must be numbered "
             f"with whole numbers from 1 to {highest}, and the background must be 0."
         )
-    refuse_levels(path, values, distinct)
+    if not decoded.keep_numbers:
+        refuse_levels(path, values, distinct)
     return values.astype(np.uint16)
 
 
@@ -179,9 +181,8 @@ def decode_mask(path: Path, limits: ReadingConfig = READING) -> Decoded:
             f"{shown(path)}: {decoded.frames} images in one file, so it is unclear which one is "
             "the mask. Save the mask alone; number several objects in one image."
         )
-    if decoded.lossy and is_lossless(path, decoded.pixels):
-        return replace(decoded, lossy=False)
-    return decoded
+    lossy = decoded.lossy and not is_lossless(path, decoded.pixels)
+    return replace(decoded, lossy=lossy, keep_numbers=limits.keep_numbers)
 
 
 def _grey_levels(path: Path, decoded: Decoded) -> NDArray[Any]:

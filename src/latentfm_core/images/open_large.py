@@ -27,6 +27,7 @@ from latentfm_core.images.channels import (
     check_channel,
     named_channels,
 )
+from latentfm_core.images.endings import image_name
 from latentfm_core.images.large import LargeImage, large_image
 from latentfm_core.images.limits import check_bytes_of
 from latentfm_core.images.read import read_image
@@ -72,7 +73,7 @@ def open_large(path: str | Path, limits: ReadingConfig = READING) -> Iterator[La
         )
     with contextlib.ExitStack() as stack:
         if is_zarr(path):
-            yield large_image(_zarr_levels(path, limits), name=path.stem)
+            yield large_image(_zarr_levels(path, limits), name=image_name(path.name))
             return
         large = None
         if is_tiff(path):
@@ -178,7 +179,7 @@ def _open_tiff(path: Path, stack: contextlib.ExitStack, limits: ReadingConfig) -
             channels = channels_of(page, labels[position], count, tiff_channels(tiff))
         levels = [_as_image(level, path, labels, limits, channels) for level in levels]
         levels[0][0:1, 0:1]  # fails if there is no decoder
-        return large_image(levels, name=path.stem, **spacing_of(tiff))
+        return large_image(levels, name=image_name(path.name), **spacing_of(tiff))
     except Exception:
         # Reading it whole works or reports the error.
         logger.debug("%s cannot be read by slices", path, exc_info=True)

@@ -54,6 +54,11 @@ def orientation_to_apply(path: Path, pixels: Any, limits: ReadingConfig = READIN
     return decoded.orientation if given.shape[:2] == stored.shape[:2] else 1
 
 
+def provenance_places(mask: Path) -> tuple[Path, Path]:
+    """Return where the provenance of a mask may be: ``a.png.json``, and ``a.json`` of old."""
+    return mask.with_name(f"{mask.name}.json"), mask.with_suffix(".json")
+
+
 def drawn_as_read(mask: Path, orientation: int, pixels: NDArray[Any]) -> bool:
     """Return whether a mask was drawn on an image as the commands read it.
 
@@ -66,7 +71,7 @@ def drawn_as_read(mask: Path, orientation: int, pixels: NDArray[Any]) -> bool:
     orientation
         That of the image file, already applied to `pixels`.
     """
-    for place in (mask.with_name(f"{mask.name}.json"), mask.with_suffix(".json")):
+    for place in provenance_places(mask):
         try:
             found = parse_json(read_bounded(place, _MAX_PROVENANCE))
         except (OSError, ValueError):

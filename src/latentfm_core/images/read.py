@@ -11,8 +11,9 @@ from pathlib import Path
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import DatasetError
-from latentfm_core.images.decode import TIFF_SUFFIXES, decode
+from latentfm_core.images.decode import decode
 from latentfm_core.images.decoded import Decoded
+from latentfm_core.images.endings import IMAGE_SUFFIXES, image_name
 from latentfm_core.images.intensity import check_array, check_pixels, to_rgb
 from latentfm_core.images.limits import refuse_links_out
 from latentfm_core.images.masks import read_instances, read_labels, read_mask
@@ -39,23 +40,6 @@ logger = logging.getLogger(__name__)
 
 _NAMES_SHOWN = 10
 _NAME_SHOWN = 120
-
-IMAGE_SUFFIXES = TIFF_SUFFIXES | {
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".bmp",
-    ".gif",
-    ".webp",
-    ".ppm",
-    ".pgm",
-    ".pbm",
-    ".pnm",
-    ".jp2",
-    ".tga",
-}
-"""Image file suffixes (lower case)."""
-
 
 _COMPANIONS = frozenset(
     {".json", ".csv", ".tsv", ".txt", ".md", ".toml", ".yaml", ".yml", ".xml", ".html", ".log"}
@@ -165,8 +149,8 @@ def read_image(path: str | Path, limits: ReadingConfig = READING) -> ImageInput:
 
     The EXIF or TIFF orientation is applied, as in an image viewer. Singleton axes are dropped
     and a leading channel axis of a TIFF moves to the end. Pixel size comes from OME or ImageJ
-    metadata or the resolution tags of a TIFF; screen densities (72 or 96 per inch) and those of
-    other formats are ignored.
+    metadata or the resolution tags of a TIFF; screen densities (72 or 96 per inch), print sizes and
+    those of other formats are ignored.
 
     Its pixels are ``(H, W)`` or ``(H, W, C)``, C in 1..4, in the file's dtype (a palette is
     applied); it is named after the file without its extension.
@@ -184,4 +168,4 @@ def read_image(path: str | Path, limits: ReadingConfig = READING) -> ImageInput:
 def as_image(decoded: Decoded, path: Path) -> ImageInput:
     """Return the image of a decoded file, as `read_image` does."""
     check_array(decoded.pixels, shown(path))
-    return ImageInput(decoded.pixels, decoded.spacing, decoded.unit, path.stem)
+    return ImageInput(decoded.pixels, decoded.spacing, decoded.unit, image_name(path.name))

@@ -39,18 +39,30 @@ _PER_INCH = {"inch": 1.0, "centimeter": 2.54, "millimeter": 25.4, "micrometer": 
 _SCREEN_DENSITIES = (72, 96)
 """Screen densities in pixels per inch, in any unit."""
 
-_PRINT_DENSITIES = (100, 120, 144, 150, 180, 192, 200, 240, 250, 266, 300, 314, 350, 360)
-"""Densities in pixels per inch that cameras and image editors write into photographs."""
+_PRINT_DENSITIES = (
+    *(100, 120, 144, 150, 180, 192, 200, 220, 240, 250, 266, 300, 314, 350, 360, 400, 450, 500),
+    *(600, 720, 800, 1000, 1200, 1440, 1600, 1800, 2000, 2400, 3000, 3200, 3600, 4000, 4800),
+    *(6400, 7200, 9600),
+)
+"""Densities in pixels per inch of cameras, scanners, printers and image editors."""
 
-_COLOURS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR, tifffile.PHOTOMETRIC.SEPARATED)
+_FINEST_PRINT = 10_000
+"""Pixels per inch that no printer and no scanner has."""
+
+_MICROSCOPES = {
+    *("agilent", "andor", "bif", "eer", "fei", "fluoview", "indica", "lsm", "mediacy"),
+    *("metaseries", "micromanager", "mmstack", "ndpi", "ndtiff", "nuvu", "philips", "qpi"),
+    *("scanimage", "scn", "sem", "sis", "stk", "svs", "tvips", "vista"),
+}
+"""Files of microscopes and slide scanners, as tifffile calls them."""
 
 _LENS = {"FNumber", "FocalLength"}
 """EXIF entries of a photograph."""
 
 _NO_DENSITY = 1.0
 
-_ROUNDED = 0.6
-"""Tolerance for these densities: 28.3 or 28.35 per centimetre is 72 per inch."""
+_ROUNDED = 1.3
+"""Tolerance for these densities, which may be rounded to whole pixels per centimetre."""
 
 
 def spacing_of(tiff: tifffile.TiffFile) -> dict[str, Any]:
@@ -71,21 +83,23 @@ def spacing_of(tiff: tifffile.TiffFile) -> dict[str, Any]:
 
 
 def _is_print_size(tiff: tifffile.TiffFile, size: tuple[float, float], unit: str) -> bool:
-    """Return whether a pixel size says only how large to print a photograph.
+    """Return whether a pixel size says only how large to print an image.
 
-    These are plain resolution tags, and inches in other metadata, of a colour image: of any value
-    if the EXIF metadata name a lens setting, else of a density that is usual in photographs, unless
-    the file names the device that made it and has no EXIF metadata, as those of scanners.
+    Microscope files are believed. Other files with plain resolution tags, or with inches or
+    centimetres in the metadata of ImageJ or OME, which copy these tags, state a print size if the
+    resolution is per inch, if it is a usual one per inch, or if EXIF metadata name a lens setting.
     """
     page: Any = main_series(tiff).keyframe
     plain = not tiff.is_ome and not (tiff.imagej_metadata or {}).get("unit")
-    if not (plain or unit == "inch") or page.photometric not in _COLOURS:
+    if page.flags & _MICROSCOPES or not (plain or unit in {"inch", "centimeter"}):
         return False
     exif = page.tags.valueof(34665)
-    if isinstance(exif, dict) and exif.keys() & _LENS:
+    if plain and isinstance(exif, dict) and exif.keys() & _LENS:
         return True
-    is_scanner = page.tags.valueof(271) is not None and exif is None
-    return not is_scanner and _is_density(size, unit, _PRINT_DENSITIES)
+    in_inches = int(page.tags.valueof(296, 2)) == 2 if plain else unit == "inch"
+    if in_inches and not tiff.is_ome:
+        return max(_PER_INCH[unit] / each for each in size) < _FINEST_PRINT
+    return _is_density(size, unit, _PRINT_DENSITIES)
 
 
 def _is_density(size: tuple[float, float], unit: str, densities: Sequence[float]) -> bool:
@@ -96,8 +110,7 @@ def _is_density(size: tuple[float, float], unit: str, densities: Sequence[float]
     if unit not in _PER_INCH:
         return False
     rows, columns = (_PER_INCH[unit] / each for each in size)
-    nominal = [density for density in densities if abs(rows - density) < _ROUNDED]
-    return bool(nominal) and abs(rows - columns) < _ROUNDED
+    return all(any(abs(each - d) < _ROUNDED for d in densities) for each in (rows, columns))
 
 
 def _ome_spacing(tiff: tifffile.TiffFile) -> tuple[float, float, str] | None:

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.files.untrusted import BoundedReader, read_start
+from latentfm_core.images.endings import TIFF_SUFFIXES
 from latentfm_core.images.limits import check_bytes_of, check_pixels_of
 from latentfm_core.names import shown
 
 MAX_TAGS = 400_000
 """Limit over all pages: about 25,000 pages, which take tifffile seconds."""
 
-TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _LAYOUT = {42: ("H", "I", 12, 4), 43: ("Q", "Q", 20, 8)}
 """By version (43 is BigTIFF): tag count, offset, bytes of a tag, position of the first offset."""

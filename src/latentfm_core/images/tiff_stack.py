@@ -20,6 +20,7 @@ from latentfm_core.images.channel_names import tiff_channels
 from latentfm_core.images.channels import Channels, channels_of, check_channel, used_channels
 from latentfm_core.images.decode import check_is_file
 from latentfm_core.images.decode_tiff import check_by_pillow, stored_values
+from latentfm_core.images.endings import image_name
 from latentfm_core.images.limits import check_pixels_of, open_pillow
 from latentfm_core.images.spacing import depth_of, spacing_of
 from latentfm_core.images.tiff import (
@@ -120,7 +121,7 @@ class TiffStack:
         index = tuple(int(places[axis]) if axis in places else None for axis in self._order)
         with self._reading(f"plane {number}"):
             pixels = self._cut(index)
-        name = f"{self.path.stem} [{', '.join(str(int(x)) for x in places.values())}]"
+        name = f"{image_name(self.path.name)} [{', '.join(str(int(x)) for x in places.values())}]"
         return ImageInput(pixels, self.spacing, self.unit, name)
 
     def check(self) -> None:

@@ -174,6 +174,7 @@ def _boxes(probabilities: Float32, geometry: Geometry) -> list[Box]:
     """
     top, left, rows, columns = geometry.box
     inside = probabilities[top : top + rows, left : left + columns] >= 0.5
+    # Fields of view, not objects to count: pieces that touch at a corner get one each.
     pieces, _ = ndimage.label(inside)
     sizes = np.bincount(pieces.ravel())[1:]
     large = np.flatnonzero(sizes >= SMALLEST * sizes.max(initial=0))

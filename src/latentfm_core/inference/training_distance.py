@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from latentfm_core.inference.framing import Frame, frame
 from latentfm_core.inference.network import Network
 from latentfm_core.types import Float32, ImageLike
 from latentfm_core.uncertainty.domain import TrainingDomain
+
+if TYPE_CHECKING:
+    from latentfm_core.inference.segmenter import Segmenter
 
 COMPARING = "Comparing the image with the training images."
 _BAND = 16
@@ -86,6 +90,12 @@ class TrainingDistance:
         if seen is None or seen.geometry.window is not None:
             return frame(rgb, None, self.data, 1.0)
         return seen
+
+
+def domain_digest(segmenter: Segmenter) -> str:
+    """Return the hex SHA-256 of the training domains of a model; empty if it has none."""
+    found = [member.domain and member.domain.digest() for member in segmenter.members]
+    return hashlib.sha256(repr(found).encode()).hexdigest() if any(found) else ""
 
 
 def _is_rgb(values: NDArray[Any]) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from latentfm_core.measures.size import PIXELS, TOUCHING, Spacing
+from latentfm_core.measures.size import PIXELS, Spacing, label_pieces
 from latentfm_core.types import Bool
 
 Ring = NDArray[np.float64]
@@ -65,7 +65,7 @@ class Piece:
 
 def pieces_of(mask: Bool) -> Iterator[Piece]:
     """Yield the pieces of a mask ``(H, W)``; pixels that touch at a corner belong together."""
-    numbers, _ = ndimage.label(mask, TOUCHING)
+    numbers, _ = label_pieces(mask)
     for number, box in enumerate(ndimage.find_objects(numbers), 1):
         alone = np.asarray(numbers[box] == number)
         yield Piece(alone, box[0].start, box[1].start)

@@ -35,12 +35,21 @@ def diameter(mask: Bool, spacing: Spacing = PIXELS) -> float:
     return feret(largest_piece(mask), spacing)
 
 
+def label_pieces(mask: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """Return the connected pieces of the foreground of ``(H, W)``, numbered from 1, and how many.
+
+    Pixels that touch at a corner belong together, here and wherever objects are counted.
+    """
+    pieces, count = ndimage.label(mask > 0, TOUCHING)
+    return pieces, int(count)
+
+
 def largest_piece(mask: Bool) -> Bool:
     """Return the connected piece of a mask ``(H, W)`` with the most pixels.
 
     Pixels that touch at a corner belong together.
     """
-    pieces, count = ndimage.label(mask, TOUCHING)
+    pieces, count = label_pieces(mask)
     if count < 2:
         return mask
     sizes = np.bincount(pieces.ravel())
@@ -50,7 +59,7 @@ def largest_piece(mask: Bool) -> Bool:
 
 def count_pieces(mask: NDArray[Any]) -> int:
     """Return the number of connected pieces of the foreground of ``(H, W)`` bool or labels."""
-    return int(ndimage.label(mask > 0, TOUCHING)[1])
+    return label_pieces(mask)[1]
 
 
 def feret(mask: NDArray[np.bool_], spacing: Spacing = PIXELS) -> float:

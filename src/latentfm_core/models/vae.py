@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -97,6 +98,18 @@ class VAE(nn.Module):
     def encode(self, x: Tensor) -> DiagonalGaussian:
         """Return q(z | x) for pixels ``(B, channels, H, W)``."""
         return posterior(self.encoder(x))
+
+    @torch.no_grad()
+    def reorder_channels(self, order: Sequence[int]) -> None:
+        """Make channel i of the pixels the one that was channel ``order[i]``, in and out."""
+        first = next(m for m in self.encoder.modules() if isinstance(m, nn.Conv2d))
+        last = [m for m in self.decoder.modules() if isinstance(m, nn.Conv2d)][-1]
+        # Each channel has a block of the pixels of a patch.
+        rows = torch.arange(first.in_channels).view(len(order), -1)[list(order)].flatten()
+        first.weight.copy_(first.weight[:, rows].clone())
+        last.weight.copy_(last.weight[rows].clone())
+        if last.bias is not None:
+            last.bias.copy_(last.bias[rows].clone())
 
     def decode(self, z: Tensor) -> Tensor:
         """Return pixels (logits for masks) for latents ``(B, c, h, w)``, float32."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from latentfm_core.errors import OutputError
 from latentfm_core.files.disk_errors import write_error
+from latentfm_core.images.endings import image_name
 from latentfm_core.names import comparable, is_there, shown, too_long
 
 _NAMES_SHOWN = 10
@@ -33,7 +34,7 @@ def output_names(images: Sequence[Path]) -> list[str]:
     OutputError
         If two names are still equal, as for files of the same name in two folders.
     """
-    stems = [printable(path.stem) for path in images]
+    stems = [printable(image_name(path.name)) for path in images]
     used = Counter(comparable(stem).casefold() for stem in stems)
     names = [
         stem if used[comparable(stem).casefold()] == 1 else f"{stem}_{printable(path.suffix[1:])}"

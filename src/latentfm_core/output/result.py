@@ -198,6 +198,7 @@ def is_finished(
     plane: str | None = None,
     prompt: Mapping[str, Any] | None = None,
     start: int | None = None,
+    domain_sha256: str | None = None,
 ) -> bool:
     """Return whether the result that `plan` describes is complete.
 
@@ -211,6 +212,8 @@ def is_finished(
         Letters of the axes of the planes, if it is a result of a stack.
     start
         Plane from which its object was followed through a stack.
+    domain_sha256
+        Digest of the model's training domains; None accepts any.
 
     Raises
     ------
@@ -225,14 +228,16 @@ def is_finished(
         older.was_drawn_with(settings, model_sha256, calibration_sha256, prompt)
         and older.files == plan.by_kind()
         and older.channel == plan.channel
+        and (domain_sha256 is None or older.domain_sha256 in (None, domain_sha256))
         and (None if older.stack is None else older.stack.plane) == plane
         and (None if older.following is None else older.following.start) == start
     )
     if not same:
         raise OutputError(
-            f"{plan.sidecar} describes a result from another model or calibration, another prompt, "
-            f"other settings or other formats.{older.precision_note(settings)} Choose another "
-            "--out, or replace it with --overwrite."
+            f"{plan.sidecar} describes a result from another model, calibration or training "
+            "domain, another prompt, other settings or other formats."
+            f"{older.precision_note(settings)} Choose another --out, or replace it with "
+            "--overwrite."
         )
     return all(path.is_file() for path in plan.paths())
 

@@ -135,6 +135,8 @@ class Sidecar(Settings):
     domain_score
         How unlike the training images the image is, up to 1 for images such as these; of a stack
         the largest of its planes. None if unknown.
+    domain_sha256
+        Digest of the model's training domains; empty without, None in files of earlier versions.
     out_of_domain
         Whether the score is above 1, so that neither confidence nor mask is reliable.
         None if unknown.
@@ -188,6 +190,7 @@ class Sidecar(Settings):
     calibration_sha256: str = ""
     expected_dice: Fraction | None = None
     domain_score: DomainScore | None = None
+    domain_sha256: str | None = None
     out_of_domain: bool | None = None
     precision: str
     device: str

@@ -14,6 +14,7 @@ from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.images.large import LargeImage, PixelField, as_large
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.inference.training_distance import domain_digest
 from latentfm_core.names import shown
 from latentfm_core.output.maps import MapGrid, MapStore, is_foreign
 from latentfm_core.output.sidecar import Sidecar, TilingFacts
@@ -185,6 +186,7 @@ def write_sidecar(
         seconds=seconds,
         files={"maps": (result.folder.name,)},
         domain_score=drawn.domain_score,
+        domain_sha256=domain_digest(segmenter),
         tiling=cut,
     )
     check_still_there(path.parent)

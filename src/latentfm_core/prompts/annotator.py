@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from latentfm_core.measures.size import label_pieces
 from latentfm_core.prompts.field import extent
 from latentfm_core.prompts.prompt import Prompt
 from latentfm_core.types import Bool, PromptKind
@@ -23,7 +24,7 @@ def largest_object(mask: NDArray[Any], kind: str = "masks") -> Bool | None:
         ``(H, W)``; with kind ``"instances"`` objects are numbered from 1, else they are the
         connected pieces of the foreground.
     """
-    pieces = mask if kind == "instances" else ndimage.label(mask > 0)[0]
+    pieces = mask if kind == "instances" else label_pieces(mask)[0]
     sizes = np.bincount(np.asarray(pieces).ravel())
     if len(sizes) < 2:
         return None

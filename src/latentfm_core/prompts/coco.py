@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from latentfm_core.errors import DatasetError
 from latentfm_core.images.read import name_some
 from latentfm_core.names import comparable, shown
-from latentfm_core.prompts.file_checks import LIKE_CORNERS, ROUNDING, check_boxes
+from latentfm_core.prompts.file_checks import LIKE_CORNERS, ROUNDING, check_boxes, inside
 from latentfm_core.prompts.prompt import Prompt
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class _Annotation(BaseModel):
             return None
         return None if as_corners and as_sizes else as_corners
 
-    def prompt(self) -> Prompt:
+    def prompt(self, shape: tuple[int, int] | None) -> Prompt:
         box = None
         if self.bbox is not None:
             x, y, width, height = self.bbox
@@ -64,7 +64,8 @@ class _Annotation(BaseModel):
                 # Fractions, whatever their order: a part of one pixel, which is refused.
                 box = (y, x, min(box[2], 1.0), min(box[3], 1.0))
         triples = zip(self.keypoints[::3], self.keypoints[1::3], self.keypoints[2::3], strict=False)
-        return Prompt(box, tuple((y, x) for x, y, visible in triples if visible > 0))
+        points = [(y, x) for x, y, visible in triples if visible > 0]
+        return Prompt(box, tuple(inside(each, shape) if shape else each for each in points))
 
 
 def _near(area: float, expected: float) -> bool:
@@ -106,11 +107,17 @@ def coco_prompts(
             f"The prompts {path} list an image id or a file name twice. Remove one of them."
         )
     _refuse_corners(coco, names, path)
+    # Some programs write 0 for an unknown size.
+    sizes = {
+        comparable(image.file_name): (image.height, image.width)
+        for image in coco.images
+        if image.height and image.width
+    }
     by_image: dict[str, list[Prompt]] = {}
     lost = 0
     for one in coco.annotations:
         name = names.get(one.image_id)
-        prompt = one.prompt()
+        prompt = one.prompt(sizes.get(name or ""))
         if name is None or prompt.is_empty:
             lost += 1
         else:
@@ -123,12 +130,6 @@ def coco_prompts(
             lost,
             len(coco.annotations),
         )
-    # Some programs write 0 for an unknown size.
-    sizes = {
-        comparable(image.file_name): (image.height, image.width)
-        for image in coco.images
-        if image.height and image.width
-    }
     check_boxes(path, by_image, sizes, "[x, y, width, height]", corners=True)
     return by_image, sizes
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from latentfm_core.errors import DatasetError
 from latentfm_core.images.read import name_some
 from latentfm_core.names import shown
-from latentfm_core.prompts.prompt import Box, Prompt
+from latentfm_core.prompts.prompt import Box, Point, Prompt
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,15 @@ def leaves(box: Box, shape: tuple[int, int]) -> bool:
     """Return whether a box extends beyond an image ``(H, W)`` by more than rounding."""
     top, left, bottom, right = box
     return max(-top, -left, bottom - shape[0], right - shape[1]) > ROUNDING
+
+
+def inside(point: Point, shape: tuple[int, int]) -> Point:
+    """Return a point on the border, or beyond it by rounding, in the pixel next to it."""
+    row, column = (
+        float(min(max(value, 0), side - 0.5)) if -ROUNDING <= value <= side + ROUNDING else value
+        for value, side in zip(point, shape, strict=True)
+    )
+    return row, column
 
 
 def may_be_corners(boxes: Iterable[Box], shape: tuple[int, int] | None = None) -> bool:

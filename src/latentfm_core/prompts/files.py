@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import DatasetError
 from latentfm_core.files.untrusted import parse_json, read_bounded
+from latentfm_core.images.endings import image_name
 from latentfm_core.images.read import is_image, list_images, name_some, read_instances
 from latentfm_core.names import comparable, shown
 from latentfm_core.prompts.coco import Number, coco_prompts
@@ -92,7 +93,7 @@ class PromptFile:
         DatasetError
             If several names in other folders have that file name; the message lists them.
         """
-        for last in (comparable(image.name), comparable(image.stem)):
+        for last in (comparable(image.name), image_name(comparable(image.name))):
             same = self._by_last.get(last, [])
             fitting = [name for name in same if in_folders(name, image)]
             if fitting:
@@ -172,6 +173,11 @@ def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptFile:
         looks = _BY_ENDING.get(path.suffix.lower())
         seems = f" They look like {looks}." if looks else ""
         raise DatasetError(f"Cannot read the prompts {path}: {error}.{seems} {_ACCEPTED}") from None
+    return _prompts_in(content, path, limits)
+
+
+def _prompts_in(content: Any, path: Path, limits: ReadingConfig) -> PromptFile:
+    """Return the prompts in a JSON value of the file `path`."""
     looks = _other_format(content)
     if looks or not isinstance(content, dict):
         seems = f"look like {looks}, which is not read" if looks else "must hold a JSON object"
@@ -231,7 +237,8 @@ def _from_lists(content: Mapping[str, Any], path: Path) -> dict[str, list[Prompt
 
 def _labelme_folder(folder: Path, limits: ReadingConfig) -> PromptFile | None:
     """Return the prompts of the LabelMe files in a folder, or None if they are not to be used."""
-    found = [read_prompts(file, limits) for file in labelme_files(folder, limits)]
+    files = labelme_files(folder, limits)
+    found = [_prompts_in(content, file, limits) for file, content in files.items()]
     owners = {name: each for each in found for name in each.names}
     if len(owners) < len(found):
         raise DatasetError(

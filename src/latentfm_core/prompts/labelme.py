@@ -18,8 +18,8 @@ from latentfm_core.images.read import is_image, name_some, read_instances
 from latentfm_core.names import comparable, shown
 from latentfm_core.prompts.coco import Number
 from latentfm_core.prompts.field import extent
-from latentfm_core.prompts.file_checks import MAX_BYTES, ROUNDING, check_boxes, check_count
-from latentfm_core.prompts.prompt import Point, Prompt
+from latentfm_core.prompts.file_checks import MAX_BYTES, check_boxes, check_count, inside
+from latentfm_core.prompts.prompt import Prompt
 from latentfm_core.types import Bool
 
 logger = logging.getLogger(__name__)
@@ -46,41 +46,43 @@ def is_labelme(content: Any) -> bool:
     return isinstance(content, dict) and {"shapes", "imagePath"} <= content.keys()
 
 
-def labelme_files(folder: Path, limits: ReadingConfig) -> list[Path]:
-    """Return the LabelMe files in a folder; none of them if it holds label images.
+def labelme_files(folder: Path, limits: ReadingConfig) -> dict[Path, dict[str, Any]]:
+    """Return the contents of the LabelMe files in a folder; none if it holds label images.
 
     Images beside them are those that the files describe. A warning names the JSON files that are
     not used.
     """
     every = sorted(folder.iterdir())
     files = [f for f in every if f.suffix.lower() == ".json" and not f.name.startswith(".")]
-    described = {file: _described(file) for file in files}
-    used = [file for file in files if described[file]]
-    if used and _has_labels(every, set(described.values()), limits):
+    found = {file: content for file in files if (content := _content(file))}
+    described = {_image_name(str(content["imagePath"])) for content in found.values()}
+    if found and _has_labels(every, described, limits):
         logger.warning(
             "%s holds label images, so its LabelMe files are not used: %s",
             shown(folder),
-            name_some(file.name for file in used),
+            name_some(file.name for file in found),
         )
-        return []
-    rest = [file.name for file in files if not described[file]]
-    if used and rest:
+        return {}
+    rest = [file.name for file in files if file not in found]
+    if found and rest:
         logger.warning(
             "%s: %d JSON files are not used, as they are damaged or not from LabelMe: %s",
             shown(folder),
             len(rest),
             name_some(rest),
         )
-    return used
+    return found
 
 
-def _described(file: Path) -> str:
-    """Return the name of the image that a LabelMe file describes, "" for other files."""
+def _content(file: Path) -> dict[str, Any]:
+    """Return a LabelMe file without the image in it; empty for other files."""
     try:
         content = parse_json(read_bounded(file, MAX_BYTES))
     except (OSError, ValueError):
-        return ""
-    return _image_name(str(content["imagePath"])) or "?" if is_labelme(content) else ""
+        return {}
+    if not is_labelme(content):
+        return {}
+    return {name: value for name, value in content.items() if name != "imageData"}
 
 
 def _has_labels(files: Sequence[Path], described: Container[str], limits: ReadingConfig) -> bool:
@@ -152,16 +154,7 @@ def _prompt(shapes: Sequence[_Shape], shape: tuple[int, int]) -> Prompt:
         x, y = zip(*(point for points in around for point in points), strict=True)
         box = (min(y), min(x), max(y), max(x))
     points = [(y, x) for listed in of["point"] for x, y in listed]
-    return Prompt(box, tuple(_inside(point, shape) for point in points), mask=mask)
-
-
-def _inside(point: Point, shape: tuple[int, int]) -> Point:
-    """Return a point on the border, or beyond it by rounding, in the pixel next to it."""
-    row, column = (
-        float(np.clip(value, 0, side - 0.5)) if -ROUNDING <= value <= side + ROUNDING else value
-        for value, side in zip(point, shape, strict=True)
-    )
-    return row, column
+    return Prompt(box, tuple(inside(point, shape) for point in points), mask=mask)
 
 
 def _filled(points: Sequence[tuple[float, float]], shape: tuple[int, int]) -> Bool:

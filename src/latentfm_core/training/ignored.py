@@ -33,6 +33,7 @@ _WITHOUT_RESULT = (
     "data.skip_",
     "data.reading.max_",
     "data.reading.follow_links",
+    "data.reading.keep_numbers",
 )
 """Settings that say how a run is done, or which files are refused: nothing is lost without them."""
 

@@ -11,6 +11,7 @@ from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import read_only_card
 from latentfm_core.model_io.folder import load_model
 from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.names import matching
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +22,8 @@ _FREE = ("classes", "class_colours", "prompts", "distilled_steps")
 def check_initial(init: str, config: Config) -> None:
     """Check that a run can start from the model `init`.
 
-    The classes may have other names and colours. With another number of classes the mask VAE is
-    new, and either model may take prompts.
+    The classes may have other names, colours and another order. With another number of classes the
+    mask VAE is new, and either model may take prompts.
 
     Raises
     ------
@@ -68,12 +69,29 @@ def load_initial(model: LatentFM, init: str) -> None:
             count_and_names(now.classes),
             card.id,
         )
+    elif len(now.classes) > 1:
+        _match_classes(source, now.classes, card.id)
     if before.prompts != now.prompts:
         left_out.append("prompt_encoder.")
         logger.info("%s", _prompts(card.id, now))
     weights = source.state_dict().items()
     fitting = {name: tensor for name, tensor in weights if not name.startswith(tuple(left_out))}
     model.load_state_dict(fitting, strict=False)
+
+
+def _match_classes(source: LatentFM, classes: Sequence[str], name: str) -> None:
+    """Give the mask VAE of `source` the order of `classes`; log which class starts from which.
+
+    Classes of the same name match; the others follow in their order.
+    """
+    own = source.config.classes
+    places = matching(classes, own)
+    left = [at for at in range(len(own)) if at not in places]
+    order = [left.pop(0) if place is None else place for place in places]
+    if own != tuple(classes):
+        pairs = [f"{one} from {own[at]}" for one, at in zip(classes, order, strict=True)]
+        logger.info("Each class starts from one of %s: %s.", name, ", ".join(pairs))
+    source.mask_vae.reorder_channels([0, *(at + 1 for at in order)])
 
 
 def _prompts(name: str, own: ModelConfig) -> str:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
 from latentfm_core.datasets.object_set import MIN_OBJECT, ObjectSet, TrainingImage
 from latentfm_core.inference.device import autocast
+from latentfm_core.measures.size import label_pieces
 from latentfm_core.training.step_timer import PartsClock
 
 Index = NDArray[np.intp]
@@ -191,7 +191,7 @@ def _choose_object(
 
 
 def _one_piece(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
-    pieces, count = ndimage.label(mask)
+    pieces, count = label_pieces(mask)
     if count < 2:
         return mask
     sizes = np.bincount(pieces.ravel())[1:]

@@ -22,6 +22,8 @@ from latentfm_core.training.stage_input import StageInput
 from latentfm_core.training.stage_progress import StageProgress
 from latentfm_core.training.stages import Batch, Stage, freeze_except
 
+_WITH_AVERAGES = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
 
 class Optimisation:
     """Optimises the parameters of a stage, step by step."""
@@ -50,7 +52,7 @@ class Optimisation:
         self._losses = team.wrap(stage)
         # Running averages of an aborted step would stay in the network.
         self._has_averages = any(
-            isinstance(module, nn.modules.batchnorm._BatchNorm) for module in stage.model.modules()
+            isinstance(module, _WITH_AVERAGES) for module in stage.model.modules()
         )
 
     @property

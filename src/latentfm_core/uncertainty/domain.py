@@ -15,6 +15,7 @@ Journal of Multivariate Analysis 88 (2004), for the covariance.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -66,6 +67,12 @@ class TrainingDomain:
         is out of domain.
         """
         return float(distances(feature[np.newaxis], self.means, self.factor)[0]) / self.limit
+
+    def digest(self) -> str:
+        """Return the hex SHA-256 of all values."""
+        numbers = np.array([self.limit, self.size, self.n_train, self.n_val], np.float64)
+        content = b"".join(values.tobytes() for values in (self.means, self.factor, numbers))
+        return hashlib.sha256(content).hexdigest()
 
     def with_set(self, features: Float32) -> TrainingDomain:
         """Return the domain with one more training set, of images with features ``(N, D)``.

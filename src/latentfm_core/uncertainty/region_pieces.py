@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
-from skimage.measure import label
 
+from latentfm_core.measures.size import count_pieces, label_pieces
 from latentfm_core.types import Bool, Float32
 
 Line = NDArray[np.float64]
@@ -136,7 +136,7 @@ def closed(mask: Bool, reach: float) -> Bool:
 
     A mask of one part is returned as it is.
     """
-    if label(mask, connectivity=2, return_num=True)[1] < 2:
+    if count_pieces(mask) < 2:
         return mask
     # Closing with a disc; outside the image is background.
     margin = 1 + math.ceil(reach / 2)
@@ -190,7 +190,7 @@ def _clusters(uncertain: Bool, gap: float) -> NDArray[np.int32]:
     if not uncertain.any():
         return np.zeros(uncertain.shape, np.int32)
     close = ndimage.distance_transform_edt(~uncertain) <= gap / 2
-    parts = np.where(uncertain, label(close, connectivity=2), 0)
+    parts = np.where(uncertain, label_pieces(close)[0], 0)
     return np.asarray(parts, np.int32)
 
 

@@ -16,13 +16,13 @@ from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.annotation.reading import check_no_provenance, read_annotation, read_sidecar
 from latentfm_core.annotation.table import Row, measured_rows, write_table
 from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.datasets.label_names import FILE_NAME as CLASSES
 from latentfm_core.errors import ImageError, OutputError, ResourceError
 from latentfm_core.images.read import read_image
 from latentfm_core.measures.objects import PixelSize
 from latentfm_core.names import comparable, shown
 from latentfm_core.output.images import MILLIMETERS
 from latentfm_core.output.paths import output_names
-from latentfm_core.worklist.classes import FILE_NAME as CLASSES
 from latentfm_core.worklist.classes import read_classes
 from latentfm_core.worklist.item import Item
 from latentfm_core.worklist.state import WorkList

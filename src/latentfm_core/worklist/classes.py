@@ -11,13 +11,13 @@ from pydantic import Field
 
 from latentfm_core.annotation.provenance import ClassNames
 from latentfm_core.config import Settings
+from latentfm_core.datasets.label_names import FILE_NAME
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.untrusted import decoded_text, read_bounded
 from latentfm_core.worklist.state import one_change, set_aside
 
 logger = logging.getLogger(__name__)
 
-FILE_NAME = "classes.json"
 MAX_BYTES = 1_000_000
 
 

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from latentfm_core.annotation.formats import SUFFIXES
+from latentfm_core.images.endings import image_name
 from napari_latentfm import preferences
 from napari_latentfm.annotation.recovery import Choice, Offer
 from napari_latentfm.ui.common import push_button, row_of, wrapped_text
@@ -76,7 +77,7 @@ def suggested(image: str, folder: Path | None) -> Path:
     last = preferences.get(SECTION)
     suffix = last.get("format") if last.get("format") in FILTERS else ".tif"
     parent = Path(str(last["folder"])) if last.get("folder") else folder or Path.home()
-    return parent / f"{Path(image).stem or 'image'}_annotation{suffix}"
+    return parent / f"{image_name(image) or 'image'}_annotation{suffix}"
 
 
 def remember_choice(path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,16 @@ from latentfm_core.cli.predict import main
 from latentfm_core.files import digest as digest_module
 from latentfm_core.files.digest import content_digest
 from latentfm_core.images.read import read_image
+from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.bundled import bundled_models
+from latentfm_core.model_io.domain import DOMAIN, write_domain
 from latentfm_core.model_io.folder import file_sha256, read_card
 from latentfm_core.output import result as result_module
 from latentfm_core.output.sidecar import Sidecar
+from latentfm_core.uncertainty.domain import TrainingDomain
 from tests.helpers.fixtures import copy_model, with_sampling
 from tests.helpers.predicting import (
+    OPTIONS,
     as_uint8,
     check_result,
     folder,
@@ -193,6 +198,28 @@ def test_skip_done_does_only_missing_images(run, folder, tmp_path, capsys, refus
     assert run(folder, "--skip-done") == 0
     assert "0 of 3 images" in capsys.readouterr().out
     assert "one.json" in refused(run, folder, "--skip-done", "--format", "png")
+
+
+def test_skip_done_notices_another_training_domain(folder, tmp_path, tiny_model_folder, refused):
+    model, image = copy_model(tiny_model_folder, tmp_path / "model"), folder / "two.png"
+    (model / DOMAIN).unlink(missing_ok=True)
+    given = [str(image), "--model", str(model), "--out", str(tmp_path / "out"), *OPTIONS]
+    assert main(given) == 0
+    count = Segmenter.load(model, "cpu").mean_features(read_image(image)).size
+    factor = np.eye(count, dtype=np.float32)
+    domain = TrainingDomain(np.zeros((1, count), np.float32), factor, 1.0, 64, 9, 9)
+    sha256 = read_card(model).weights_sha256
+    for fitted in (domain, replace(domain, limit=2.0)):
+        write_domain(model, fitted, sha256)
+        assert "calibration or training domain" in refused(main, [*given, "--skip-done"])
+        assert main([*given, "--overwrite"]) == 0
+        assert main([*given, "--skip-done"]) == 0
+    path = tmp_path / "out" / "two.json"
+    sidecar = json.loads(path.read_text("utf-8"))
+    del sidecar["domain_sha256"]  # of an earlier version
+    path.write_text(json.dumps(sidecar), "utf-8")
+    write_domain(model, domain, sha256)
+    assert main([*given, "--skip-done"]) == 0
 
 
 def test_skip_done_compares_the_content_of_images_not_their_date(run, folder, refused):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +76,23 @@ def test_a_changed_file_and_other_settings_are_decoded(pairs: list[Pair], data: 
     assert len(kept(data)) == 4 + 1 + 4 + 4
 
 
+def test_the_raters_and_the_provenance_of_a_mask_are_part_of_the_key(
+    pairs: list[Pair], data: DataConfig
+) -> None:
+    def count(*, pair: Pair = pairs[0]) -> int:
+        load_canvases([pair], data)
+        return len(kept(data))
+
+    assert count() == count() == 1
+    assert count(pair=replace(pairs[0], raters=("anna",))) == 2
+    assert count(pair=replace(pairs[0], raters=("ben",))) == 3
+    mask = pairs[0].masks[0]
+    mask.with_name(f"{mask.name}.json").write_text("{}")
+    assert count() == count() == 4
+    mask.with_suffix(".json").write_text("{}")
+    assert count() == 5
+
+
 @pytest.mark.parametrize("damage", [b"", b"short", bytes(2**20), None])
 def test_a_damaged_cache_file_is_not_used(
     pairs: list[Pair], data: DataConfig, damage: bytes | None
@@ -93,10 +110,10 @@ def test_a_damaged_cache_file_is_not_used(
 def test_the_format_belongs_to_the_stored_facts() -> None:
     names = (
         "name orientation mask_orientations codings threshold scales objects square signature "
-        "raters agreements"
+        "raters agreements rims"
     )
     # An older file would be read without the new fields: increase the number with them.
-    assert (FORMAT, [field.name for field in fields(StoredPair)]) == (6, names.split())
+    assert (FORMAT, [field.name for field in fields(StoredPair)]) == (7, names.split())
 
 
 def test_bad_files_are_reported_each_time(pairs: list[Pair], data: DataConfig) -> None:

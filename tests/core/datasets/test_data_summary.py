@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 from scipy import ndimage
+from scipy.ndimage import binary_erosion
 from skimage.draw import disk
 
 from latentfm_core.annotation.export import export_annotation
@@ -22,9 +24,10 @@ from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.train import main as train
 from latentfm_core.config import ReadingConfig
-from latentfm_core.datasets.pair_reading import read_binary
-from latentfm_core.datasets.pairs import find_pairs
+from latentfm_core.datasets.pair_reading import read_binary, read_instances, read_labelled
+from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.plausibility import copy_findings
+from latentfm_core.datasets.stored_findings import rim_findings
 from latentfm_core.datasets.summary import size_text
 from latentfm_core.errors import ImageError
 from latentfm_core.files import memory
@@ -647,3 +650,51 @@ def test_an_orientation_of_masks_alone_is_named(
         Image.open(path).save(path, exif=exif)
     assert trained(tmp_path, data, "--dry-run") == 0
     assert re.search(r"warning: \d+ masks were turned as their", capsys.readouterr().err)
+
+
+def labels_of_nuclei(seed: int) -> np.ndarray:
+    """Return discs of the classes 1 to 4, some of which touch."""
+    drawn = np.zeros((96, 96), np.uint8)
+    rng = np.random.default_rng(seed)
+    for number in range(12):
+        drawn[disk(rng.uniform(12, 84, 2), rng.uniform(6, 10))] = number % 4 + 1
+    return drawn
+
+
+def shrunk(drawn: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(drawn).resize((64, 64), Image.Resampling.BILINEAR))
+
+
+def border(drawn: np.ndarray) -> np.ndarray:
+    """Return objects of class 2 with a border of class 1."""
+    return np.where(binary_erosion(drawn > 0), 2, drawn > 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("change", "count", "message", "stops"),
+    [
+        (shrunk, 4, "numbers in 4 masks have rims of other numbers.*set --keep-numbers", True),
+        (shrunk, 2, "numbers in 2 masks have rims.*nearest-neighbour", False),
+        (border, 4, "numbers in 4 masks have rims.*drawn as a class", False),
+        (lambda drawn: drawn, 4, "", False),
+        (lambda drawn: drawn[::2, ::2], 4, "", False),
+    ],
+)
+def test_rims_of_smoothed_numbers_are_found_in_a_folder(
+    tmp_path: Path, change: Any, count: int, message: str, stops: bool
+) -> None:
+    pairs = []
+    for seed in range(4):
+        mask = labels_of_nuclei(seed)
+        mask = change(mask) if seed < count else mask
+        image = tmp_path / f"{seed}.png"
+        Image.fromarray(np.indices(mask.shape).sum(0).astype(np.uint8)).save(image)
+        Image.fromarray(mask).save(tmp_path / f"{seed}_mask.png")
+        pairs.append(Pair(str(seed), image, (tmp_path / f"{seed}_mask.png",)))
+    stored = [read_labelled(pair, 4).stored for pair in pairs]
+    found = rim_findings(stored)
+    assert [(bool(re.search(message, each.text)), each.stops) for each in found] == (
+        [(True, stops)] if message else []
+    )
+    keep = ReadingConfig(keep_numbers=True)
+    assert not rim_findings([read_instances(pair, keep).stored for pair in pairs])

@@ -18,8 +18,11 @@ from latentfm_core.config import DataConfig
 from latentfm_core.datasets.in_memory import load_canvases
 from latentfm_core.datasets.layouts import read_layout, training_pairs
 from latentfm_core.datasets.pair_reading import read_binary, read_labelled
-from latentfm_core.errors import DatasetError
+from latentfm_core.errors import ConfigError, DatasetError
+from latentfm_core.finetuning.recipe import finetune_config
+from latentfm_core.model_io.card import read_only_card
 from latentfm_core.model_io.folder import read_card
+from latentfm_core.worklist.classes import add_classes
 from tests.helpers.commands import Printed
 from tests.helpers.fixtures import Folders, copy_model
 from tests.helpers.pages import read_table
@@ -258,6 +261,41 @@ def test_unknown_folders_and_duplicate_data_options_are_refused(
     assert "have 1 classes, the model has 2" in capsys.readouterr().err
     (isic / "ISIC-2017_Training_Data").mkdir()
     assert "several challenges" in refused(train, isic, tmp_path)
+
+
+def test_classes_in_another_order_are_refused(tmp_path):
+    labels = {"background": 0, "disc": 1, "square": 2}
+    for name in ("imagesTr", "labelsTr"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "dataset.json").write_text(
+        json.dumps({"labels": labels, "channel_names": {"0": "L"}, "file_ending": ".png"})
+    )
+    layout = read_layout(tmp_path)
+    layout.check_classes(("Disc", "square"))
+    layout.check_classes(("lesion", "scale"))
+    for own in (("square", "disc"), ("lesion", "disc")):
+        with pytest.raises(ConfigError, match="names the labels 1 disc, 2 square; the model has 1"):
+            layout.check_classes(own)
+
+
+def test_annotations_of_a_work_list_whose_labels_have_other_names_are_refused(
+    tmp_path, two_class_folders, coloured_model_folder, refused
+):
+    images, masks = two_class_folders
+    own = tmp_path / "annotations"
+    shutil.copytree(masks, own)
+    given = [str(word) for word in ("--images", images, "--masks", own)]
+    add_classes(own, {2: "square", 1: "disc"})
+    card = read_only_card(coloured_model_folder)
+    data = DataConfig(images=images, masks=own)
+    finetune_config(card, data)
+    add_classes(own, {1: "square", 2: "disc"})
+    with pytest.raises(ConfigError, match=r"classes\.json names the labels 1 square, 2 disc"):
+        finetune_config(card, data)
+    out = [str(word) for word in ("--model", coloured_model_folder, "--out", tmp_path / "e")]
+    assert "names the labels 1 square" in refused(evaluate_main, [*given, *out])
+    sets = ["--set", "model.classes=disc,square", "--out", str(tmp_path / "m")]
+    assert "names the labels 1 square" in refused(train_main, [*given, *sets])
 
 
 def test_a_link_out_of_the_folder_is_refused(nnunet, tmp_path, refused):

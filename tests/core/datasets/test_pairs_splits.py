@@ -205,6 +205,16 @@ def test_group_files_of_spreadsheets(tmp_path, separator):
     assert read_groups(path, "patient", ["a", "b", "c"]) == {"a": "p", "b": "p", "c": "q"}
 
 
+def test_names_with_dots_are_matched_exactly(tmp_path):
+    rows = [("scan.1", "p"), ("scan.1.png", "p"), ("scan.PNG", "q"), ("a.b.nii.gz", "r")]
+    path = group_csv(tmp_path / "g.csv", [*rows, ("scan.2.dat", "s")])
+    groups = read_groups(path, "patient", ["scan", "scan.1", "a.b"])
+    assert groups == {"scan": "q", "scan.1": "p", "a.b": "r"}
+    for missing in ("scan.2", "a", "a.b.nii"):
+        with pytest.raises(DatasetError, match=f"no patient for 1 images: {missing}"):
+            read_groups(path, "patient", ["scan", missing])
+
+
 def test_a_group_file_in_another_encoding_is_refused(tmp_path):
     path = tmp_path / "g.csv"
     path.write_bytes("image;patient\na;Müller\n".encode("latin-1"))

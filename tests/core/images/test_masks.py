@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -15,7 +16,11 @@ from PIL import Image
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import ImageError
+from latentfm_core.images import mask_blocks
+from latentfm_core.images.intensity import different_values
 from latentfm_core.images.lossless import is_lossless
+from latentfm_core.images.mask_levels import are_numbers, levels_of
+from latentfm_core.images.mask_rims import rim_grade
 from latentfm_core.images.masks import read_instances, read_labels, read_mask, read_numbers
 from latentfm_core.images.read import read_image
 from latentfm_core.prompts.files import read_prompts
@@ -273,6 +278,52 @@ def test_numbers_of_many_kinds_are_no_grey_levels(tmp_path):
         path = save(tmp_path / "m.tif", mask)
         np.testing.assert_array_equal(read_instances(path), mask)
         read_annotation(path)
+
+
+def layers(count, thick, below=0):
+    """Return numbered layers of some thickness that follow a wave, and what is below them."""
+    top = 60 + 15 * np.sin(np.arange(200) / 40) + 4 * np.sin(np.arange(200) / 9)
+    depth = np.floor((np.arange(160)[:, np.newaxis] - top) / thick)
+    mask = np.where((depth >= 0) & (depth < count), depth + 1, 0)
+    return np.where(depth >= count, below, mask).astype(np.uint8)
+
+
+@pytest.mark.parametrize("count", [6, 9, 12, 30])
+@pytest.mark.parametrize("thick", [1, 1.6, 3])
+def test_thin_layers_are_numbers(tmp_path, count, thick):
+    for mask in (layers(count, thick), layers(count, thick, count), layers(count, thick).T):
+        path = save(tmp_path / "m.png", mask)
+        np.testing.assert_array_equal(read_labels(path, count), mask)
+        np.testing.assert_array_equal(read_annotation(path)[0], mask)
+        assert rim_grade(mask) == 0
+
+
+def test_numbers_that_look_smoothed_are_read_on_request(tmp_path):
+    path = save(tmp_path / "m.png", SMOOTHED["labels enlarged"])
+    keep = ReadingConfig(keep_numbers=True)
+    for read in (read_instances, read_annotation):
+        with pytest.raises(ImageError, match="set --keep-numbers"):
+            read(path)
+    np.testing.assert_array_equal(read_instances(path, keep), SMOOTHED["labels enlarged"])
+    np.testing.assert_array_equal(read_annotation(path, keep)[0], SMOOTHED["labels enlarged"])
+    soft = resized(drawn(9), 2.0).astype(np.float32)
+    soft = np.rint(soft / soft.max() * 12).astype(np.uint8)
+    with pytest.raises(ImageError, match="grey levels"):
+        read_instances(save(path, soft))
+
+
+def test_large_masks_are_checked_in_little_memory_with_the_same_answer(monkeypatch):
+    drawing = np.kron(resized(drawn(40, 120), 1.7), np.ones((16, 16), np.uint8))
+    for mask in (drawing, drawing.astype(np.uint16) * 200):
+        tracemalloc.start()
+        values = different_values(mask)
+        levels, numbers = levels_of(mask), are_numbers(mask, values)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 2 * mask.size
+        monkeypatch.setattr(mask_blocks, "_PIECE", 2**30)
+        assert (levels_of(mask), are_numbers(mask, values)) == (levels, numbers)
+        monkeypatch.setattr(mask_blocks, "_PIECE", 2**17)
 
 
 @pytest.mark.parametrize(

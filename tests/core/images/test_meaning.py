@@ -556,46 +556,47 @@ def photograph(path: Path, per_inch: float, unit: int = 2, **tags: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("density", [300, 240, 180, 150, 350])
+@pytest.mark.parametrize("density", [150, 180, 240, 300, 350, 400, 600, 720, 1200, 2400])
 @pytest.mark.parametrize("unit", [2, 3])
-def test_the_print_size_of_a_photograph_is_no_pixel_size(
-    tmp_path: Path, density: int, unit: int
-) -> None:
+def test_a_print_size_is_no_pixel_size(tmp_path: Path, density: int, unit: int) -> None:
     path = photograph(tmp_path / "a.tif", density, unit)
     assert read_image(path).spacing is None
     with open_large(path) as large:
         assert large.spacing is None
-    options = {"imagej": True, "resolution": (density, density), "metadata": {"unit": "inch"}}
-    pixels = np.stack([DRAWN * np.uint8(200)] * 3, axis=-1)
-    tifffile.imwrite(tmp_path / "b.tif", pixels, photometric="rgb", **options)
-    assert read_image(tmp_path / "b.tif").spacing is None
+    grey = DRAWN.astype(np.uint8)
+    plain = density if unit == 2 else round(density / 2.54)
+    scan = {"resolution": (plain, plain), "resolutionunit": unit}
+    copied = {"imagej": True, "metadata": {"unit": "inch" if unit == 2 else "cm"}}
+    for options in (scan, scan | copied):
+        tifffile.imwrite(tmp_path / "b.tif", grey, **options)
+        assert read_image(tmp_path / "b.tif").spacing is None
 
 
-def test_a_camera_has_no_pixel_size_and_a_scanner_has(tmp_path: Path) -> None:
-    camera = photograph(tmp_path / "camera.tif", 600, make="Canon", f_number=5.6)
-    assert read_image(camera).spacing is None
-    edited = photograph(tmp_path / "edited.tif", 300, make="Canon", f_number=5.6)
-    assert read_image(edited).spacing is None
-    for name, density, tags in (("scan", 300, {"make": "EPSON"}), ("fine", 1200, {})):
-        scan = photograph(tmp_path / f"{name}.tif", density, **tags)
-        assert read_image(scan).spacing == pytest.approx((25400 / density,) * 2, rel=1e-3)
+@pytest.mark.parametrize("density", [300, 317, 600])
+def test_a_camera_and_a_scanner_have_no_pixel_size(tmp_path: Path, density: int) -> None:
+    for make, more in (("Canon", {"f_number": 5.6}), ("Canon", {}), ("EPSON", {})):
+        path = photograph(tmp_path / "a.tif", density, make=make, **more)
+        assert read_image(path).spacing is None
+    by_lens = photograph(tmp_path / "b.tif", 2540, 3, make="Canon", f_number=5.6)
+    assert read_image(by_lens).spacing is None
 
 
 @pytest.mark.parametrize(
     ("options", "spacing"),
     [
-        ({"resolution": (300, 300), "resolutionunit": "inch"}, 25400 / 300),
         ({"imagej": True, "resolution": (11.811, 11.811), "metadata": {"unit": "mm"}}, 0.08467),
+        ({"imagej": True, "resolution": (4000, 4000), "metadata": {"unit": "cm"}}, 1 / 4000),
+        ({"imagej": True, "resolution": (50, 50), "metadata": {"unit": "cm"}}, 0.02),
+        (
+            {"resolution": (300, 300), "description": "Aperio x", "metadata": None},
+            84.667,
+        ),
+        ({"resolution": (40000, 40000), "resolutionunit": 3}, 0.25),
     ],
 )
-def test_grey_scans_and_units_of_microscopes_are_pixel_sizes(
-    tmp_path: Path, options: Any, spacing: float
-) -> None:
-    grey = DRAWN.astype(np.uint8)
-    colours = {"photometric": "rgb"} if "imagej" in options else {}
-    pixels = np.stack([grey] * 3, axis=-1) if colours else grey
-    tifffile.imwrite(tmp_path / "a.tif", pixels, **colours, **options)
-    assert read_image(tmp_path / "a.tif").spacing == pytest.approx((spacing, spacing), rel=1e-3)
+def test_microscope_files_have_a_pixel_size(tmp_path: Path, options: Any, spacing: float) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([DRAWN * np.uint8(9)] * 3, -1), **options)
+    assert read_image(tmp_path / "a.tif").spacing == pytest.approx((spacing,) * 2, rel=1e-3)
 
 
 # --- several images, invisible values, signs -------------------------------------------------

@@ -116,10 +116,10 @@ def test_pages_without_labels_are_a_stack(tmp_path, metadata):
 
 
 def test_lzw_tiff_is_read_without_optional_codecs(tmp_path, rgb):
-    path = save(tmp_path / "a.tif", rgb, compression="tiff_lzw", dpi=(254, 254))
+    path = save(tmp_path / "a.tif", rgb, compression="tiff_lzw", dpi=(25400, 25400))
     image = read_image(path)
     np.testing.assert_array_equal(image.pixels, rgb)
-    assert image.spacing == pytest.approx((100, 100))
+    assert image.spacing == pytest.approx((1, 1))
 
 
 def test_other_format_under_a_tiff_name_is_read(tmp_path, rgb):
@@ -190,7 +190,9 @@ def test_orientation_is_applied_alike_in_every_format(tmp_path, orientation, suf
     ("options", "spacing", "unit"),
     [
         ({"resolution": (1000, 2000), "resolutionunit": "centimeter"}, (5, 10), "micrometer"),
-        ({"resolution": (254, 254), "resolutionunit": "inch"}, (100, 100), "micrometer"),
+        ({"resolution": (254, 254), "resolutionunit": "inch"}, None, "pixel"),
+        ({"resolution": (25400, 25400), "resolutionunit": "inch"}, (1, 1), "micrometer"),
+        ({"resolution": (10000, 10000), "resolutionunit": "centimeter"}, (1, 1), "micrometer"),
         ({"resolution": (72, 72), "resolutionunit": "inch"}, None, "pixel"),
         ({"resolution": (4, 4), "resolutionunit": "none"}, None, "pixel"),
         ({}, None, "pixel"),

@@ -19,6 +19,7 @@ from latentfm_core.output.images import grey_levels, write_tiff
 from latentfm_core.output.paths import output_names, prepare_folder, refuse_existing
 from latentfm_core.output.result import ResultPlan, is_finished, write_result
 from latentfm_core.output.sidecar import Sidecar
+from latentfm_core.prompts.files import PromptFile
 from latentfm_core.types import Geometry, ImageInput, SampleSet, SamplingRecord
 from latentfm_core.uncertainty.summary import summarise
 
@@ -143,6 +144,14 @@ def test_result_names_are_unique():
     names = ["a_png", "a_jpg", "b.v2", "C_png", "c_bmp", "Only"]
     assert output_names(paths) == names
     assert output_names(paths[::-1]) == names[::-1]
+
+
+def test_a_dot_in_a_name_without_ending_does_not_shorten_it(tmp_path):
+    assert output_names([Path("x/scan.1"), Path("x/scan.png")]) == ["scan.1", "scan"]
+    file = tmp_path / "scan.1"
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(file, "png")
+    assert read_image(file).name == "scan.1"
+    assert PromptFile(frozenset({"scan"}), lambda _: []).used(file) is None
 
 
 def test_equal_names_from_two_folders_are_refused():

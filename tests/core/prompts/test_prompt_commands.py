@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.model_io.card import read_card
+from latentfm_core.prompts import files as prompt_files
+from latentfm_core.prompts import labelme as labelme_module
 from latentfm_core.prompts.field import extent
 from latentfm_core.prompts.files import read_prompts
 from latentfm_core.prompts.prompt import Prompt, check_prompt
@@ -367,6 +370,32 @@ def test_shapes_of_labelme_beyond_the_border(
     assert "1 boxes leave their image and are cut off" in caplog.text
     with pytest.raises(DatasetError, match=r"imageHeight: .*save it in LabelMe again"):
         read_prompts(labelme(path, "point", [[7, 9]], imageHeight=None))
+
+
+def test_keypoints_on_the_border_of_the_image_are_in_its_last_pixels(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "x.png", "width": 60, "height": 40}]
+    points = [60, 40, 2, 60.4, 12, 1, -0.3, 0, 2, 90, 7, 2]
+    content = {"images": images, "annotations": [{"image_id": 1, "keypoints": points}]}
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps(content))
+    (prompt,) = read_prompts(path).of(Path("x.png"))
+    assert prompt.positive == ((39.5, 59.5), (12, 59.5), (0, 0), (7, 90))
+    check_prompt(replace(prompt, positive=prompt.positive[:3]), (40, 60))
+    with pytest.raises(ImageError):
+        check_prompt(prompt, (40, 60))
+
+
+def test_a_folder_of_labelme_files_is_parsed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        labelme(tmp_path / f"{name}.json", "point", [[7, 9]], imagePath=f"{name}.png")
+    parsed: list[bytes] = []
+    for module in (prompt_files, labelme_module):
+        parse = module.parse_json
+        monkeypatch.setattr(module, "parse_json", lambda b, p=parse: (parsed.append(b), p(b))[1])
+    assert read_prompts(tmp_path).names == {"a.png", "b.png", "c.png"}
+    assert len(parsed) == 3
 
 
 def test_a_folder_of_labelme_files_describes_the_images_beside_them(

@@ -12,6 +12,9 @@ import torch
 from latentfm_core.cli.train import main
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.folder import load_model
+from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.models.onehot import one_hot
+from latentfm_core.training.initial_model import load_initial
 from tests.helpers.commands import Printed
 from tests.helpers.fixtures import Folders, train
 from tests.helpers.prompting import disc_settings, write_discs
@@ -106,6 +109,26 @@ def test_presets_that_keep_the_network_refuse_other_classes(
     given = options(two_class_folders, tmp_path / "m", promptable_parent)
     given += ["--preset", preset, "--set", "model.classes=disc,square"]
     assert "Leave the preset out: --init alone starts a model" in refused(main, given)
+
+
+@pytest.mark.parametrize("names", [("square", "disc"), ("Square", "ring")])
+def test_classes_in_another_order_keep_their_weights(
+    names: tuple[str, str], coloured_model_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    parent, card = load_model(coloured_model_folder)
+    own = card.config.model.model_copy(update={"classes": names, "class_colours": ()})
+    model = LatentFM(own)
+    caplog.set_level("INFO")
+    load_initial(model, str(coloured_model_folder))
+    assert f"{names[0]} from square, {names[1]} from disc" in caplog.text
+    labels = torch.randint(0, 3, (2, 64, 64), generator=torch.Generator().manual_seed(0))
+    swapped = torch.tensor([0, 2, 1])[labels]
+    with torch.no_grad():
+        latent = parent.mask_vae.encode(one_hot(labels, 3) * 2 - 1).mean
+        same = model.mask_vae.encode(one_hot(swapped, 3) * 2 - 1).mean
+        torch.testing.assert_close(same, latent)
+        decoded = parent.mask_vae.decode(latent)[:, [0, 2, 1]]
+        torch.testing.assert_close(model.mask_vae.decode(latent), decoded)
 
 
 def test_a_promptable_model_starts_from_one_without_prompts(

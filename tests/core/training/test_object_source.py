@@ -12,9 +12,11 @@ from latentfm_core.config import DataConfig, config_from_mapping
 from latentfm_core.datasets.object_set import ObjectSet, TrainingImage, load_objects
 from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.measures.size import count_pieces
+from latentfm_core.prompts.annotator import largest_object
 from latentfm_core.prompts.maps import BOX, NEGATIVE, POSITIVE, ROUGH_MASK
 from latentfm_core.training.distributed import Team
-from latentfm_core.training.object_source import Crops, ObjectSource, draw_crop
+from latentfm_core.training.object_source import Crops, ObjectSource, _one_piece, draw_crop
 from latentfm_core.training.prompt_simulation import simulate_prompt
 from latentfm_core.training.step_timer import PartsClock
 from latentfm_core.training.validate_prompts import validate_prompts
@@ -87,3 +89,15 @@ def test_validation_compares_a_numbered_object_with_its_own_mask(
         ]
 
     assert score(2) == score(1) > 0.8
+
+
+def test_training_and_counting_take_the_same_pixels_for_one_object() -> None:
+    mask = np.zeros((40, 40), bool)
+    mask[5:15, 5:15] = mask[15:25, 15:25] = True
+    assert count_pieces(mask) == 1
+    for seed in range(4):
+        np.testing.assert_array_equal(_one_piece(mask, np.random.default_rng(seed)), mask)
+    np.testing.assert_array_equal(largest_object(mask), mask)
+    mask[30:38, 30:38] = True
+    chosen = [_one_piece(mask, np.random.default_rng(seed)).sum() for seed in range(20)]
+    assert set(chosen) == {200, 64}

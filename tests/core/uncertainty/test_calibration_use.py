@@ -165,7 +165,9 @@ def test_skip_done_refuses_results_of_another_calibration(
     # Threshold and noise scale stay, so that only the calibration itself differs.
     other = card.calibration.model_copy(update={"sigma": 3.0})
     write_card(marked, card.model_copy(update={"calibration": other}))
-    assert "another model or calibration" in refused(predict, [*words, *fitted, "--skip-done"])
+    assert "another model, calibration or training domain" in refused(
+        predict, [*words, *fitted, "--skip-done"]
+    )
     assert predict([*words, *raw, "--skip-done"]) == 0
 
 

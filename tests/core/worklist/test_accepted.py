@@ -18,12 +18,13 @@ from pycocotools.coco import COCO
 from latentfm_core.annotation.export import export_annotation, sidecar_path
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.colours import label_colour
+from latentfm_core.datasets.label_names import FILE_NAME
 from latentfm_core.errors import FolderBusy, OutputError
 from latentfm_core.files.locks import FolderLock
 from latentfm_core.measures.objects import PixelSize
 from latentfm_core.worklist import state
 from latentfm_core.worklist.accepted import Format, accepted, export_accepted
-from latentfm_core.worklist.classes import FILE_NAME, add_classes, read_classes
+from latentfm_core.worklist.classes import add_classes, read_classes
 from latentfm_core.worklist.state import WorkList
 from tests.helpers.annotations import info, labels_of
 

@@ -70,6 +70,7 @@ def test_the_last_format_is_suggested_again(
         remember_choice(tmp_path / f"mask{ending}")
         found = suggested("skin.png", None)
         assert found == tmp_path / f"skin_annotation{ending}"
+        assert suggested("scan.1", None) == tmp_path / f"scan.1_annotation{ending}"
         offered: list[object] = []
         monkeypatch.setattr(
             QFileDialog, "getSaveFileName", lambda *given: (offered.append(given[4]), ("", ""))[1]

@@ -11,11 +11,13 @@ from latentfm_core.cli.data_options import reading_overrides, refuse_two_sources
 from latentfm_core.config import Config, config_from_mapping, load_config, preset, with_overrides
 from latentfm_core.config.loading import override_values
 from latentfm_core.datasets.folds import FOLDER
+from latentfm_core.datasets.label_names import check_masks_of_list
 from latentfm_core.datasets.layouts import read_layout, with_classes_of_folder
 from latentfm_core.errors import ConfigError
 from latentfm_core.finetuning.recipe import PRESET, finetune_config
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import read_only_card
+from latentfm_core.names import matching
 from latentfm_core.training.cross_validation import begun_fold, is_begun, with_fold
 from latentfm_core.training.distillation import PRESET as DISTILL
 from latentfm_core.training.distillation import distill_config
@@ -86,7 +88,8 @@ def make_config(args: argparse.Namespace) -> Config:
         config = _with_colours_of(config, args.init)
     if config.data.folder is not None:
         layout = read_layout(config.data.folder, config.data.reading)
-        layout.check_classes(len(config.model.classes))
+        layout.check_classes(config.model.classes)
+    check_masks_of_list(config.model.classes, config.data.masks)
     return config
 
 
@@ -153,6 +156,8 @@ def _from_parent(config: Config, args: argparse.Namespace) -> Config:
             "starts a model of other classes."
         )
     made = make(card, config.data, config)
-    # The classes may still get other names.
-    model = made.model.model_copy(update={"class_colours": ()})
+    # The classes may still get other names, and those of the folder say which label is which.
+    same = named is not None and None not in matching(named, own)
+    classes = tuple(map(str, named)) if named is not None and same else own
+    model = made.model.model_copy(update={"class_colours": (), "classes": classes})
     return made.model_copy(update={"model": model})

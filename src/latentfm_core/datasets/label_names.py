@@ -1,0 +1,63 @@
+"""Compare the class names of a model with those that come with masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from latentfm_core.errors import ConfigError
+from latentfm_core.files.untrusted import parse_json, read_bounded
+from latentfm_core.names import matching, shown
+
+FILE_NAME = "classes.json"
+"""Label names of a work list, in the folder of its annotations."""
+_MAX_BYTES = 1_000_000
+
+
+def check_label_names(own: Sequence[str], labels: Mapping[int, str], source: Path) -> None:
+    """Reject masks that give a class of a model another label than the model does.
+
+    Classes with other names are accepted: they may be renamed.
+
+    Parameters
+    ----------
+    own
+        Classes of the model, from label 1 on; a single one stands for all labels.
+    labels
+        Names by label, as `source` gives them.
+
+    Raises
+    ------
+    ConfigError
+        If a class has another label; the message lists both.
+    """
+    places = matching(own, list(labels.values()))
+    found = {at + 1: list(labels)[place] for at, place in enumerate(places) if place is not None}
+    if len(own) > 1 and any(label != wanted for label, wanted in found.items()):
+        raise ConfigError(
+            f"{shown(source)} names the labels {_listed(labels)}; the model has "
+            f"{_listed(dict(enumerate(own, start=1)))}. One class would be taken for another. "
+            "Renumber the masks, or train a model with these names in the order of the labels: "
+            "--init MODEL --set model.classes=NAME,NAME"
+        )
+
+
+def _listed(labels: Mapping[int, str]) -> str:
+    return shown(", ".join(f"{label} {name}" for label, name in sorted(labels.items())))
+
+
+def check_masks_of_list(own: Sequence[str], masks: Path | None) -> None:
+    """Check the label names in a work list's folder of annotations, if it has any.
+
+    Raises `ConfigError` as `check_label_names` does.
+    """
+    if masks is None:
+        return
+    file = masks / FILE_NAME
+    try:
+        content = parse_json(read_bounded(file, _MAX_BYTES))
+        names = content["names"] if content["kind"] == "classes" else {}
+        labels = {int(label): str(name) for label, name in names.items()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return  # another file, or a damaged one, which the work list reports
+    check_label_names(own, labels, file)

@@ -1,0 +1,151 @@
+"""Plausibility checks of how the files of a data set store their pixels."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from latentfm_core.datasets.plausibility import Finding
+from latentfm_core.datasets.raters import rater_warnings
+from latentfm_core.datasets.stored import TURNS, StoredPair
+from latentfm_core.images.mask_coding import USUAL, WHITE
+from latentfm_core.images.mask_levels import KEEP
+from latentfm_core.images.mask_rims import SMOOTHED
+from latentfm_core.images.read import name_some
+from latentfm_core.images.threshold_advice import INSTANCES
+
+_END = 0.01
+"""Share of the grey levels at either end where a threshold separates nothing."""
+_SMOOTHED_MASKS = 3
+"""Number of smoothed masks that is no accident."""
+_QUARTER_TURNS = (5, 6, 7, 8)
+
+
+def stored_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]:
+    """Return the findings about how the files of a folder or set store their pixels, and raters.
+
+    For the parameters see `coding_findings`.
+    """
+    raters = [Finding(text) for text in rater_warnings(stored, where)]
+    return [
+        *coding_findings(stored, where),
+        *scale_findings(stored, where),
+        *orientation_findings(stored),
+        *rim_findings(stored, where),
+        *raters,
+    ]
+
+
+def orientation_findings(stored: Iterable[StoredPair]) -> list[Finding]:
+    """Return a finding for each orientation that masks lack.
+
+    A mask of the right size without an orientation fits an image that a quarter turn has changed
+    from wide to tall: sizes would differ otherwise.
+    """
+    differ: dict[int, list[str]] = defaultdict(list)
+    for pair in stored:
+        turned = pair.orientation in _QUARTER_TURNS and not pair.square
+        if any(
+            mask != pair.orientation and not (turned and mask == 1)
+            for mask in pair.mask_orientations
+        ):
+            differ[pair.orientation].append(pair.name)
+    return [
+        Finding(
+            f"{len(names)} images were {TURNS[orientation]}, as their metadata (EXIF) say, and "
+            f"their masks were not: {name_some(names)}. This is right if the masks were drawn on "
+            "the images as a viewer shows them. If a program that ignores the metadata was used "
+            "(many do), image and mask do not match: compare one of them in an image viewer."
+            if orientation != 1
+            else f"{len(names)} masks were turned as their metadata (EXIF) say, and their images "
+            f"were not: {name_some(names)}. Compare one of them with its image in a viewer."
+        )
+        for orientation, names in sorted(differ.items())
+    ]
+
+
+def rim_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]:
+    """Return a finding if numbers have rims of other numbers, as smooth resizing leaves them.
+
+    Several masks with rims of many numbers are an error. For the parameters see `coding_findings`.
+    """
+    soft = [pair.name for pair in stored if SMOOTHED in pair.rims]
+    names = [pair.name for pair in stored if any(pair.rims)]
+    if not names:
+        return []
+    text = (
+        f"The numbers in {len(names)} masks{where} have rims of other numbers, one pixel wide and "
+        f"between a lower and a higher number: {name_some(names)}. Smooth resizing leaves such "
+        "rims, and each would count as another class or object. Export the masks again without "
+        "smoothing, or resize them with nearest-neighbour interpolation."
+    )
+    if len(soft) >= _SMOOTHED_MASKS:
+        return [Finding(f"{text} If all numbers are meant, set {KEEP}.", stops=True)]
+    return [Finding(f"{text} Thin borders that were drawn as a class are right.")]
+
+
+def coding_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]:
+    """Return a finding if the masks of a folder mark their foreground in different ways.
+
+    Each mask is binary by itself, but a value or colour that differs between masks may be a class.
+
+    Parameters
+    ----------
+    where
+        Name of the folder or set, for example ``" of the set polyps"``.
+    """
+    masks: dict[str, list[str]] = defaultdict(list)
+    for pair in stored:
+        for coding in filter(None, pair.codings):
+            masks[coding].append(pair.name)
+    if len(masks) < 2:
+        return []
+    listed = "; ".join(
+        f"{coding} in {len(names)} ({name_some(names)})"
+        for coding, names in sorted(masks.items(), key=lambda item: (-len(item[1]), item[0]))
+    )
+    asked = any(pair.threshold is not None for pair in stored)
+    stops = not asked and not masks.keys() <= USUAL
+    text = f"The masks{where} do not mark their foreground in the same way: {listed}."
+    if stops:
+        text += (
+            " A value or colour that only some masks have may be a separate class or object, and "
+            "would be merged with the others. If all of them are foreground, set --mask-threshold "
+            "0.5 (data.mask_threshold). To keep classes separate, name them in training: --set "
+            f"model.classes=NAME,NAME. {INSTANCES}"
+        )
+    else:
+        text += (
+            " All of these values are read as foreground. Check that they mean the same: 1 may be "
+            f"a class, and {WHITE} may mark pixels to ignore."
+        )
+    return [Finding(text, stops)]
+
+
+def scale_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]:
+    """Return a finding if a threshold does not fit the grey levels of all masks of a folder.
+
+    For the parameters see `coding_findings`.
+    """
+    names: dict[float, list[str]] = defaultdict(list)
+    thresholds = [pair.threshold for pair in stored if pair.threshold is not None]
+    for pair in stored:
+        for scale in filter(None, pair.scales):
+            names[scale].append(pair.name)
+    wrong = [scale for scale in names if not _END < thresholds[0] / scale < 1 - _END]
+    if not wrong:
+        return []
+    text = (
+        f"The mask threshold {thresholds[0]:g} does not fit the grey levels of "
+        f"{sum(len(names[scale]) for scale in wrong)} masks{where}"
+    )
+    listed = "; ".join(f"0 to {scale:g} in {name_some(names[scale])}" for scale in sorted(names))
+    if len(names) == 1:
+        text += f" ({listed}). If background and foreground are its ends, set {wrong[0] / 2:g}."
+        return [Finding(text)]
+    text += (
+        f": {listed}. It would fill or empty them. Save all masks with the same range of values "
+        "(8 bits), or in black and white; or divide them by range into [[data.sets]], each with a "
+        "mask_threshold of its own."
+    )
+    return [Finding(text, stops=True)]
