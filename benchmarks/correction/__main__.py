@@ -47,7 +47,11 @@ class Course:
 
 
 def course(
-    segmenter: Segmenter, pair: Pair, strokes: int, samples: int, correction: CorrectionConfig
+    segmenter: Segmenter,
+    pair: Pair,
+    strokes: int,
+    samples: int,
+    correction: CorrectionConfig | None,
 ) -> Course:
     """Correct one image stroke by stroke; after the last error nothing changes."""
     image, expert = read_image(pair.image), read_mask(pair.masks[0])
@@ -82,6 +86,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--steps", type=int, default=CorrectionConfig().steps)
     parser.add_argument("--scale", type=float, default=CorrectionConfig().scale)
+    parser.add_argument(
+        "--guided", action="store_true", help="guide the samples of a model with prompts as well"
+    )
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     return parser
 
@@ -96,7 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         order = np.random.default_rng(0).permutation(len(names))[: args.limit]
         names = [names[place] for place in sorted(order)]
     segmenter = Segmenter.load(args.model)
-    correction = CorrectionConfig(steps=args.steps, scale=args.scale)
+    guided = args.guided or not segmenter.card.config.model.prompts
+    correction = CorrectionConfig(steps=args.steps, scale=args.scale) if guided else None
     courses = [
         course(segmenter, pairs[name], args.strokes, args.samples, correction)
         for name in tqdm(names, unit="image", mininterval=5)
@@ -108,8 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "device": segmenter.device_label,
         "images": len(names),
         "samples": args.samples,
-        "steps": args.steps,
-        "scale": args.scale,
+        "guided": guided,
+        "steps": args.steps if guided else None,
+        "scale": args.scale if guided else None,
         "corrected": np.mean([one.corrected for one in courses], axis=0).tolist(),
         "by_hand": np.mean([one.by_hand for one in courses], axis=0).tolist(),
         "seconds_median": float(np.median(seconds)) if seconds else None,

@@ -62,7 +62,8 @@ class FlowConfig(StageConfig):
     time_sampling
         ``"uniform"``, as in the paper, or ``"logit_normal"``.
     endpoint_weight
-        Weight of BCE + Dice on the decoded one-step endpoint z_t + (1 - t) v.
+        Weight of BCE + Dice on the decoded one-step endpoint z_t + (1 - t) v. The time it takes is
+        better spent on more steps (docs/benchmarks.md).
     auxiliary_weight
         Weight of BCE + Dice on a mask predicted directly from the trained condition features.
     encoder_rate
@@ -83,9 +84,9 @@ class FlowConfig(StageConfig):
     small_size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 128
     noise_draws: Annotated[int, Field(ge=1, le=1024)] = 1
     time_sampling: Literal["uniform", "logit_normal"] = "uniform"
-    endpoint_weight: Weight = 0.2
+    endpoint_weight: Weight = 0.0
     auxiliary_weight: Weight = 1.0
-    encoder_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    encoder_rate: Annotated[float, Field(gt=0, le=1)] = 0.2
     encoder_frozen: Annotated[int, Field(ge=0, le=7)] = 0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     validate_every: Annotated[int, Field(ge=1, le=1_000_000)] = 2
