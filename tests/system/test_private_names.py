@@ -29,6 +29,7 @@ USED: dict[str, tuple[Any, str]] = {
     "_paint_region_with_mask": (Labels, "layers/painting.py then sets each pixel, which is slower"),
     "_actions": (argparse.ArgumentParser(), "cli/common.py can no longer name misplaced options"),
     "_ActionsContainer": (argparse, "it is the type of a parameter in cli/data_options.py"),
+    "_SubParsersAction": (argparse, "cli/common.py finds the subcommands by it"),
     "_ArgumentGroup": (argparse, "it is the type of a parameter in cli/options.py"),
     "_exit": (__import__("os"), "worker.py can no longer end its process at once"),
 }

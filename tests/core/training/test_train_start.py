@@ -261,8 +261,9 @@ def test_the_memory_of_a_batch_is_estimated_from_what_backward_needs(
 ) -> None:
     found = []
     for batch in (2, 4):
-        flow = (f"training.flow.batch_size={batch}", "training.flow.noise_draws=8")
-        config = config_of(images, tmp_path / "model", *flow)
+        stages = ("image_vae", "mask_vae", "flow")
+        sizes = (f"training.{stage}.batch_size={batch}" for stage in stages)
+        config = config_of(images, tmp_path / "model", *sizes, "training.flow.noise_draws=8")
         trainer = Trainer(config, RunOptions(tmp_path / "model"))
         found.append(work_left(trainer.state)[1])
         trainer.close()
