@@ -30,7 +30,7 @@ from latentfm_core.images.orientation import provenance_places
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 7
+FORMAT = 8
 """Increase it whenever decoding or the canvas changes the output, or `StoredPair` its fields."""
 SUFFIX = ".canvas"
 LIMIT_BYTES = 20 * 2**30

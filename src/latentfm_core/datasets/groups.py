@@ -29,11 +29,10 @@ def read_groups(
 ) -> dict[str, str]:
     """Return the group of every name, from a CSV file with the columns `key` and `column`.
 
-    An entry of `key` is a name, or a file name with the ending of an image. Rows of other images
-    are ignored. The separator is a comma, a semicolon or a tab; spaces around entries are ignored.
-    Groups are compared in one
-    Unicode form. A warning names those that differ only in case, in spaces or in how numbers are
-    written (1, 001 and 1.0).
+    An entry of `key` is a name, or a file name with the ending of an image, with or without
+    folders. Rows of other images are ignored. The separator is a comma, a semicolon or a tab;
+    spaces around entries are ignored. Groups are compared in one Unicode form. A warning names
+    those that differ only in case, in spaces or in how numbers are written (1, 001 and 1.0).
 
     Raises
     ------
@@ -44,7 +43,7 @@ def read_groups(
     groups: dict[str, str] = {}
     for row in _group_rows(path, (key, column)):
         image, group = comparable(row.get(key, "")), comparable(row.get(column, ""))
-        name = image if image in known else image_name(image)
+        name = image if image in known else image_name(re.split(r"[/\\]", image)[-1])
         if name not in known or not group:
             continue
         if groups.setdefault(name, group) != group:

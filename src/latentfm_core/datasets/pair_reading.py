@@ -76,7 +76,9 @@ def read_instances(pair: Pair, limits: ReadingConfig = READING) -> ReadPair:
 
     Raises `ImageError` as `read_binary` does, or if a mask does not hold whole numbers up to 65535.
     """
-    return _read(pair, instances_of, limits, _count_numbers)
+    read = _read(pair, instances_of, limits, _count_numbers)
+    pieces = tuple(map(count_pieces, read.masks))
+    return replace(read, stored=replace(read.stored, pieces=pieces))
 
 
 def read_references(

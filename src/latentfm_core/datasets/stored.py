@@ -68,6 +68,8 @@ class StoredPair:
         Objects in each mask: those that it numbers, or connected pieces of its foreground.
     rims
         `latentfm_core.images.mask_rims.rim_grade` of each mask of numbers.
+    pieces
+        Connected pieces of the foreground of each mask of numbered objects; empty for other masks.
     """
 
     name: str
@@ -82,3 +84,4 @@ class StoredPair:
     raters: tuple[str, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     rims: tuple[int, ...] = ()
+    pieces: tuple[int, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from latentfm_core.datasets.plausibility import Finding
+from latentfm_core.datasets.plausibility import MOSTLY, Finding
 from latentfm_core.datasets.raters import rater_warnings
 from latentfm_core.datasets.stored import TURNS, StoredPair
 from latentfm_core.images.mask_coding import USUAL, WHITE
@@ -32,6 +32,7 @@ def stored_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findi
         *scale_findings(stored, where),
         *orientation_findings(stored),
         *rim_findings(stored, where),
+        *number_findings(stored, where),
         *raters,
     ]
 
@@ -82,6 +83,30 @@ def rim_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]
     if len(soft) >= _SMOOTHED_MASKS:
         return [Finding(f"{text} If all numbers are meant, set {KEEP}.", stops=True)]
     return [Finding(f"{text} Thin borders that were drawn as a class are right.")]
+
+
+def number_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]:
+    """Return a finding if most masks of numbered objects number several pieces as one object.
+
+    For the parameters see `coding_findings`.
+    """
+    drawn = merged = 0
+    names = []
+    for pair in stored:
+        found = [(o, p) for o, p in zip(pair.objects, pair.pieces, strict=False) if o]
+        united = sum(objects == 1 < pieces for objects, pieces in found)
+        drawn, merged = drawn + len(found), merged + united
+        names += [pair.name] * bool(united)
+    if merged <= MOSTLY * drawn:
+        return []
+    return [
+        Finding(
+            f"{merged} of {drawn} masks{where} that should number their objects have one number "
+            f"for several pieces: {name_some(names)}. All pieces of an image count as one object, "
+            "and a prompt is for all of them. If these are black-and-white masks, number the "
+            'objects, or choose kind = "masks" (--mask-kind masks).'
+        )
+    ]
 
 
 def coding_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]:

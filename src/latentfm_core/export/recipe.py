@@ -8,7 +8,8 @@ from latentfm_core.config import PromptConfig, SamplingConfig
 from latentfm_core.export.onnx_file import OPSET
 from latentfm_core.flow.solvers import TABLEAUS
 from latentfm_core.images.canvas import Fit, canvas_geometry
-from latentfm_core.inference.box_alignment import LOOSE, TIGHT
+from latentfm_core.inference.box_alignment import LOOSE, SAME_OBJECT, TIGHT
+from latentfm_core.inference.prompting import CONTRADICTED
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import ModelCard
 from latentfm_core.output.sidecar import versions
@@ -83,11 +84,15 @@ def prompt_of(card: ModelCard) -> dict[str, Any]:
             "share": PromptConfig().box_alignment,
             "tight": TIGHT,
             "loose": LOOSE,
+            "same_object": SAME_OBJECT,
+            "contradicted": CONTRADICTED,
             "means": "with a box, but without a rough mask, each sample is stretched along rows "
             "and columns so that the edges of its outline (probability 0.5) move by share * trust "
             "of the way to those of the box. trust = clip((loose - gap) / (loose - tight), 0, 1), "
             "gap = mean over the edges of the distance from the outline out to the box, divided by "
-            "the side of the box",
+            "the side of the box. A sample stays as drawn if its outline is empty, or the IoU of "
+            "its extent and the box is below same_object; all samples do if the IoU of the box and "
+            "the box around it and the positive marks is below contradicted",
         },
         "calibration": {
             "means": "of results with a prompt, in place of calibration, mean_mask_threshold and "

@@ -21,6 +21,7 @@ IMAGE_SUFFIXES = TIFF_SUFFIXES | {
 _OTHERS = frozenset(
     {".nii.gz", ".nii", ".dcm", ".mha", ".mhd", ".nrrd", ".npy", ".zarr"}  # volumes
     | {".svs", ".ndpi", ".scn", ".bif", ".qptiff", ".lsm", ".stk", ".btf", ".tf8"}  # microscopes
+    | {".czi", ".lif", ".nd2", ".ims", ".vsi", ".mrxs", ".oib", ".oif"}
     | {".jfif", ".jpe", ".j2k", ".dib", ".apng", ".avif", ".ico", ".pcx", ".heic", ".psd"}
 )
 """Endings of other images, in lists of images or given as single files."""

@@ -61,6 +61,8 @@ class Position:
         Expected time of one validation, 0 if unknown; time of all of them so far.
     validation_images
         Images of a validation, where the budget allows fewer than the settings; else 0.
+    planned_seconds
+        Time limit of the flow for which `validation_images` was chosen.
     epochs, stage_times, outside_times
         Epochs, seconds trained, and seconds between steps of each stage.
     extended_step, extended_seconds, extended_outside
@@ -90,6 +92,7 @@ class Position:
     validation_seconds: float = 0.0
     validated_seconds: float = 0.0
     validation_images: int = 0
+    planned_seconds: float = 0.0
 
     def add_outside(self, seconds: float) -> None:
         """Count time of the stage that its steps did not take."""

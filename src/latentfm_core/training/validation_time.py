@@ -8,8 +8,9 @@ import time
 import torch
 
 from latentfm_core.datasets.summary import duration
+from latentfm_core.training.run_data import DataSet
 from latentfm_core.training.run_state import RunState
-from latentfm_core.training.selection import figures_of
+from latentfm_core.training.selection import figures_of, score_best_again
 from latentfm_core.training.time_budget import stage_seconds
 
 logger = logging.getLogger(__name__)
@@ -22,15 +23,23 @@ def plan_validation(run: RunState) -> None:
     """Estimate the time of a validation of a run with a time budget.
 
     It validates fewer images if all would take more than `MOST` of the time of the flow. Nothing
-    happens without a budget or a validation part, or if the time is known.
+    happens without a budget or a validation part, or if the time is known. With another budget
+    the images are chosen again, and the best weights are scored on them.
     """
     position, data = run.position, run.data.val
-    limit = stage_seconds(run.config, "flow")
-    if run.config.training.minutes is None or limit is None or data is None:
-        return
-    if position.validation_seconds:
-        return
-    start = time.monotonic()
+    limit = stage_seconds(run.config, "flow") if run.config.training.minutes is not None else None
+    before = position.validation_images
+    if before and position.planned_seconds != (limit or 0.0):
+        position.validation_images, position.validation_seconds = 0, 0.0
+    position.planned_seconds = limit or 0.0
+    if limit is not None and data is not None and not position.validation_seconds:
+        _estimate(run, data, limit)
+    if before and position.validation_images != before:
+        score_best_again(run)
+
+
+def _estimate(run: RunState, data: DataSet, limit: float) -> None:
+    position, start = run.position, time.monotonic()
     asked = min(run.config.training.validation_images, len(data.names))
     each = _seconds_per_image(run, MOST * limit)
     most = max(1, int(MOST * limit / max(each, 1e-9)))

@@ -110,10 +110,10 @@ def test_a_damaged_cache_file_is_not_used(
 def test_the_format_belongs_to_the_stored_facts() -> None:
     names = (
         "name orientation mask_orientations codings threshold scales objects square signature "
-        "raters agreements rims"
+        "raters agreements rims pieces"
     )
     # An older file would be read without the new fields: increase the number with them.
-    assert (FORMAT, [field.name for field in fields(StoredPair)]) == (7, names.split())
+    assert (FORMAT, [field.name for field in fields(StoredPair)]) == (8, names.split())
 
 
 def test_bad_files_are_reported_each_time(pairs: list[Pair], data: DataConfig) -> None:

@@ -27,7 +27,7 @@ from latentfm_core.config import ReadingConfig
 from latentfm_core.datasets.pair_reading import read_binary, read_instances, read_labelled
 from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.plausibility import copy_findings
-from latentfm_core.datasets.stored_findings import rim_findings
+from latentfm_core.datasets.stored_findings import number_findings, rim_findings
 from latentfm_core.datasets.summary import size_text
 from latentfm_core.errors import ImageError
 from latentfm_core.files import memory
@@ -698,3 +698,20 @@ def test_rims_of_smoothed_numbers_are_found_in_a_folder(
     )
     keep = ReadingConfig(keep_numbers=True)
     assert not rim_findings([read_instances(pair, keep).stored for pair in pairs])
+
+
+def test_black_and_white_masks_are_not_numbered_objects(tmp_path: Path) -> None:
+    drawn = labels_of_nuclei(0)
+    Image.fromarray(drawn).save(tmp_path / "image.png")
+    found = {}
+    for name, mask in {"numbered": drawn, "white": (drawn > 0) * np.uint8(255)}.items():
+        Image.fromarray(mask).save(tmp_path / f"{name}.png")
+        pair = Pair(name, tmp_path / "image.png", (tmp_path / f"{name}.png",))
+        found[name] = read_instances(pair).stored
+    assert not number_findings([found["numbered"]])
+    assert not number_findings([*found.values()])
+    (one,) = number_findings([found["white"]], " of the set a")
+    assert re.match(
+        "1 of 1 masks of the set a that should number .* several pieces: white", one.text
+    )
+    assert not one.stops

@@ -215,6 +215,16 @@ def test_names_with_dots_are_matched_exactly(tmp_path):
             read_groups(path, "patient", ["scan", missing])
 
 
+def test_group_files_may_name_folders_and_the_files_of_microscopes(tmp_path):
+    rows = [("images/a.1.png", "p"), ("C:\\data\\b.PNG", "q"), ("plates/c.czi", "r")]
+    path = group_csv(tmp_path / "g.csv", rows)
+    groups = read_groups(path, "patient", ["a.1", "b", "c"])
+    assert groups == {"a.1": "p", "b": "q", "c": "r"}
+    twice = group_csv(tmp_path / "t.csv", [("one/a.png", "p"), ("two/a.png", "q")])
+    with pytest.raises(DatasetError, match="a"):
+        read_groups(twice, "patient", ["a"])
+
+
 def test_a_group_file_in_another_encoding_is_refused(tmp_path):
     path = tmp_path / "g.csv"
     path.write_bytes("image;patient\na;Müller\n".encode("latin-1"))

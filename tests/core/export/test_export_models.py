@@ -26,6 +26,8 @@ from latentfm_core.export.bioimage import write_package
 from latentfm_core.export.recipe import prompt_of
 from latentfm_core.images.canvas import canvas_geometry, to_canvas
 from latentfm_core.images.intensity import to_rgb
+from latentfm_core.inference.box_alignment import SAME_OBJECT
+from latentfm_core.inference.prompting import CONTRADICTED
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.folder import load_model, read_card, save_model
@@ -202,6 +204,8 @@ def test_a_promptable_model_is_exported_with_its_prompts(
     words = ["--model", promptable_model_folder, "--format", "onnx", "--out", out]
     assert export(*words, "--samples", 2, "--seed", 3) == 0
     recipe = read_recipe(out)
+    rules = recipe["prompt"]["alignment"]
+    assert (rules["same_object"], rules["contradicted"]) == (SAME_OBJECT, CONTRADICTED)
     pixels, _ = two_discs(np.random.default_rng(5))
     image = ImageInput(pixels)
     settings = SamplingConfig(n_samples=2, seed=3, steps=4, solver="euler")

@@ -14,6 +14,7 @@ from latentfm_core.training import run_files, selection
 from latentfm_core.training.checkpoint import Position
 from latentfm_core.training.time_budget import stage_seconds
 from latentfm_core.training.trainer import RunOptions, Trainer
+from latentfm_core.training.validation_time import plan_validation
 from tests.helpers.commands import Printed
 from tests.helpers.fixtures import Folders, write_blobs
 from tests.helpers.pages import LOG, read_table
@@ -86,6 +87,15 @@ def test_validation_counts_towards_the_budget_of_a_run(
     assert validated[-1] is rows[-1]
     assert ("Validation is left out where" in caplog.text) is (len(validated) < len(rows))
     assert 2 <= len(validated) < len(rows) or fewer
+    few = trainer.state.position.validation_images
+    assert bool(few) is fewer
+    plan_validation(trainer.state)
+    assert trainer.state.position.validation_images == few, "the same budget"
+    trainer.state.config = with_overrides(trainer.state.config, ["training.minutes=1000"])
+    with caplog.at_level(logging.INFO, logger="latentfm_core"):
+        plan_validation(trainer.state)
+    assert not trainer.state.position.validation_images
+    assert ("the best weights so far have a score of" in caplog.text) is fewer
 
 
 def test_the_budget_is_shared_out_over_the_stages_that_train() -> None:

@@ -140,6 +140,27 @@ def test_a_model_may_name_its_class_differently_from_the_one_it_starts_from(
     assert read_card(tmp_path / "model").config.model.classes == ("crater",)
 
 
+@pytest.mark.parametrize(
+    ("text", "size", "prompts"),
+    [
+        ("[training.flow]\nepochs = 3\n", 192, True),
+        ("[data]\nsize = 128\n", 128, True),
+        ("[model]\ndropout = 0.1\n", 256, False),
+        ('preset = "paper"\n', 256, False),
+    ],
+)
+def test_a_file_that_names_no_network_keeps_that_of_the_model_to_start_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, size: int, prompts: bool
+) -> None:
+    file = tmp_path / "part.toml"
+    file.write_text(text)
+    words = ["--config", str(file), "--init", "generalist", "--dump-config"]
+    assert main([*words, "--images", str(tmp_path), "--masks", str(tmp_path)]) == 0
+    file.write_text(capsys.readouterr().out)
+    found = load_config(file)
+    assert (found.data.size, found.model.prompts) == (size, prompts)
+
+
 def test_a_new_run_never_delivers_the_weights_of_an_earlier_one(
     images: Folders, tmp_path: Path, printed: Printed
 ) -> None:

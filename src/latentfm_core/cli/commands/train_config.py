@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from latentfm_core.cli.data_options import reading_overrides, refuse_two_sources
 from latentfm_core.config import Config, config_from_mapping, load_config, preset, with_overrides
-from latentfm_core.config.loading import override_values
+from latentfm_core.config.loading import override_values, read_toml
 from latentfm_core.datasets.folds import FOLDER
 from latentfm_core.datasets.label_names import check_masks_of_list
 from latentfm_core.datasets.layouts import read_layout, with_classes_of_folder
@@ -70,10 +70,9 @@ def make_config(args: argparse.Namespace) -> Config:
     else:
         config = preset(args.preset or "default")
     refuse_two_sources(args)
-    inherits = args.init is not None and not args.resume and config == preset("default")
     config = with_overrides(config, _flag_overrides(args))
-    if inherits:
-        config = _with_network_of(config, args.init, _named_classes(config, args))
+    if args.init is not None and not args.resume:
+        config = _from_initial(config, args)
     if (args.group_file is None) != (args.group_column is None):
         raise ConfigError("--group-file and --group-column belong together: use both or neither.")
     if args.group_file is not None:
@@ -114,13 +113,26 @@ def _named_classes(config: Config, args: argparse.Namespace) -> Sequence[str] | 
     return read_layout(config.data.folder, config.data.reading).classes or None
 
 
-def _with_network_of(config: Config, model: str | Path, classes: Sequence[str] | None) -> Config:
+def _from_initial(config: Config, args: argparse.Namespace) -> Config:
+    """Return the configuration with the network of ``--init``, if none is named."""
+    named = read_toml(args.config) if args.config else {"preset": args.preset or "default"}
+    if "model" in named or named.get("preset", "default") != "default":
+        return config
+    classes = _named_classes(config, args)
+    return _with_network_of(config, args.init, classes, named.get("data", {}))
+
+
+def _with_network_of(
+    config: Config, model: str | Path, classes: Sequence[str] | None, own: Collection[str]
+) -> Config:
     """Return the configuration with the network and input size of the model to start from.
 
-    Without prompts if several classes are named: these need a model of one class.
+    Without prompts if several classes are named: these need a model of one class. `own` are the
+    names of the data settings that stay.
     """
     card = read_only_card(resolve_model(model)).config
-    data = config.data.model_copy(update={"size": card.data.size, "fit": card.data.fit})
+    shape = {"size": card.data.size, "fit": card.data.fit}
+    data = config.data.model_copy(update={k: v for k, v in shape.items() if k not in own})
     values = config.model_copy(update={"model": card.model, "data": data}).to_json()
     values["model"]["distilled_steps"] = 0  # trained from the flow in its own stage
     values["model"]["class_colours"] = []  # the classes may get other names
