@@ -9,6 +9,7 @@ from latentfm_core.export.onnx_file import OPSET
 from latentfm_core.flow.solvers import TABLEAUS
 from latentfm_core.images.canvas import Fit, canvas_geometry
 from latentfm_core.inference.box_alignment import LOOSE, SAME_OBJECT, TIGHT
+from latentfm_core.inference.pieces import SMALLEST
 from latentfm_core.inference.prompting import CONTRADICTED
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import ModelCard
@@ -86,11 +87,13 @@ def prompt_of(card: ModelCard) -> dict[str, Any]:
             "loose": LOOSE,
             "same_object": SAME_OBJECT,
             "contradicted": CONTRADICTED,
+            "specks": SMALLEST,
             "means": "with a box, but without a rough mask, each sample is stretched along rows "
             "and columns so that the edges of its outline (probability 0.5) move by share * trust "
             "of the way to those of the box. trust = clip((loose - gap) / (loose - tight), 0, 1), "
             "gap = mean over the edges of the distance from the outline out to the box, divided by "
-            "the side of the box. A sample stays as drawn if its outline is empty, or the IoU of "
+            "the side of the box. Pieces of an outline below specks of its largest do not count. A "
+            "sample stays as drawn if its outline is empty, or the IoU of "
             "its extent and the box is below same_object; all samples do if the IoU of the box and "
             "the box around it and the positive marks is below contradicted",
         },

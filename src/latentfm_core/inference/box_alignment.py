@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latentfm_core.images.canvas import box_on_canvas
+from latentfm_core.inference.pieces import large_pieces
 from latentfm_core.prompts.prompt import Box
 from latentfm_core.types import Float32, Geometry
 from latentfm_core.uncertainty.summary import SAMPLE_THRESHOLD
@@ -68,7 +69,13 @@ def aligned_map(values: Float32, box: Edges, share: float) -> Float32:
 
 
 def _extent(values: Float32) -> Edges | None:
-    """Return the edges of the outline to a fraction of a pixel; None without foreground."""
+    """Return the edges of the outline to a fraction of a pixel; None without foreground.
+
+    Specks beside the object do not count.
+    """
+    pieces, large = large_pieces(values >= SAMPLE_THRESHOLD)
+    if len(large) < pieces.max(initial=0):
+        values = np.where((pieces == 0) | np.isin(pieces, large), values, 0)
     ends = [_ends(values.max(axis=axis)) for axis in (1, 0)]
     if ends[0] is None or ends[1] is None:
         return None

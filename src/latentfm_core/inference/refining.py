@@ -13,7 +13,6 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 from torch import Tensor
 
 from latentfm_core.config import DataConfig
@@ -22,6 +21,7 @@ from latentfm_core.inference.batches import Progress, Seeds
 from latentfm_core.inference.drawing import Row, condition_of, draw_rows
 from latentfm_core.inference.framing import Frame, frame_at
 from latentfm_core.inference.network import Network, PlainPath
+from latentfm_core.inference.pieces import large_pieces
 from latentfm_core.prompts.field import MIN_FIELD, Window, extent, square_around
 from latentfm_core.prompts.maps import prompt_maps
 from latentfm_core.prompts.prompt import Box, Prompt
@@ -29,9 +29,6 @@ from latentfm_core.types import Bool, Float32, Geometry
 
 MOST_OBJECTS = 4
 """Objects of a sample. One of more, such as cells, stays as the first pass drew it."""
-
-SMALLEST = 0.05
-"""Pieces below this share of the largest one are specks."""
 
 FINER = 2
 """Side of the canvas of the results, in sides of the network's canvas, for a larger image."""
@@ -173,11 +170,6 @@ def _boxes(probabilities: Float32, geometry: Geometry) -> list[Box]:
     One more than `MOST_OBJECTS` if there are too many.
     """
     top, left, rows, columns = geometry.box
-    inside = probabilities[top : top + rows, left : left + columns] >= 0.5
-    # Fields of view, not objects to count: pieces that touch at a corner get one each.
-    pieces, _ = ndimage.label(inside)
-    sizes = np.bincount(pieces.ravel())[1:]
-    large = np.flatnonzero(sizes >= SMALLEST * sizes.max(initial=0))
-    order = large[np.argsort(-sizes[large], kind="stable")][: MOST_OBJECTS + 1]
-    found = (extent(pieces == piece + 1) for piece in order)
+    pieces, large = large_pieces(probabilities[top : top + rows, left : left + columns] >= 0.5)
+    found = (extent(pieces == piece) for piece in large[: MOST_OBJECTS + 1])
     return [seen_box(box, geometry) for box in found if box is not None]

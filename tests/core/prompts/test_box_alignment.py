@@ -65,6 +65,18 @@ def test_a_box_that_does_not_touch_its_object_changes_nothing(
     np.testing.assert_array_equal(align_to_box(drawn, on_image(edges), CANVAS, 1.0), drawn)
 
 
+def test_a_speck_beside_the_object_does_not_count() -> None:
+    drawn = ellipse((20, 20, 40, 50))
+    speck = drawn.copy()
+    speck[22:25, 52:55] = 0.9
+    for box in ((20, 20, 40, 50), (19, 20, 41, 51)):
+        clean, dirty = (
+            align_to_box(values[None], on_image(box), CANVAS, 1.0)[0] for values in (drawn, speck)
+        )
+        inside = np.s_[:, :51]
+        np.testing.assert_allclose(dirty[inside], clean[inside], atol=0.02)
+
+
 def test_an_object_that_the_image_cuts_off_stays_at_its_edge() -> None:
     drawn = ellipse((2, -10, 40, 30))[None]
     drawn[:, :10] = 0.9  # the margin of the canvas is not part of the image
