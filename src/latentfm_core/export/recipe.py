@@ -81,22 +81,7 @@ def prompt_of(card: ModelCard) -> dict[str, Any]:
             "points_only": "a first run on the whole image gives the extent of the object, which "
             "is the box of a second run",
         },
-        "alignment": {
-            "share": PromptConfig().box_alignment,
-            "tight": TIGHT,
-            "loose": LOOSE,
-            "same_object": SAME_OBJECT,
-            "contradicted": CONTRADICTED,
-            "specks": SMALLEST,
-            "means": "with a box, but without a rough mask, each sample is stretched along rows "
-            "and columns so that the edges of its outline (probability 0.5) move by share * trust "
-            "of the way to those of the box. trust = clip((loose - gap) / (loose - tight), 0, 1), "
-            "gap = mean over the edges of the distance from the outline out to the box, divided by "
-            "the side of the box. Pieces of an outline below specks of its largest do not count. A "
-            "sample stays as drawn if its outline is empty, or the IoU of "
-            "its extent and the box is below same_object; all samples do if the IoU of the box and "
-            "the box around it and the positive marks is below contradicted",
-        },
+        "alignment": _alignment(),
         "calibration": {
             "means": "of results with a prompt, in place of calibration, mean_mask_threshold and "
             "standard_deviation, which are of results without one. box: any prompt with a box or a "
@@ -106,6 +91,26 @@ def prompt_of(card: ModelCard) -> dict[str, Any]:
                 for group in ("box", "point")
             },
         },
+    }
+
+
+def _alignment() -> dict[str, Any]:
+    """Return how samples are aligned with a box."""
+    return {
+        "share": PromptConfig().box_alignment,
+        "tight": TIGHT,
+        "loose": LOOSE,
+        "same_object": SAME_OBJECT,
+        "contradicted": CONTRADICTED,
+        "specks": SMALLEST,
+        "means": "with a box, but without a rough mask, each sample is stretched along rows "
+        "and columns so that the edges of its outline (probability 0.5) move by share * trust "
+        "of the way to those of the box. trust = clip((loose - gap) / (loose - tight), 0, 1), "
+        "gap = mean over the edges of the distance from the outline out to the box, divided by "
+        "the side of the box. Pieces of an outline below specks of its largest do not count. A "
+        "sample stays as drawn if its outline is empty, or the IoU of "
+        "its extent and the box is below same_object; all samples do if the IoU of the box and "
+        "the box around it and the positive marks is below contradicted",
     }
 
 

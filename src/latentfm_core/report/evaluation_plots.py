@@ -68,13 +68,17 @@ def quality(evaluation: Evaluation, gallery: Gallery) -> Plot:
     for index in range(0, len(scores), step):
         link = anchor(known[index]) if known[index] in rows else ""
         chart.point(expected[index], dice[index], BLUE, scores[index].label, link)
+    return Plot(_quality_note(evaluation, gallery, len(scores), step), chart.svg())
+
+
+def _quality_note(evaluation: Evaluation, gallery: Gallery, count: int, step: int) -> str:
     rho = evaluation.quality_rank()
     note = f"Mean difference of expected and real Dice: {evaluation.quality_error():.3f}. "
     if math.isnan(rho):
         note += "Too few different images for a rank correlation."
     else:
         note += (
-            f"Spearman's rank correlation {rho:.3f} over {len(scores)} images: 1 if the image of "
+            f"Spearman's rank correlation {rho:.3f} over {count} images: 1 if the image of "
             "higher expected Dice is always the better one, 0 if there is no correlation."
         )
     if not gallery.calibrated:
@@ -84,12 +88,12 @@ def quality(evaluation: Evaluation, gallery: Gallery) -> Plot:
         )
     if step > 1:
         note += f" Shown is every {step}th image."
-    if silent := len(evaluation.scores) - len(scores):
+    if silent := len(evaluation.scores) - count:
         note += (
             f" {silent} without an expected Dice are left out: their mean mask is empty or full, "
             "or they are unlike the training images."
         )
-    return Plot(note, chart.svg())
+    return note
 
 
 def reliabilities(evaluation: Evaluation, gallery: Gallery) -> list[Plot]:
