@@ -75,7 +75,7 @@ def segmenter() -> Segmenter:
     values = tiny_settings(
         augmentation="none",
         mask_vae={**stage, "epochs": 6},
-        flow={**stage, "epochs": 40, "ema_decay": 0.98, "noise_draws": 4},
+        flow={**stage, "epochs": 40, "ema_decay": 0.98, "endpoint_weight": 0.2},
         distill={**stage, "epochs": 10, "ema_decay": 0.95, "noise_draws": 4},
     )
     values["model"] = {**values["model"], "distilled_steps": 1}  # type: ignore[dict-item]

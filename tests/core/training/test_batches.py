@@ -45,7 +45,6 @@ def canvases() -> CanvasSet:
 def _config(condition: str, augmentation: str) -> Config:
     values = tiny_settings(augmentation=augmentation, distill={"epochs": 1})
     values["model"] |= {"condition": condition, "distilled_steps": 1}  # type: ignore[operator]
-    values["training"]["flow"] |= {"endpoint_weight": 0.2}  # type: ignore[index]
     return config_from_mapping(values)
 
 
