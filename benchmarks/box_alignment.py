@@ -11,7 +11,6 @@ the mean Dice without alignment, the gain by it and its standard error over the 
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +21,8 @@ from numpy.typing import NDArray
 from benchmarks.prompts.cases import PromptCase, read_cases, select
 from benchmarks.prompts.datasets import DATASETS, Dataset
 from benchmarks.prompts.settings import DataSettings
+from latentfm_core.cli.common import run_cli, say
 from latentfm_core.config import PromptConfig
-from latentfm_core.errors import LatentFMError
 from latentfm_core.inference.box_alignment import OUTWARD
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
@@ -36,8 +35,6 @@ KINDS = ("exact", "off 0.015", "off 0.03", "loose")
 LOOSEST = 0.2
 SETS = ("isic2018", "polypgen", "fuseg_wound", "lidc_idri", "dsb2018_nuclei")
 SPLITS = Path(__file__).resolve().parent.parent / "configs" / "splits"
-
-logger = logging.getLogger("benchmarks.box_alignment")
 
 
 def drawn_box(exact: Edges, kind: str, rng: np.random.Generator) -> Edges:
@@ -103,29 +100,25 @@ def parser() -> argparse.ArgumentParser:
     return out
 
 
+def run(args: argparse.Namespace) -> None:
+    """Print a row for each data set and kind of box."""
+    segmenter = Segmenter.load(args.model)
+    say("| images | box | Dice as drawn | gain (standard error) |\n| --- | --- | --- | --- |")
+    for name in args.datasets:
+        chosen = settings_of(name, DATASETS[name], args)
+        found = measured(segmenter, read_cases(select(chosen), chosen), args.seed)
+        for kind, values in found.items():
+            gain = values[:, 1] - values[:, 0]
+            error = gain.std(ddof=1) / np.sqrt(len(gain))
+            say(
+                f"| {name} ({len(gain)}) | {kind} | {values[:, 0].mean():.4f} | "
+                f"{gain.mean():+.4f} ({error:.4f}) |"
+            )
+
+
 def main() -> int:
     """Run the benchmark."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    args = parser().parse_args()
-    try:
-        segmenter = Segmenter.load(args.model)
-        logger.info(
-            "| images | box | Dice as drawn | gain (standard error) |\n| --- | --- | --- | --- |"
-        )
-        for name in args.datasets:
-            chosen = settings_of(name, DATASETS[name], args)
-            found = measured(segmenter, read_cases(select(chosen), chosen), args.seed)
-            for kind, values in found.items():
-                gain = values[:, 1] - values[:, 0]
-                error = gain.std(ddof=1) / np.sqrt(len(gain))
-                logger.info(
-                    f"| {name} ({len(gain)}) | {kind} | {values[:, 0].mean():.4f} | "
-                    f"{gain.mean():+.4f} ({error:.4f}) |"
-                )
-    except LatentFMError as problem:
-        logger.error("error: %s", problem)
-        return 2
-    return 0
+    return run_cli(run, parser(), package="benchmarks")
 
 
 if __name__ == "__main__":

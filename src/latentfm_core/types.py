@@ -29,7 +29,7 @@ PromptKind = Literal["none", "box", "point", "corrections"]
 """Prompt types of a simulated annotator; corrections follow a box."""
 
 MaskKind = Literal["masks", "instances"]
-"""What masks hold: foreground or classes, or objects numbered from 1."""
+"""Content of masks: foreground or classes, or objects numbered from 1."""
 
 CORRECTIONS = 3
 """Default number of a simulated annotator's points after the box."""

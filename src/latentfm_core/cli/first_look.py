@@ -9,11 +9,8 @@ from latentfm_core.names import shown
 from latentfm_core.output.paths import printable
 from latentfm_core.output.result import read_sidecar
 from latentfm_core.uncertainty.domain_advice import unlike_advice
+from latentfm_core.uncertainty.expected_dice import NOT_CALIBRATED
 
-NOT_CALIBRATED = (
-    "The expected Dice is not calibrated, and usually too high: use it to rank images. "
-    "latentfm-calibrate corrects it."
-)
 MOST = 5
 """Most images to name."""
 
@@ -51,5 +48,5 @@ def first_look(results: Iterable[tuple[str, Path]]) -> str | None:
         least = ", ".join(f"{name} {expected:.2f}" for expected, name in sorted(known)[:MOST])
         lines.append(f"Check these first (lowest expected Dice): {least}")
         if raw:
-            lines.append(NOT_CALIBRATED)
+            lines.append(f"The expected Dice is {NOT_CALIBRATED}")
     return "\n".join(lines) or None

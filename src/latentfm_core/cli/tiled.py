@@ -75,7 +75,7 @@ class TiledMode(Mode[LargeJob]):
         if not same:
             raise OutputError(
                 f"{job.sidecar} was produced with another model, calibration, training domain or "
-                f"other settings."
+                "other settings."
                 f"{older.precision_note(settings)} Choose another --out, or replace it with "
                 "--overwrite."
             )

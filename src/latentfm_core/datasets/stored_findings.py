@@ -17,7 +17,7 @@ from latentfm_core.images.threshold_advice import INSTANCES
 _END = 0.01
 """Share of the grey levels at either end where a threshold separates nothing."""
 _SMOOTHED_MASKS = 3
-"""Number of smoothed masks that is no accident."""
+"""Fewest smoothed masks that are an error instead of a warning."""
 _QUARTER_TURNS = (5, 6, 7, 8)
 
 

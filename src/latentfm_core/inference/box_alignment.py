@@ -7,10 +7,11 @@ box, or beyond it, although people draw boxes that touch their object.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from latentfm_core.images.canvas import box_on_canvas
 from latentfm_core.inference.pieces import large_pieces
+from latentfm_core.prompts.field import box_iou
 from latentfm_core.prompts.prompt import Box
 from latentfm_core.types import Float32, Geometry
 from latentfm_core.uncertainty.summary import SAMPLE_THRESHOLD
@@ -55,7 +56,7 @@ def align_to_box(probabilities: Float32, box: Box, geometry: Geometry, share: fl
 def aligned_map(values: Float32, box: Edges, share: float) -> Float32:
     """Return one map ``(H, W)``, stretched as `align_to_box` does; `box` in its pixels."""
     found = _extent(values)
-    if found is None or box_iou(found, box) < SAME_OBJECT:
+    if found is None or box_iou(found.tolist(), box.tolist()) < SAME_OBJECT:
         return values
     sides = np.tile(box[2:] - box[:2], 2)
     gap = float(np.mean((box - found) * OUTWARD / sides))
@@ -100,15 +101,6 @@ def _crossing(profile: Float32, inside: int, outside: int) -> float:
         return 0.5
     high, low = float(profile[inside]), float(profile[outside])
     return (high - SAMPLE_THRESHOLD) / (high - low)
-
-
-def box_iou(one: ArrayLike, other: ArrayLike) -> float:
-    """Return the IoU of two boxes ``(top, left, bottom, right)`` that are not empty."""
-    boxes = np.array([one, other], np.float64)
-    low, high = boxes[:, :2].max(axis=0), boxes[:, 2:].min(axis=0)
-    shared = float(np.prod(np.clip(high - low, 0, None)))
-    areas = float(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1).sum())
-    return shared / (areas - shared)
 
 
 def _stretched(values: Float32, axis: int, found: Edges, target: Edges) -> Float32:

@@ -12,9 +12,9 @@ from latentfm_core.config import PromptConfig
 from latentfm_core.correction.strokes import FOREGROUND
 from latentfm_core.errors import ConfigError, ImageError
 from latentfm_core.images.canvas import from_canvas
-from latentfm_core.inference.box_alignment import align_to_box, box_iou
+from latentfm_core.inference.box_alignment import align_to_box
 from latentfm_core.model_io.card import ModelCard
-from latentfm_core.prompts.field import extent, including_marks
+from latentfm_core.prompts.field import box_iou, extent, including_marks
 from latentfm_core.prompts.prompt import Box, Prompt, check_prompt
 from latentfm_core.types import Bool, Float32, Geometry
 

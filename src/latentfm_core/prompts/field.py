@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from latentfm_core.correction.strokes import FOREGROUND
@@ -67,6 +69,15 @@ def extent(mask: Bool) -> Box | None:
         sides.append((float(places[0]), float(places[-1] + 1)))
     (top, bottom), (left, right) = sides
     return top, left, bottom, right
+
+
+def box_iou(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the IoU of boxes ``(top, left, bottom, right)``; 0 if both are empty."""
+    height = min(one[2], other[2]) - max(one[0], other[0])
+    width = min(one[3], other[3]) - max(one[1], other[1])
+    common = max(0, height) * max(0, width)
+    both = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - common
+    return common / both if both > 0 else 0.0
 
 
 def including_marks(box: Box, prompt: Prompt) -> Box:

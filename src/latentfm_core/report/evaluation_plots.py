@@ -12,6 +12,7 @@ from latentfm_core.evaluation.scores import Evaluation
 from latentfm_core.metrics.reliability import ReliabilityBins
 from latentfm_core.report.charts import BLUE, ORANGE, Axis, Chart, fitted
 from latentfm_core.report.gallery import Gallery, anchor
+from latentfm_core.uncertainty.expected_dice import NOT_CALIBRATED
 
 DICE_BINS = 20
 
@@ -82,10 +83,7 @@ def _quality_note(evaluation: Evaluation, gallery: Gallery, count: int, step: in
             "higher expected Dice is always the better one, 0 if there is no correlation."
         )
     if not gallery.calibrated:
-        note += (
-            " It is not calibrated, and usually too high: use it to rank images. "
-            "latentfm-calibrate corrects it."
-        )
+        note += f" It is {NOT_CALIBRATED}"
     if step > 1:
         note += f" Shown is every {step}th image."
     if silent := len(evaluation.scores) - count:

@@ -25,6 +25,11 @@ from latentfm_core.metrics.classes import class_dice
 from latentfm_core.metrics.overlap import Float64
 from latentfm_core.types import Mask
 
+NOT_CALIBRATED = (
+    "not calibrated, and usually too high: use it to rank images. latentfm-calibrate corrects it."
+)
+"""What a report says of raw values, after "it is"."""
+
 EDGE = 1e-3
 """Shares are clipped this far from 0 and 1 before their logit is taken."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
 
+from latentfm_core.prompts.field import box_iou
 from latentfm_core.uncertainty.regions import UncertainRegion
 
 SAME = 0.5
@@ -90,17 +91,8 @@ class ReviewedRegions:
 
 def _same(reviewed: _Reviewed, region: UncertainRegion, mask: NDArray[np.bool_]) -> bool:
     if reviewed.mask is None:
-        return _box_iou(reviewed.facts["box"], region.box) > SAME
+        return box_iou(reviewed.facts["box"], region.box) > SAME
     if reviewed.mask.shape != mask.shape:
         return False
     union = np.count_nonzero(mask | reviewed.mask)
     return bool(np.count_nonzero(mask & reviewed.mask) > SAME * union)
-
-
-def _box_iou(one: Sequence[int], other: Sequence[int]) -> float:
-    """Return the IoU of boxes ``(top, left, bottom, right)``."""
-    height = min(one[2], other[2]) - max(one[0], other[0])
-    width = min(one[3], other[3]) - max(one[1], other[1])
-    common = max(0, height) * max(0, width)
-    both = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - common
-    return common / both if both > 0 else 0.0
