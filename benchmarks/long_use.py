@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from napari_latentfm.review.panel import ReviewPanel
@@ -37,6 +38,8 @@ PATIENCE = 120.0
 """Timeout of a wait in seconds."""
 CENSUS_EVERY = 20
 STROKES_EVERY = 4
+ALIVE: WeakSet[Any] = WeakSet()
+"""Layers that `watch` has seen and that still exist."""
 
 Wait = Callable[[Callable[[], bool]], None]
 
@@ -89,9 +92,18 @@ def settle() -> None:
         gc.collect()
 
 
+def watch(viewer: Any) -> None:
+    """Remember the layers of a viewer, without keeping them."""
+    ALIVE.update(viewer.layers)
+    viewer.layers.events.inserted.connect(_remember)
+
+
+def _remember(event: Any) -> None:
+    ALIVE.add(event.value)
+
+
 def census(viewer: Any, images: int) -> Census:
     """Count."""
-    from napari.layers import Layer
     from qtpy.QtWidgets import QApplication
 
     settle()
@@ -104,7 +116,7 @@ def census(viewer: Any, images: int) -> Census:
         layers=len(viewer.layers),
         callbacks=sum(len(emitter.callbacks) for emitter in emitters),
         widgets=len(QApplication.allWidgets()),
-        kept_layers=sum(isinstance(each, Layer) for each in gc.get_objects()),
+        kept_layers=len(ALIVE),
     )
 
 
@@ -136,6 +148,7 @@ def work_through(
 ) -> list[Census]:
     """Sample, accept, correct and save `count` images, counting resources at intervals."""
     found = []
+    watch(viewer)
     queue.open_folder()
     for number in range(1, count + 1):
         wait(lambda: _is_reviewed(queue, review))
@@ -281,6 +294,7 @@ def _cancel(args: argparse.Namespace) -> dict[str, Any]:
     from napari_latentfm.sampling.panel import SamplingPanel
 
     viewer = napari.Viewer(show=True)
+    watch(viewer)
     viewer.add_image(read_image(list_images(args.images)[0]).pixels, rgb=True, name="photo")
     panel = SamplingPanel(viewer)
     viewer.window.add_dock_widget(panel, name="Sample segmentation")

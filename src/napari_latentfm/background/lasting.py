@@ -55,10 +55,14 @@ class LastingObjects(QObject):
         owner.destroyed.connect(lambda: _thaw(frozen))
 
     def _leave_out(self) -> None:
-        if self._frozen or len(gc.get_objects()) < MANY:
+        if self._frozen or gc.get_freeze_count():
             return
-        # Slow where many objects are left out: Python goes through all of them.
-        if not gc.get_freeze_count():
+        # `len(gc.get_objects())` would refer to each object, also to a tuple that another thread
+        # is about to fill: `tuple(...)` raises SystemError there (python/cpython#39117).
+        gc.freeze()
+        if gc.get_freeze_count() < MANY:
+            gc.unfreeze()
+        else:
             self._freeze()
 
     def _freeze(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -63,6 +64,45 @@ def remove(viewer: ViewerModel, name: str) -> weakref.ref[Any]:
 def test_modules_are_left_out(owner: QWidget) -> None:
     assert gc.get_freeze_count() > lasting.MANY
     assert len(gc.get_objects()) < lasting.MANY / 10
+
+
+def test_threads_go_on_filling_tuples(qtbot: Any, viewer: ViewerModel) -> None:
+    """An object that is being made must not be referred to by anything else."""
+    gc.unfreeze()
+    faults: list[Exception] = []
+    ended = threading.Event()
+
+    def fill() -> None:
+        try:
+            while not ended.is_set():
+                tuple(sum(range(100)) for _ in range(1000))
+        except SystemError as fault:
+            faults.append(fault)
+
+    worker = threading.Thread(target=fill)
+    worker.start()
+    widget, shown = QWidget(), Shown()
+    LastingObjects(viewer, shown.changed, widget)
+    shown.changed.emit()
+    ended.set()
+    worker.join()
+    assert gc.get_freeze_count() > lasting.MANY
+    widget.deleteLater()
+    qtbot.waitUntil(lambda: gc.get_freeze_count() == 0)
+    assert not faults
+
+
+def test_few_objects_are_not_worth_it(
+    qtbot: Any, viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gc.unfreeze()
+    monkeypatch.setattr(lasting, "MANY", 10**8)
+    widget, shown = QWidget(), Shown()
+    LastingObjects(viewer, shown.changed, widget)
+    shown.changed.emit()
+    assert gc.get_freeze_count() == 0
+    widget.deleteLater()
+    qtbot.wait(10)
 
 
 def test_layers_that_come_later_are_released_at_once(owner: QWidget, viewer: ViewerModel) -> None:
