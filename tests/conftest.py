@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Generator, Iterator
 from functools import cache
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -58,9 +57,6 @@ __all__ = [
 ]
 
 
-TESTS = count(1)
-TESTS_PER_PASS = 10
-"""Counting objects instead would refer to those that a thread is making: see `LastingObjects`."""
 SLOW_FIRST = (
     "image_changes",
     "crash",
@@ -159,7 +155,7 @@ def pytest_runtest_setup() -> None:
     Not while a window is there: what belongs to it is yet to be collected. Other widgets do not
     count: one that a test leaves behind would slow down all that follow.
     """
-    if next(TESTS) % TESTS_PER_PASS == 0 and current_viewer() is None:
+    if current_viewer() is None:
         _pass_over()
 
 

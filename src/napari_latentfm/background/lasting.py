@@ -8,6 +8,7 @@ classes of modules, which are never garbage.
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from typing import Any
 from weakref import WeakSet
@@ -18,8 +19,6 @@ from qtpy.QtWidgets import QWidget
 
 from napari_latentfm.background.signals import Source, listen
 
-MANY = 200_000
-"""Objects that are worth leaving out; napari alone has about half of that."""
 LARGE = 100 * 2**20
 """Bytes of removed layers that are released at once."""
 PAUSE = 600.0
@@ -49,20 +48,20 @@ class LastingObjects(QObject):
         self._layers: WeakSet[Any] = WeakSet()
         self._removed_bytes, self._due = 0, 0.0
         self._frozen: list[bool] = []
+        self._decided = False
         listen(owner, shown, self._leave_out)
         listen(owner, viewer.layers.events.removed, self._on_removed)
         frozen = self._frozen
         owner.destroyed.connect(lambda: _thaw(frozen))
 
     def _leave_out(self) -> None:
-        if self._frozen or gc.get_freeze_count():
+        # Objects are not counted: `gc.get_objects` refers to each of them, also to a tuple that
+        # another thread is about to fill, where it raises SystemError (python/cpython#39117).
+        if self._decided or "torch" not in sys.modules:
             return
-        # `len(gc.get_objects())` would refer to each object, also to a tuple that another thread
-        # is about to fill: `tuple(...)` raises SystemError there (python/cpython#39117).
-        gc.freeze()
-        if gc.get_freeze_count() < MANY:
-            gc.unfreeze()
-        else:
+        # Asked once: Python goes through all objects that are left out.
+        self._decided = True
+        if not gc.get_freeze_count():
             self._freeze()
 
     def _freeze(self) -> None:
