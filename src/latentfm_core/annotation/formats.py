@@ -21,8 +21,9 @@ from PIL import Image
 from latentfm_core.colours import palette
 from latentfm_core.errors import OutputError
 from latentfm_core.files.optional import optional_package
+from latentfm_core.images.units import LENGTHS, MILLIMETERS, converted
 from latentfm_core.measures.objects import PixelSize
-from latentfm_core.output.images import LARGEST_RATIONAL, LENGTHS, MILLIMETERS, save_tiff
+from latentfm_core.output.images import LARGEST_RATIONAL, save_tiff
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -99,8 +100,7 @@ class Space:
             return None
         if column[1] not in MILLIMETERS:
             return None
-        factor = MILLIMETERS[column[1]] / MILLIMETERS[row[1]]
-        return PixelSize(row[0], column[0] * factor, SYMBOLS[row[1]])
+        return PixelSize(row[0], converted(*column, row[1]), SYMBOLS[row[1]])
 
     def seconds(self) -> float | None:
         """Return the time step in seconds, if it is known."""

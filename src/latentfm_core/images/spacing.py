@@ -10,29 +10,10 @@ from typing import Any
 import tifffile
 
 from latentfm_core.images.tiff import main_series
+from latentfm_core.images.units import converted, length
 from latentfm_core.names import shown
 
 logger = logging.getLogger(__name__)
-
-_UNITS = {
-    "nm": "nanometer",
-    "nanometer": "nanometer",
-    "um": "micrometer",
-    "µm": "micrometer",
-    "μm": "micrometer",
-    "\\u00b5m": "micrometer",
-    "micron": "micrometer",
-    "microns": "micrometer",
-    "micrometer": "micrometer",
-    "mm": "millimeter",
-    "millimeter": "millimeter",
-    "cm": "centimeter",
-    "centimeter": "centimeter",
-    "m": "meter",
-    "in": "inch",
-    "meter": "meter",
-    "inch": "inch",
-}
 
 _PER_INCH = {"inch": 1.0, "centimeter": 2.54, "millimeter": 25.4, "micrometer": 25400.0}
 
@@ -74,12 +55,10 @@ def spacing_of(tiff: tifffile.TiffFile) -> dict[str, Any]:
         return {}
     if resolution is None or not all(math.isfinite(size) and size > 0 for size in resolution[:2]):
         return {}
-    unit = _UNITS.get(resolution[2].strip().lower())
-    if unit is None or _is_density(resolution[:2], unit, _SCREEN_DENSITIES):
+    size, unit = resolution[:2], resolution[2]
+    if _is_density(size, unit, _SCREEN_DENSITIES) or _is_print_size(tiff, size, unit):
         return {}
-    if _is_print_size(tiff, resolution[:2], unit):
-        return {}
-    return {"spacing": resolution[:2], "unit": unit}
+    return {"spacing": size, "unit": unit}
 
 
 def _is_print_size(tiff: tifffile.TiffFile, size: tuple[float, float], unit: str) -> bool:
@@ -113,15 +92,18 @@ def _is_density(size: tuple[float, float], unit: str, densities: Sequence[float]
     return all(any(abs(each - d) < _ROUNDED for d in densities) for each in (rows, columns))
 
 
-def _ome_spacing(tiff: tifffile.TiffFile) -> tuple[float, float, str] | None:
+def _ome_size(tiff: tifffile.TiffFile, axis: str) -> tuple[float, str]:
+    """Return the pixel size along X, Y or Z, which may each have another unit."""
     image = tifffile.xml2dict(tiff.ome_metadata or "")["OME"]["Image"]
     pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
-    if "PhysicalSizeX" not in pixels or "PhysicalSizeY" not in pixels:
-        return None
-    unit, other = (str(pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "XY")
-    if _UNITS.get(unit.lower()) != _UNITS.get(other.lower()):
-        return None
-    return float(pixels["PhysicalSizeY"]), float(pixels["PhysicalSizeX"]), unit
+    unit = str(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+    return length(float(pixels[f"PhysicalSize{axis}"]), unit)
+
+
+def _ome_spacing(tiff: tifffile.TiffFile) -> tuple[float, float, str]:
+    """Return the size of rows and columns in the unit of the columns."""
+    rows, columns = _ome_size(tiff, "Y"), _ome_size(tiff, "X")
+    return converted(*rows, columns[1]), *columns
 
 
 def _tag_spacing(tiff: tifffile.TiffFile) -> tuple[float, float, str] | None:
@@ -133,14 +115,15 @@ def _tag_spacing(tiff: tifffile.TiffFile) -> tuple[float, float, str] | None:
     rows, columns = (top / bottom for top, bottom in densities)
     imagej_unit = (tiff.imagej_metadata or {}).get("unit")
     if imagej_unit:
-        return 1 / rows, 1 / columns, str(imagej_unit)
+        size, unit = length(1 / columns, str(imagej_unit))
+        return size * columns / rows, size, unit
     code = int(tags.valueof(296, 2))
     if rows == columns == _NO_DENSITY:
         return None
     if code == 2:
-        return 25400 / rows, 25400 / columns, "um"
+        return 25400 / rows, 25400 / columns, "micrometer"
     if code == 3:
-        return 10000 / rows, 10000 / columns, "um"
+        return 10000 / rows, 10000 / columns, "micrometer"
     return None
 
 
@@ -148,11 +131,7 @@ def depth_of(tiff: tifffile.TiffFile) -> float | None:
     """Return the plane distance from OME or ImageJ metadata, in the unit of the pixels."""
     try:
         if tiff.is_ome:
-            image = tifffile.xml2dict(tiff.ome_metadata or "")["OME"]["Image"]
-            pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
-            if pixels.get("PhysicalSizeZUnit", "µm") != pixels.get("PhysicalSizeXUnit", "µm"):
-                return None
-            depth = float(pixels["PhysicalSizeZ"])
+            depth = converted(*_ome_size(tiff, "Z"), _ome_size(tiff, "X")[1])
         else:
             depth = float((tiff.imagej_metadata or {})["spacing"])
     except (KeyError, ValueError, TypeError):

@@ -11,25 +11,9 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from latentfm_core.images.units import LENGTHS, MILLIMETERS
 from latentfm_core.types import ImageInput
 
-LENGTHS = {
-    "nanometer": "nm",
-    "micrometer": "µm",
-    "millimeter": "mm",
-    "centimeter": "cm",
-    "meter": "m",
-    "inch": "in",
-}
-"""Units of length, and their spellings in OME-XML and in common use."""
-MILLIMETERS = {
-    "nanometer": 1e-6,
-    "micrometer": 1e-3,
-    "millimeter": 1.0,
-    "centimeter": 10.0,
-    "meter": 1000.0,
-    "inch": 25.4,
-}
 LARGEST_RATIONAL = 2**32 - 1
 _BIGTIFF_BYTES = 2**31
 

@@ -19,9 +19,9 @@ from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.datasets.label_names import FILE_NAME as CLASSES
 from latentfm_core.errors import ImageError, OutputError, ResourceError
 from latentfm_core.images.read import read_image
+from latentfm_core.images.units import MILLIMETERS
 from latentfm_core.measures.objects import PixelSize
 from latentfm_core.names import comparable, shown
-from latentfm_core.output.images import MILLIMETERS
 from latentfm_core.output.paths import output_names
 from latentfm_core.worklist.classes import read_classes
 from latentfm_core.worklist.item import Item

@@ -220,6 +220,32 @@ def test_orientation_is_applied_alike_in_every_format(tmp_path, orientation, suf
             (30, 20),
             "nanometer",
         ),
+        *[
+            (
+                {
+                    "ome": True,
+                    "metadata": {
+                        "axes": "YX",
+                        "PhysicalSizeX": x,
+                        "PhysicalSizeXUnit": x_unit,
+                        "PhysicalSizeY": y,
+                        "PhysicalSizeYUnit": y_unit,
+                    },
+                },
+                spacing,
+                unit,
+            )
+            for x, x_unit, y, y_unit, spacing, unit in (
+                (0.5, "µm", 700, "nm", (0.7, 0.5), "micrometer"),
+                (500, "pm", 0.6, "nm", (0.6, 0.5), "nanometer"),
+                (0.5, "µm", 1, "pixel", None, "pixel"),
+            )
+        ],
+        (
+            {"imagej": True, "resolution": (4, 2), "metadata": {"unit": "pm"}},
+            (0.0005, 0.00025),
+            "nanometer",
+        ),
     ],
 )
 def test_pixel_size_of_tiffs(tmp_path, options, spacing, unit):
