@@ -2,8 +2,10 @@
 
     python -m benchmarks.intervals runs/busi_box/per_image.csv ... [--groups groups.csv set]
 
-Images are drawn with replacement, or whole groups where a CSV file with the columns ``image`` and a
-group column is given. The interval holds the middle 95 % of the means.
+Images are drawn with replacement, or whole groups if a CSV file with the columns ``image`` and a
+group column is given. The interval contains the middle 95 % of the means. Two figures that tell
+finding an object from outlining it follow: the share of images below `MISSED`, and the mean of the
+others.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ import numpy as np
 from benchmarks.prompts.bootstrap import interval
 
 logger = logging.getLogger("benchmarks.intervals")
+
+MISSED = 0.1
+"""A Dice below it means that another object was outlined, or none."""
 
 
 def read_column(path: Path, name: str, column: str) -> dict[str, str]:
@@ -48,7 +53,13 @@ def main() -> int:
         ends = interval(values, [known.get(name, name) for name, _ in scores])
         text = "" if ends is None else " [{:.3f}, {:.3f}]".format(*ends)
         images = len({name for name, _ in scores})
-        logger.info("%s: %.3f%s, %d images", path, np.mean(values), text, images)
+        found = [value for value in values if value >= MISSED]
+        missed = 1 - len(found) / len(values)
+        others = f", others {np.mean(found):.3f}" if found and missed else ""
+        logger.info(
+            "%s: %.3f%s, %d images, %.1f %% below %g%s",
+            *(path, np.mean(values), text, images, 100 * missed, MISSED, others),
+        )
     return 0
 
 
