@@ -49,14 +49,15 @@ def explained(message: str) -> str:
 
 
 def config_from_mapping(values: Mapping[str, Any]) -> Config:
-    """Validate nested plain values.
+    """Validate nested plain values; those that are missing, in sections too, are the defaults.
 
     Raises
     ------
     ConfigError
         If a key is unknown or a value is out of range; the message lists each one.
     """
-    return _validated(Config, values)
+    # The stages of training have defaults of their own, which part of a section must not reset.
+    return _validated(Config, _merge(Config().to_json(), values))
 
 
 def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +119,6 @@ def load_config(path: Path) -> Config:
         If the file cannot be read, is not TOML, or holds unknown or invalid settings.
     """
     values = _with_none(read_toml(path))
-    # All values: a section of the file must not reset what it does not name.
     base = preset(str(values.pop("preset", "default"))).to_json()
     data = values.get("data")
     if isinstance(data, dict):

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from latentfm_core.cli.train import main
-from latentfm_core.config import Config, load_config, preset, with_overrides
+from latentfm_core.config import Config, config_from_mapping, load_config, preset, with_overrides
 from latentfm_core.config.loading import override_values
 from latentfm_core.config.suggest import all_names
 from latentfm_core.errors import ConfigError
+from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import read_card
 from latentfm_core.names import model_id
 from latentfm_core.training import run_data
@@ -159,6 +160,22 @@ def test_a_file_that_names_no_network_keeps_that_of_the_model_to_start_from(
     file.write_text(capsys.readouterr().out)
     found = load_config(file)
     assert (found.data.size, found.model.prompts) == (size, prompts)
+
+
+def test_a_file_that_names_only_classes_keeps_the_network_to_start_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "part.toml"
+    file.write_text('[model]\nclasses = ["polyp"]\nclass_colours = ["#00ff00"]\n')
+    words = ["--config", str(file), "--init", "generalist", "--dump-config"]
+    assert main([*words, "--images", str(tmp_path), "--masks", str(tmp_path)]) == 0
+    file.write_text(capsys.readouterr().out)
+    found = load_config(file).model
+    own = read_card(resolve_model("generalist")).config.model
+    assert found.classes == ("polyp",)
+    assert found == own.model_copy(
+        update={"classes": found.classes, "class_colours": ("#00ff00",), "distilled_steps": 0}
+    )
 
 
 def test_a_new_run_never_delivers_the_weights_of_an_earlier_one(
@@ -323,6 +340,14 @@ def test_a_section_of_a_file_changes_only_what_it_names(tmp_path: Path, name: st
     path = tmp_path / "run.toml"
     path.write_text(f'preset = "{name}"\n[training.flow]\nbatch_size = 7\n')
     assert load_config(path) == with_overrides(preset(name), ["training.flow.batch_size=7"])
+
+
+def test_a_mapping_changes_only_what_it_names() -> None:
+    config = config_from_mapping({"training": {"flow": {"batch_size": 4}}})
+    default = Config()
+    flow = default.training.flow.model_copy(update={"batch_size": 4})
+    training = default.training.model_copy(update={"flow": flow})
+    assert config == default.model_copy(update={"training": training})
 
 
 def test_dumped_settings_hold_those_without_a_value(

@@ -102,6 +102,10 @@ def _resumed(args: argparse.Namespace, named: bool) -> Config:
     return config if fold is None else with_fold(config, args.fold)
 
 
+_LABELS = ("classes", "class_colours")
+"""Settings of a model that do not change its network."""
+
+
 def _named_classes(config: Config, args: argparse.Namespace) -> Sequence[str] | None:
     """Return the classes that ``--set`` or the folder of the data names, None without any."""
     model = override_values(args.overrides).get("model")
@@ -114,12 +118,17 @@ def _named_classes(config: Config, args: argparse.Namespace) -> Sequence[str] | 
 
 
 def _from_initial(config: Config, args: argparse.Namespace) -> Config:
-    """Return the configuration with the network of ``--init``, if none is named."""
-    named = read_toml(args.config) if args.config else {"preset": args.preset or "default"}
-    if "model" in named or named.get("preset", "default") != "default":
+    """Return the configuration with the network of ``--init``, if none is named.
+
+    A file that names only the classes and their colours does not name a network.
+    """
+    file = read_toml(args.config) if args.config else {"preset": args.preset or "default"}
+    labels = {key: getattr(config.model, key) for key in file.get("model", {}) if key in _LABELS}
+    if file.get("model", {}).keys() > labels.keys() or file.get("preset", "default") != "default":
         return config
-    classes = _named_classes(config, args)
-    return _with_network_of(config, args.init, classes, named.get("data", {}))
+    classes = _named_classes(config, args) or labels.get("classes")
+    made = _with_network_of(config, args.init, classes, file.get("data", {}))
+    return made.model_copy(update={"model": made.model.model_copy(update=labels)})
 
 
 def _with_network_of(
