@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--afterwards", type=int, default=0, help="other images to annotate with both models"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the order of the images")
-    parser.add_argument("--tuning", action="store_true", help="images for choices (busi)")
+    parser.add_argument("--tuning", action="store_true", help="images for choices of settings")
     parser.add_argument(
         "--expert-masks", action="store_true", help="accept the expert's masks, never answers"
     )

@@ -50,7 +50,7 @@ def select(
     """Draw the images of a data set.
 
     `busi`, of which no bundled model has seen an image, has parts of its own: its test and
-    tuning parts. Of another set all images are from the test part of its split file.
+    tuning parts. Of another set all images are from the test or validation part of its split file.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def select(
     seed
         Seed of the order.
     tuning
-        For `busi`: images for choices of settings instead of test images.
+        Images for choices of settings, the validation part of other sets, instead of test images.
 
     Raises
     ------
@@ -77,11 +77,12 @@ def select(
         worked, rest = _busi(pairs, seed, tuning)
     else:
         split = make_split(pairs, DataConfig(split_file=SPLITS / str(known.split)))
-        groups = {name: name for name in split.test}
+        names = split.val if tuning else split.test
+        groups = {name: name for name in names}
         if known.group_file is not None and known.group_column is not None:
             file = folder / known.group_file
-            groups = read_groups(file, known.group_column, split.test, known.group_key)
-        worked, rest = _divided(split.test, groups, accepted, seed)
+            groups = read_groups(file, known.group_column, names, known.group_key)
+        worked, rest = _divided(names, groups, accepted, seed)
     if len(worked) < accepted or not rest:
         raise DatasetError(f"{dataset} has too few images to accept {accepted} and test others.")
     return Selection(pairs, tuple(worked[:accepted]), tuple(rest[:others]))

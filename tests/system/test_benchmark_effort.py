@@ -93,3 +93,5 @@ def test_no_image_and_no_group_has_both_roles() -> None:
     found = select("fuseg_wound", data, 10, 20, 0, False)
     assert len(found.worked_through) == 10
     assert not set(found.worked_through) & set(found.others)
+    tuning = select("fuseg_wound", data, 10, 20, 0, True)
+    assert not {*tuning.worked_through, *tuning.others} & {*found.worked_through, *found.others}
