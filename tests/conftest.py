@@ -61,7 +61,7 @@ SLOW_FIRST = (
     "image_changes",
     "crash",
     "theory",
-    "output_gone",
+    "lost_output",
     "adapting",
     "gl_context",
     "long_use",

@@ -86,7 +86,7 @@ def test_an_interrupted_run_is_continued(
         ResultFile(out / "result.json", {"model": "other"})
 
 
-def test_no_image_and_no_group_has_both_roles() -> None:
+def test_no_image_or_group_has_both_roles() -> None:
     data = Path("../shared/data")
     if not (data / "fuseg_wound").is_dir():
         pytest.skip("needs the wound images")

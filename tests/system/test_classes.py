@@ -87,7 +87,7 @@ def test_evaluate_averages_over_the_classes(
         assert len({path.attributes["stroke-dasharray"] for path in expert}) == 2, "one per class"
 
 
-def test_a_label_without_a_class_is_named(
+def test_a_label_without_a_class_is_reported(
     folders: Folders, tmp_path: Path, refused: Printed
 ) -> None:
     labels = np.zeros((SIZE, SIZE), np.uint8)

@@ -69,7 +69,7 @@ def start(words: list[str], rank: int) -> subprocess.Popen[str]:
     )
 
 
-def test_a_killed_process_loses_no_image_and_none_is_done_twice(
+def test_a_killed_process_neither_loses_nor_repeats_an_image(
     words: list[str], folder: Path, tmp_path: Path, tiny_model_folder: Path
 ) -> None:
     out = tmp_path / "out"
@@ -119,7 +119,7 @@ def test_unfinished_results_of_a_killed_process_are_replaced(
 
 
 @pytest.mark.usefixtures("first_of_two")
-def test_a_second_start_does_only_missing_images(
+def test_a_second_start_segments_only_missing_images(
     words: list[str], tmp_path: Path, printed: Printed
 ) -> None:
     out = tmp_path / "out"
@@ -133,9 +133,7 @@ def test_a_second_start_does_only_missing_images(
 
 
 @pytest.mark.usefixtures("first_of_two")
-def test_a_users_own_file_is_not_overwritten(
-    words: list[str], tmp_path: Path, refused: Printed
-) -> None:
+def test_a_user_file_is_not_overwritten(words: list[str], tmp_path: Path, refused: Printed) -> None:
     mine = tmp_path / "out" / f"{IMAGES[-1]}_variance.png"
     mine.parent.mkdir()
     mine.write_text("drawn by hand")

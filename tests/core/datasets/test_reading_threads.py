@@ -52,7 +52,7 @@ def test_an_error_is_raised_and_ends_the_work() -> None:
         list(in_threads(work, 1000, 2))
 
 
-def test_small_files_are_finished_before_an_error_ends_the_command() -> None:
+def test_running_reads_finish_before_an_error_ends_the_command() -> None:
     ended = []
 
     def work(number: int) -> None:
@@ -66,7 +66,7 @@ def test_small_files_are_finished_before_an_error_ends_the_command() -> None:
     assert ended == [1]
 
 
-def test_a_thread_that_is_busy_does_not_hold_up_ctrl_c() -> None:
+def test_a_busy_thread_does_not_delay_ctrl_c() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", BLOCKED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=environment(),

@@ -33,7 +33,7 @@ def test_neighbouring_blocks_and_samples_have_unrelated_noise() -> None:
     assert np.abs(correlation).max() < 0.15
 
 
-def test_the_noise_of_one_block_is_that_of_a_run_without_tiles() -> None:
+def test_the_noise_of_one_block_equals_that_of_a_run_without_tiles() -> None:
     seeds, side = (4, 5), (32, 32)
     np.testing.assert_array_equal(
         field_noise(seeds, 3, 0, 0, side), seeded_noise(seeds, (3, *side))
@@ -42,7 +42,7 @@ def test_the_noise_of_one_block_is_that_of_a_run_without_tiles() -> None:
 
 
 @pytest.mark.parametrize("channels", [3, 1])
-def test_an_image_of_the_canvas_size_is_the_same_with_tiles_as_without(
+def test_an_image_of_canvas_size_is_the_same_with_and_without_tiles(
     segmenter: Segmenter, channels: int
 ) -> None:
     """The trained network, on a canvas with latents of 32 x 32, like the bundled models."""
@@ -107,7 +107,7 @@ def fault_free(segmenter: Segmenter, picture: np.ndarray) -> tuple[Whole, Whole]
 
 
 @pytest.mark.parametrize("fault", [None, "no blending", "own noise"])
-def test_tiles_agree_with_the_whole(
+def test_tiles_agree_with_the_full_image(
     segmenter: Segmenter,
     picture: np.ndarray,
     fault_free: tuple[Whole, Whole],

@@ -67,7 +67,7 @@ def _whole(rows: slice, seed: int = 0) -> GlobalBatch:
     return GlobalBatch(generator_for(seed), COUNT, rows)
 
 
-def test_images_that_were_made_smaller_are_kept_as_they_were(
+def test_downscaled_images_are_cached_unchanged(
     canvases: CanvasSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = Feeder(canvases, 1, CPU)
@@ -87,7 +87,7 @@ def test_images_that_were_made_smaller_are_kept_as_they_were(
 
 @pytest.mark.parametrize("condition", ["frozen", "multiscale"])
 @pytest.mark.parametrize("augmentation", ["none", "flips"])
-def test_kept_latents_give_the_same_losses(
+def test_cached_latents_give_the_same_losses(
     canvases: CanvasSet, monkeypatch: pytest.MonkeyPatch, condition: str, augmentation: str
 ) -> None:
     config = _config(condition, augmentation)
@@ -107,7 +107,7 @@ def test_kept_latents_give_the_same_losses(
             torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_latents_are_encoded_once_for_each_turn(
+def test_cached_latents_replace_images_and_masks(
     canvases: CanvasSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the settings of the paper, cached latents replace images and masks."""
@@ -130,7 +130,7 @@ def test_latents_are_encoded_once_for_each_turn(
     assert torch.isfinite(stage.losses(batch, whole)["loss"])
 
 
-def test_strong_augmentation_keeps_no_latents(canvases: CanvasSet) -> None:
+def test_strong_augmentation_disables_the_latent_cache(canvases: CanvasSet) -> None:
     config = _config("frozen", "strong")
     stage = make_stage("flow", _model(config), config)
     batch = stage.prepare(_source(canvases, slice(0, COUNT)), _whole(slice(0, COUNT)))
@@ -193,7 +193,7 @@ def _gradients(stage: Stage, canvases: CanvasSet, parts: list[slice]) -> tuple[f
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_shares_of_a_batch_add_up_to_its_loss_and_gradient(canvases: CanvasSet, name: str) -> None:
+def test_loss_and_gradient_of_batch_shares_add_up(canvases: CanvasSet, name: str) -> None:
     """Five images in two processes: three and two of them."""
     config = _config("multiscale", "strong")
     stage = make_stage(name, _model(config), config)

@@ -98,7 +98,7 @@ def test_validation_counts_towards_the_budget_of_a_run(
     assert ("the best weights so far have a score of" in caplog.text) is fewer
 
 
-def test_the_budget_is_shared_out_over_the_stages_that_train() -> None:
+def test_the_budget_is_divided_among_the_stages_that_train() -> None:
     config = with_overrides(Config(), ["training.minutes=100", "training.mask_vae.max_seconds=400"])
     assert config.model.condition == "multiscale"
     seconds = {name: stage_seconds(config, name) for name in ("image_vae", "mask_vae", "flow")}
@@ -115,7 +115,7 @@ def test_the_budget_is_shared_out_over_the_stages_that_train() -> None:
     assert stage_seconds(pretrained, "flow") == pytest.approx(5820 - 400)
 
 
-def test_checkpoints_are_written_after_so_many_steps(
+def test_checkpoints_are_written_every_n_steps(
     images: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[tuple[str, int]] = []

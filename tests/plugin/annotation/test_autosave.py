@@ -55,7 +55,9 @@ def test_edits_are_autosaved_and_shown(open_window: Callable[..., Window]) -> No
     assert window.section.kept.text() == f"Autosaved {window.times[0]}"
 
 
-def test_undo_is_autosaved_and_moving_a_slider_is_not(open_window: Callable[..., Window]) -> None:
+def test_undo_triggers_autosave_and_moving_a_slider_does_not(
+    open_window: Callable[..., Window],
+) -> None:
     window = open_window(np.stack([disc_image()[..., 0]] * 3))
     write_labels(window.session, disc(*LARGE))
     window.wait(lambda: len(window.states) == 1)
@@ -290,7 +292,7 @@ def test_a_script_can_answer_the_recovery_offer(open_window: Callable[..., Windo
     np.testing.assert_array_equal(second.layer.data, first.layer.data)
 
 
-def test_painting_before_an_answer_loses_nothing(open_window: Callable[..., Window]) -> None:
+def test_painting_before_answering_loses_nothing(open_window: Callable[..., Window]) -> None:
     first = open_window()
     left_behind(first)
     before = first.layer.data.copy()

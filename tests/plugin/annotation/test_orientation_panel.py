@@ -134,7 +134,7 @@ def test_odd_names_are_exported_and_read_back_with_their_provenance(
         assert sidecar is not None
 
 
-def test_a_name_that_no_file_can_have_is_refused(window: Any, tmp_path: Path) -> None:
+def test_an_impossible_file_name_is_refused(window: Any, tmp_path: Path) -> None:
     press(window, "(Shift+M)")
     for name in ("x" * 251 + ".png", "ä" * 126 + ".tif"):
         window.section.status.clear()

@@ -67,7 +67,7 @@ def banner(panel: LatentFMPanel) -> Any:
     return docks[0] if docks and docks[0].isVisible() else None
 
 
-def test_it_is_offered_whether_dock_or_image_is_opened_first_and_recovered_before_a_run(
+def test_recovery_is_offered_in_any_opening_order_and_precedes_a_run(
     left_behind: np.ndarray, opened: Open, make_napari_viewer: Any, qtbot: Any
 ) -> None:
     viewer = make_napari_viewer(show=True)

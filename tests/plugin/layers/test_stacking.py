@@ -45,7 +45,7 @@ def test_an_image_in_other_units_is_fitted_and_covers(qtbot: Any) -> None:
     assert not cover.visible
 
 
-def test_results_lie_above_their_image_and_are_not_covered(docked_panel: Any, qtbot: Any) -> None:
+def test_results_are_above_their_image_and_not_covered(docked_panel: Any, qtbot: Any) -> None:
     viewer, panel = docked_panel()
     images = patients(viewer)
     chosen = images[2]
@@ -71,7 +71,7 @@ def test_results_lie_above_their_image_and_are_not_covered(docked_panel: Any, qt
     assert any(layer.visible for layer in results)
 
 
-def test_painted_layers_lie_above_the_results(make_napari_viewer: Any) -> None:
+def test_painted_layers_are_above_the_results(make_napari_viewer: Any) -> None:
     viewer = make_napari_viewer()
     first, second = patients(viewer, 2)
     shown = reviewed(first, viewer, two_looks())

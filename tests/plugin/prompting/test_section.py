@@ -31,7 +31,7 @@ def discs() -> tuple[np.ndarray, np.ndarray]:
     return two_discs(np.random.default_rng(21))
 
 
-def test_objects_in_turn_get_labels_of_their_own(disc_window: Pointer) -> None:
+def test_successive_objects_get_separate_labels(disc_window: Pointer) -> None:
     window, labels = disc_window, disc_window.labels
     window.answer_box(labels == 1)
     assert window.fits(labels == 1) > 0.85
@@ -66,7 +66,7 @@ def test_objects_in_turn_get_labels_of_their_own(disc_window: Pointer) -> None:
     assert window.states == {1: "taken", 2: "proposed"}
 
 
-def test_an_object_covers_another_only_if_the_user_says_so(disc_window: Pointer) -> None:
+def test_an_object_covers_another_only_on_request(disc_window: Pointer) -> None:
     window, labels = disc_window, disc_window.labels
     for _ in range(2):
         window.answer_box(labels == 1)
@@ -78,7 +78,7 @@ def test_an_object_covers_another_only_if_the_user_says_so(disc_window: Pointer)
     assert set(np.unique(window.annotation())) == {0, 2}
 
 
-def test_new_object_keeps_the_first_as_an_outline_until_it_is_chosen_again(
+def test_a_new_object_keeps_the_first_as_an_outline_until_reselected(
     disc_window: Pointer,
 ) -> None:
     window, labels = disc_window, disc_window.labels
@@ -153,7 +153,7 @@ def test_the_last_prompt_wins(disc_window: Pointer) -> None:
     assert len(window.viewer.layers["a · prompt boxes"].data) == 1
 
 
-def test_clicks_and_marks_outside_say_so(disc_window: Pointer) -> None:
+def test_clicks_and_marks_outside_are_reported(disc_window: Pointer) -> None:
     window = disc_window
     window.key(Key.Key_B)
     window.drag((30, 30), (30, 30))
@@ -260,7 +260,7 @@ def test_objects_are_written_on_their_plane_while_another_one_is_under_review(
     np.testing.assert_array_equal(window.annotation()[1] == 1, first)
 
 
-def test_a_model_without_prompts_names_one_that_takes_them(
+def test_a_model_without_prompts_suggests_a_promptable_one(
     disc_window: Pointer, tiny_model_folder: Path
 ) -> None:
     window, labels = disc_window, disc_window.labels
@@ -368,7 +368,7 @@ def test_a_labels_layer_becomes_a_rough_mask_or_strokes(disc_window: Pointer) ->
     assert set(window.samples.prompt) == {"stroke_pixels", "stroke_digest"}
 
 
-def test_layers_of_marks_are_apart_from_the_users_and_known_after_reopening(
+def test_mark_layers_are_separate_and_recognised_after_reopening(
     disc_window: Pointer, tmp_path: Path
 ) -> None:
     window, labels = disc_window, disc_window.labels

@@ -120,7 +120,7 @@ def test_keys_navigate_regions_and_the_camera_follows(desk: Desk) -> None:
     assert "number 2 on screen" in desk.section.status.text()
 
 
-def test_sliders_go_to_the_plane(desk: Desk) -> None:
+def test_sliders_move_to_the_plane(desk: Desk) -> None:
     stack = np.stack([disc_image()[..., 0]] * 5)
     layer = desk.viewer.add_image(stack, scale=(3, 1, 1), name="stack")
     desk.viewer.dims.set_current_step(0, 3)
@@ -218,7 +218,7 @@ def test_removing_the_image_removes_temporary_layers(desk: Desk, skin: Image) ->
     assert desk.section.sizes.text() == ""
 
 
-def test_a_deleted_section_is_not_called(desk: Desk, skin: Image) -> None:
+def test_a_deleted_section_receives_no_calls(desk: Desk, skin: Image) -> None:
     shown = desk.review(skin)
     desk.session.show(replace(shown))
     desk.section.release()

@@ -64,7 +64,7 @@ def window(
     return Window(qtbot, viewer, panel, blob_image)
 
 
-def test_samples_become_an_annotation_by_keys_alone(window: Window) -> None:
+def test_samples_become_an_annotation_using_only_keys(window: Window) -> None:
     window.press("H")
     window.press("W")
     layer = annotation_of(window.review.session)

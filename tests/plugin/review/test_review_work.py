@@ -246,7 +246,7 @@ napari.run(force=True)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_after_kill_9_the_next_start_offers_the_annotation(
+def test_the_annotation_is_offered_after_kill_9(
     make_napari_viewer: Callable[..., Any], qtbot: Any
 ) -> None:
     root = Path(__file__).resolve().parents[3]

@@ -98,7 +98,7 @@ def test_an_uncalibrated_model_offers_only_raw_confidence(
     assert_idle(panel)
 
 
-def test_a_calibration_is_noticed_at_the_next_run(
+def test_a_calibration_is_detected_at_the_next_run(
     qtbot: Any,
     photo_window: Window,
     tiny_model_folder: Path,
@@ -116,7 +116,7 @@ def test_a_calibration_is_noticed_at_the_next_run(
     assert viewer.layers["a · confidence"].metadata[METADATA_KEY]["calibrated"] is True
 
 
-def test_choosing_a_model_takes_its_settings(
+def test_choosing_a_model_applies_its_settings(
     docked_panel: OpenPanel, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     _, panel = docked_panel()
