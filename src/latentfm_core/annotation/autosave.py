@@ -46,7 +46,7 @@ DONE = "done"
 DONE_KEPT = 50
 """Number of images whose last states stay in the folder ``done`` after an export."""
 STALE_SECONDS = 600.0
-"""Age above which a temporary file is taken as left over from a killed process."""
+"""Age above which a temporary file counts as left over from a killed process."""
 
 _SIGNATURE = re.compile(r"[0-9a-f]{32}")
 _STATE = re.compile(r"(\d{20})-([0-9a-f]{8})\.json")

@@ -62,7 +62,7 @@ def read_orientation(path: Path) -> Orientation | None:
 
 
 def orientation_note(path: Path, image: str, image_file: Path | None) -> str:
-    """Return what a user should know about the orientation of labels; empty if they simply fit.
+    """Return what a user should know about the orientation of labels; empty if they fit as stored.
 
     Parameters
     ----------

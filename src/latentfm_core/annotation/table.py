@@ -33,7 +33,7 @@ def measured_rows(
     Parameters
     ----------
     labelled
-        The image; each plane of a stack is measured on its own.
+        The image; each plane of a stack is measured separately.
     facts
         Further columns: state, flag, note, seconds.
     separate
@@ -84,7 +84,7 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
 
 
 def _safe(text: str) -> str:
-    """Return a cell as UTF-8 that no spreadsheet takes for a formula: names come from strangers."""
+    """Return a cell as UTF-8 that no spreadsheet reads as a formula: names are untrusted."""
     text = printable(text)
     return f"'{text}" if text.startswith(_FORMULA) else text
 

@@ -263,8 +263,8 @@ def _read_objects(
     """
     if len(pair.masks) > 1:
         raise ImageError(
-            f"{shown(pair.image)}: {len(pair.masks)} raters numbered its objects, and which of "
-            "them are the same is not known. Choose the folder of one rater with --masks."
+            f"{shown(pair.image)}: {len(pair.masks)} raters numbered its objects, and it is "
+            "unknown which of them correspond. Choose the folder of one rater with --masks."
         )
     pair_read = read_instances(pair, limits)
     check_pixels(pair_read.image)

@@ -45,7 +45,7 @@ def _colour(text: str) -> str:
 
 
 def _is_number(annotation: Any) -> bool:
-    """Return whether a type is a number, perhaps bounded or optional, but no truth value."""
+    """Return whether a type is a number, perhaps bounded or optional, but not bool."""
     if get_origin(annotation) is Annotated:
         return _is_number(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
@@ -93,7 +93,7 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _no_truth_value_as_number(cls, values: Any) -> Any:
-        """Make true and false a text where only a number is meant: pydantic reads them as 1 and 0.
+        """Turn true and false into text where a number is expected: pydantic reads them as 1 and 0.
 
         The text is then refused with the name of the setting.
         """

@@ -44,7 +44,7 @@ def _explain(error: ValidationError, kind: type[Settings]) -> str:
 
 
 def explained(message: str) -> str:
-    """Return what is wrong with a value, without the words that pydantic begins with."""
+    """Return what is wrong with a value, without the prefix of pydantic."""
     return message[:400].removeprefix("Value error, ").replace("Input should be", "must be", 1)
 
 
@@ -110,7 +110,7 @@ def load_config(path: Path) -> Config:
     """Read a TOML file; its optional top-level key ``preset`` names a preset to start from.
 
     Relative paths in the ``data`` table are resolved against the folder of the file, so that the
-    configuration does not depend on the working directory. The text ``"null"`` takes a value away.
+    configuration does not depend on the working directory. The text ``"null"`` removes a value.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def to_toml(config: Config) -> str:
 
 
 def _with_none(value: Any) -> Any:
-    """Return the values of a file, None where it takes a value away."""
+    """Return the values of a file, None where it removes a value."""
     if isinstance(value, Mapping):
         return {
             key: None if each == writing.NO_VALUE else _with_none(each)

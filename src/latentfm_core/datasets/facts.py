@@ -68,7 +68,7 @@ def mask_facts(
     Parameters
     ----------
     objects
-        Their number, where the file says it: `mask` may be smaller. By default they are counted.
+        Their number, if the file gives it: `mask` may be smaller. By default they are counted.
     """
     labels = mask.astype(np.uint8, copy=False)
     counts = np.bincount(labels.ravel(), minlength=classes + 1)[1 : classes + 1]

@@ -17,18 +17,18 @@ from latentfm_core.images.read import name_some
 from latentfm_core.names import shown
 
 MOST_COMPARED = 8
-"""Of further raters no agreement is computed."""
+"""For further raters, agreement is not computed."""
 FEWEST_SHARED = 3
-"""Fewest images with masks of both raters for a warning about them."""
+"""Minimum images with masks of both raters for a warning about them."""
 INSIDE = 0.98
-"""Share of a mask that lies in a larger one, from which it counts as inside."""
+"""Share of a mask that lies in a larger one, above which it counts as inside."""
 SMALLER = 0.5
 """Largest mean ratio of sizes of masks inside others: a cautious rater draws not much smaller."""
 NEARLY_ALWAYS = 0.9
 HARDLY = 0.2
 """Mean Dice below which the masks of two raters hardly overlap."""
 _OVERLAP = 0.5
-"""Mean share of the smaller mask in the larger one from which they overlap nevertheless."""
+"""Mean share of the smaller mask in the larger one above which they overlap nevertheless."""
 
 
 def with_raters(stored: StoredPair, raters: Sequence[str], masks: NDArray[Any]) -> StoredPair:

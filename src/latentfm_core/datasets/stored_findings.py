@@ -17,7 +17,7 @@ from latentfm_core.images.threshold_advice import INSTANCES
 _END = 0.01
 """Share of the grey levels at either end where a threshold separates nothing."""
 _SMOOTHED_MASKS = 3
-"""Fewest smoothed masks that are an error instead of a warning."""
+"""Minimum number of smoothed masks that are an error instead of a warning."""
 _QUARTER_TURNS = (5, 6, 7, 8)
 
 
@@ -112,7 +112,7 @@ def number_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findi
 def coding_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]:
     """Return a finding if the masks of a folder mark their foreground in different ways.
 
-    Each mask is binary by itself, but a value or colour that differs between masks may be a class.
+    Each mask alone is binary, but a value or colour that differs between masks may be a class.
 
     Parameters
     ----------

@@ -148,7 +148,7 @@ class Evaluation:
         return float(np.mean(values)) if values else math.nan
 
     def means_over_images(self) -> dict[str, float]:
-        """Return the means of `METRICS` over the images, of each the mean over its objects."""
+        """Return the means of `METRICS` over the images, each the mean over its objects."""
         found: dict[str, dict[str, list[float]]] = {name: {} for name in METRICS}
         for score in self.scores:
             for name, images in found.items():
@@ -187,7 +187,7 @@ class Evaluation:
         expected, measured = [s.expected_dice for s in known], [s.dice for s in known]
         if len(known) < FEWEST_RANKED or len(set(expected)) == 1 or len(set(measured)) == 1:
             return math.nan
-        # Imported here: it takes half a second, which other code should not wait for.
+        # Imported here: it takes half a second.
         from scipy.stats import spearmanr
 
         return float(spearmanr(expected, measured).statistic)

@@ -20,7 +20,7 @@ from latentfm_core.uncertainty.summary import SAMPLE_THRESHOLD
 
 NOISE = "noise.npy"
 _EXAMPLES = ((300, 401), (401, 300), (1000, 3))
-"""Heights and widths whose place on the canvas the recipe gives, to check a program by."""
+"""Heights and widths whose canvas position the recipe gives, to test a program."""
 
 
 def canvas_of(size: int, fit: Fit) -> dict[str, Any]:

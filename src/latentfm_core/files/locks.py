@@ -45,7 +45,7 @@ class FolderLock:
         return self._descriptor is not None or self._other is not None
 
     def acquire(self, patience: float = 0.0) -> bool:
-        """Take the lock; return False if another process holds it.
+        """Acquire the lock; return False if another process holds it.
 
         Parameters
         ----------

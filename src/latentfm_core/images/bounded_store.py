@@ -27,7 +27,7 @@ _ZSTD_MAGIC = 0xFD2FB528
 
 @dataclass(frozen=True)
 class _Bound:
-    """Codec of an array's chunks and the most bytes that one may decode to."""
+    """Codec of an array's chunks and the maximum bytes that one may decode to."""
 
     codec: str
     nbytes: int

@@ -82,7 +82,7 @@ def named_channels(count: int, described: Sequence[Channel] = ()) -> Channels:
 
 
 def check_channel(name: str, channels: Channels, chosen: int | None) -> None:
-    """Reject channels when one must be chosen and none was.
+    """Reject channels if one must be chosen and none was.
 
     Parameters
     ----------

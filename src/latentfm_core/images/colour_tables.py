@@ -1,4 +1,4 @@
-"""Colour tables of mask files: what their colours say about background and foreground."""
+"""Colour tables of mask files: which colours mean background and foreground."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ VALUES_SHOWN = 8
 """Number of values that a message lists."""
 
 _PIECE = 2**18
-"""Values that are looked at together."""
+"""Values examined at once."""
 
 _PERCENTILE_PIXELS = 4_000_000
 

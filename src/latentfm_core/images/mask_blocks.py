@@ -40,7 +40,7 @@ def around(block: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def lowest_beside(block: NDArray[Any]) -> NDArray[Any]:
-    """Return the minimum of each pixel and the four beside it."""
+    """Return the minimum of each pixel and its four neighbours."""
     lowest = inner(block)
     for at in (1, 3, 4, 6):
         lowest = np.minimum(lowest, around(block)[at])

@@ -24,7 +24,7 @@ SCATTER = 8
 _NOISE = 4 * SCATTER
 """The same near an edge."""
 _SAMPLED = 200_000
-"""Pixels that are looked at."""
+"""Pixels examined."""
 _EDGES = 0.5
 """Minimum share of in-between pixels that touch both lower and higher ones for a soft edge."""
 _SOME_EDGES = 0.06

@@ -16,7 +16,7 @@ SMOOTHED = 2
 """Grade of a mask whose rims have many numbers, as smoothing leaves them."""
 _MOST_LAYERS = 64
 _MOST = 0.85
-"""Minimum share of layers, and of edges between numbers, for which the rules of layers hold."""
+"""Minimum share of layers, and of edges between numbers, for the rules of layers to apply."""
 _LONG = 0.5
 """Minimum share of the columns or rows that a layer covers."""
 _SOFT = 0.3

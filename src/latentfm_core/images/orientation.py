@@ -55,7 +55,7 @@ def orientation_to_apply(path: Path, pixels: Any, limits: ReadingConfig = READIN
 
 
 def provenance_places(mask: Path) -> tuple[Path, Path]:
-    """Return where the provenance of a mask may be: ``a.png.json``, and ``a.json`` of old."""
+    """Return where the provenance of a mask may be: ``a.png.json``, and ``a.json`` before."""
     return mask.with_name(f"{mask.name}.json"), mask.with_suffix(".json")
 
 

@@ -125,7 +125,7 @@ class TiffStack:
         return ImageInput(pixels, self.spacing, self.unit, name)
 
     def check(self) -> None:
-        """Read everything once, so that damage shows before work on the planes.
+        """Read everything once, so that damage is found before work on the planes.
 
         Raises
         ------

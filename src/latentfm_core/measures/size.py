@@ -16,7 +16,7 @@ Spacing = tuple[float, float]
 """Pixel size (row, column)."""
 
 PIXELS: Spacing = (1.0, 1.0)
-"""The spacing with which sizes come in pixels."""
+"""The spacing that gives sizes in pixels."""
 
 TOUCHING = np.ones((3, 3), bool)
 """Pixels that touch at a corner belong to one piece."""

@@ -1,4 +1,4 @@
-"""Ensembles: a folder of model folders is a model whose samples its members share out.
+"""Ensembles: a folder of model folders is a model whose members divide the samples.
 
 The folder of a cross-validation is one. An ensemble has no weights of its own. Its card is made
 from those of its members; ``ensemble.json`` stores it once there is more to say, such as a
@@ -204,7 +204,7 @@ def _new_card(
     return ModelCard(
         id=model_id(name),
         title=f"{name} (ensemble of {len(cards)} models)"[:200],
-        description=f"Samples are shared out over {', '.join(card.id for card in cards)}.",
+        description=f"Samples are divided among {', '.join(card.id for card in cards)}.",
         created=max(card.created for card in cards),
         licence=first.licence if len(licences) == 1 else "",
         config=config,

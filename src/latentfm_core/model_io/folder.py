@@ -151,7 +151,7 @@ def _read_tensors(
 
 
 def load_model(folder: Path) -> tuple[LatentFM, ModelCard]:
-    """Read a single model; weights come back as float32 on the CPU, in evaluation mode.
+    """Read a single model; weights are returned as float32 on the CPU, in evaluation mode.
 
     Raises
     ------

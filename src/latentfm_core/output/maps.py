@@ -112,7 +112,7 @@ class MapStore:
             levels[0][region] = values.view(np.uint8) if values.dtype == np.bool_ else values
 
     def shrink(self) -> Iterator[None]:
-        """Make the smaller copies; yield after each chunk."""
+        """Write the coarser levels; yield after each chunk."""
         for levels in self._levels.values():
             for fine, coarse in pairwise(levels):
                 height, width = coarse.shape[-2:]

@@ -14,7 +14,7 @@ FIELD_SCALE = 2.0
 """Side of the field around a box, in longer sides of the box."""
 
 MIN_FIELD = 32
-"""Smallest side of a field in pixels: a smaller one lacks context."""
+"""Minimum side of a field in pixels: a smaller one lacks context."""
 
 Window = tuple[int, int, int, int]
 """``(top, left, height, width)`` in whole pixels of the image."""

@@ -272,8 +272,8 @@ def test_the_time_is_divided_among_the_folds(
     config = config_of(images, tmp_path / "out", "data.folds=4", "training.minutes=60")
     assert shared_out(config).training.minutes == 15
     start = words(images, tmp_path / "out", "--folds", 3, "--minutes", 60, "--dry-run")
-    assert "60 minutes is shared out: 20 minutes for each of 3 folds" in printed(main, start)
-    assert "shared out" not in printed(main, [*start, "--fold", "1"])
+    assert "60 minutes is divided: 20 minutes for each of 3 folds" in printed(main, start)
+    assert "is divided" not in printed(main, [*start, "--fold", "1"])
 
 
 def test_a_fold_that_cannot_continue_is_reported_with_a_solution(

@@ -26,7 +26,7 @@ logger = logging.getLogger("latentfm_core.cli.train")
 def of_folds(args: argparse.Namespace, config: Config) -> bool:
     """Return whether ``--out`` is the folder of a cross-validation, not of a single model.
 
-    The run of a fold can also be resumed by itself, in its own folder.
+    The run of a fold can also be resumed alone, in its own folder.
     """
     if config.data.folds is None:
         return False
@@ -65,11 +65,11 @@ def run_folds(args: argparse.Namespace, config: Config, options: RunOptions, fla
 
 
 def _share_out(config: Config) -> Config:
-    """Return the settings of each fold, and log how the time budget is shared out."""
+    """Return the settings of each fold, and log how the time budget is divided."""
     shared, minutes = shared_out(config), config.training.minutes
     if minutes is not None and shared.training.minutes != minutes:
         logger.info(
-            "The time budget of %g minutes is shared out: %.3g minutes for each of %d folds.",
+            "The time budget of %g minutes is divided: %.3g minutes for each of %d folds.",
             minutes,
             shared.training.minutes,
             config.data.folds,
