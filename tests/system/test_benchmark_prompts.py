@@ -230,7 +230,7 @@ def test_classical_methods_obey_corrections(method: Method) -> None:
     answer = method.answer(image, wide, None)
     assert not answer.mask[140, 190]
     assert not answer.mask[:59].any()
-    # A click in the object takes nothing away from what the box says.
+    # A click in the object removes nothing from the box.
     box = first_prompt(mask, "box")
     assert box is not None
     more = replace(box, positive=((95.5, 250.5),))

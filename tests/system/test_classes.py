@@ -35,7 +35,7 @@ def folders(two_class_folders: Folders) -> Folders:
 
 @pytest.fixture(scope="module")
 def model_folder(coloured_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of two classes that has no colours of its own."""
+    """A model of two classes that has no custom colours."""
     folder = tmp_path_factory.mktemp("model") / "two"
     return with_colours(shutil.copytree(coloured_model_folder, folder), ())
 

@@ -117,7 +117,7 @@ def test_training_recreates_a_missing_folder_and_loses_nothing(
         genuine(self, *args)
 
     monkeypatch.setattr(run_files.RunFiles, "save", save)
-    assert "is gone. It is created again" in printed(train, training(out))
+    assert "has disappeared. It is recreated" in printed(train, training(out))
     load_model(out)
     assert (out / "training" / "split.json").is_file()
     assert len(read_table(out / "training" / "log.csv", COLUMNS)[1]) == 4, (
@@ -326,7 +326,7 @@ def test_a_failed_calibration_write_does_not_change_the_card(
     assert not model.exists(), "a card without weights would be no model"
 
 
-# --- what lies below ----------------------------------------------------------------------
+# --- lower levels ----------------------------------------------------------------------
 
 
 def test_temporary_parts_are_removed_only_after_their_process_ends(tmp_path: Path) -> None:

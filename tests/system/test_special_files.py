@@ -1,4 +1,4 @@
-"""Pipes, sockets, devices and folders in place of files are named, and never waited for."""
+"""Pipes, sockets, devices and folders in place of files are reported and never block."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_links_out_of_a_folder_are_refused_unless_allowed(dataset: Path, folder:
         find_pairs(images, masks)
     allowed = ReadingConfig(follow_links=True)
     assert len(find_pairs(images, masks, limits=allowed)) == 2
-    # A link within the folder leads nowhere else.
+    # A link within the folder stays inside it.
     link.unlink()
     link.symlink_to("a.png")
     assert len(list_images(dataset / folder)) == 2
@@ -276,7 +276,7 @@ def test_a_file_larger_than_the_network_is_not_even_hashed(
 ) -> None:
     path = model / "model.safetensors"
     with path.open("r+b") as stream:
-        stream.truncate(2**34)  # takes no place on the disk
+        stream.truncate(2**34)  # takes no disk space
     edit(model, lambda card: card["weights"].update(size_bytes=2**34))
     monkeypatch.setattr(
         "latentfm_core.model_io.folder.file_sha256", lambda _path: pytest.fail("read")

@@ -18,7 +18,7 @@ FORMATS = {"learning_rate": ".3g", "seconds": ".1f", "images_per_second": ".1f"}
 
 
 class CsvTable:
-    """Keeps one row per epoch; the file is replaced as a whole each time.
+    """Keeps one row per epoch; the whole file is replaced each time.
 
     Parameters
     ----------

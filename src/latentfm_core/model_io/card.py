@@ -72,7 +72,7 @@ class TrainingInfo(Settings):
     Attributes
     ----------
     command
-        The commands that started and resumed the run, one a line.
+        The commands that started and resumed the run, one per line.
     seed, seconds, device, versions
         Of the run; the seconds of all its parts.
     epochs

@@ -141,7 +141,7 @@ def joint_card(folder: Path, members: Sequence[Path]) -> ModelCard:
 
 
 def joint_sha256(members: Sequence[MemberInfo]) -> str:
-    """Return the digest of an ensemble: that of its members' digests, one a line, in order."""
+    """Return the digest of an ensemble: that of its members' digests, one per line, in order."""
     text = "".join(f"{member.sha256}\n" for member in members)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 

@@ -22,7 +22,7 @@ CHUNK = 512
 """Side of a chunk in pixels."""
 SMALLEST = 1024
 _MAX_ATTRIBUTES = 4_000_000
-"""The longer side of the smallest copy is at most this."""
+"""Maximum longer side of the coarsest level."""
 
 
 @dataclass(frozen=True)

@@ -168,14 +168,14 @@ class Checkpoint(CheckpointHeader):
         }
 
     def restore_model(self, model: nn.Module) -> None:
-        """Put the stored weights into `model`."""
+        """Load the stored weights into `model`."""
         try:
             model.load_state_dict(self._part("model."))
         except RuntimeError:
             raise CheckpointError(_OTHER_NETWORK) from None
 
     def restore_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
-        """Put the stored moments into `optimizer`, if the checkpoint has any."""
+        """Load the stored moments into `optimizer`, if the checkpoint has any."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in self._part("optimizer.").items():
@@ -196,7 +196,7 @@ class Checkpoint(CheckpointHeader):
         optimizer.load_state_dict({"state": state, "param_groups": described["param_groups"]})
 
     def restore_ema(self, ema: EMA) -> None:
-        """Put the stored averages into `ema`, if the checkpoint has any."""
+        """Load the stored averages into `ema`, if the checkpoint has any."""
         for name, value in self._part("ema.").items():
             position_index = int(name)
             if position_index >= len(ema.shadow) or value.shape != ema.shadow[position_index].shape:

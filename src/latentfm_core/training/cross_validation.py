@@ -238,7 +238,7 @@ class CrossValidation:
 def find_folds(data: DataConfig) -> Folds:
     """Draw the folds of the images that `data` names; of several sets, with unique names.
 
-    Every set is divided by itself, so that each fold has images of all of them.
+    Every set is divided separately, so that each fold has images of all of them.
 
     Raises
     ------

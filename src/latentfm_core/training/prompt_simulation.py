@@ -35,7 +35,7 @@ def simulate_prompts(
     shown
         ``(B, S, S)`` bool, the objects that the prompts are made from.
     absent
-        ``(B,)`` bool, whether the mask to learn is empty: the object has gone, see
+        ``(B,)`` bool, whether the mask to learn is empty: the object has disappeared, see
         `simulate_prompt`.
     prompted
         ``(B,)``, whether there is a prompt.
@@ -57,7 +57,7 @@ def simulate_prompt(shown: Bool, rng: np.random.Generator, *, absent: bool = Fal
     shown
         ``(S, S)`` bool, the object; not empty.
     absent
-        Whether the object was there in another plane alone: then the prompt is its rough mask,
+        Whether the object exists in another plane only: then the prompt is its rough mask,
         because a user neither draws a box nor clicks where there is no object.
     """
     side = len(shown)

@@ -47,7 +47,7 @@ class RunFiles:
         run = self._run
         if not run.folder.is_dir():
             # Only this process has the weights now: keep them rather than abort.
-            logger.warning("%s is gone. It is created again, training continues.", run.folder)
+            logger.warning("%s has disappeared. It is recreated; training continues.", run.folder)
             self.write_facts()
         config = run.config.to_json()
         facts = signed_facts(run.options.out, config, run.record.init)

@@ -43,8 +43,8 @@ def check_places(out: Path, data: DataConfig) -> None:
     for name in _FOLDERS:
         if (out / name).is_symlink():
             raise OutputError(
-                f"{out / name} is a symbolic link, and the training would write to where it "
-                "leads. Remove the link, or choose another --out."
+                f"{out / name} is a symbolic link, and training would write to its target. "
+                "Remove the link, or choose another --out."
             )
     for option, folder in (("--out", out), ("--cache", data.cache)):
         if folder is not None:
@@ -88,7 +88,7 @@ class RunFolder:
         CheckpointError
             If another process has started a run there in the meantime.
         OutputError
-            If it cannot be made.
+            If it cannot be created.
         """
         try:
             make_folder(self._out)

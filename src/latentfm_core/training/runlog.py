@@ -152,7 +152,7 @@ def epoch_line(report: EpochReport, best: bool = False) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time for people: "40 s", "12 min", "3 h 05 min".
+    """Return a readable duration: "40 s", "12 min", "3 h 05 min".
 
     Examples
     --------

@@ -36,7 +36,7 @@ class Trainer:
     OutputError
         If the folder cannot be used, or another process has it (`FolderBusy`).
     Cancelled
-        If a stop was asked for while images were read.
+        If a stop was requested while images were read.
     """
 
     def __init__(self, config: Config, options: RunOptions) -> None:
@@ -104,7 +104,7 @@ class Trainer:
         Raises
         ------
         OutputError
-            If it cannot be made, or another process has it (`FolderBusy`).
+            If it cannot be created, or another process has it (`FolderBusy`).
         CheckpointError
             If another run was started there in the meantime.
         """

@@ -98,7 +98,7 @@ def mean_figures(
 ) -> dict[str, float]:
     """Return the means over `count` images of the figures that occur; empty if stopped.
 
-    The processes share out the images. Rank 0 makes the picture and therefore segments all
+    The images are divided among the processes. Rank 0 makes the picture and therefore segments all
     images in it.
 
     Parameters

@@ -87,7 +87,7 @@ def merge(
     """Return groups of pieces, at most `count`, the weightiest first.
 
     As long as there are too many, the one with the least stake joins the nearest one, unless the
-    two together are longer than `longest`; then it is left out. Crumbs join others that are at
+    two together are longer than `longest`; then it is left out. Fragments join others that are at
     most `reach` pixels away. Pieces smaller than `least` pixels are left out.
 
     Parameters

@@ -17,7 +17,7 @@ MAX_IMAGES = 100_000
 MAX_NOTE = 2000
 
 MAX_NAME = 2000
-"""Letters of a name, each byte that is not UTF-8 escaped by six."""
+"""Maximum length of a name; each byte that is not UTF-8 is escaped by six letters."""
 
 FORMER_NAMES = {"doubt": "uncertainty", "doubt_of": "measured_with"}
 """Names of fields in files of earlier versions."""
@@ -93,7 +93,7 @@ class StoredList(Settings):
 
 
 def check_name(name: str) -> str:
-    """Return `name` if it names a file right inside a folder.
+    """Return `name` if it names a file directly inside a folder.
 
     Raises
     ------

@@ -128,7 +128,7 @@ class WorkList:
         check_still_there(self.output)
 
     def update(self, name: str, **changes: object) -> Item:
-        """Change the state of an image, and write the file; long notes and errors are cut short.
+        """Change the state of an image, and write the file; long notes and errors are truncated.
 
         Raises
         ------

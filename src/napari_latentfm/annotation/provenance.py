@@ -216,6 +216,6 @@ def _colours(
 
 
 def _dress(layer: Labels, older: Origin | None, colours: tuple[str, ...]) -> None:
-    """Give a layer the colours of another model; else those that a user set stay."""
+    """Give a layer the colours of another model; colours set by the user are kept."""
     if colours != (older.colours if older else ()):
         layer.colormap = label_colours(colours)

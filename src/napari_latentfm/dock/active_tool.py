@@ -61,7 +61,7 @@ class ActiveTool(QObject):
             self._layer.mode = PAN_ZOOM
 
     def release(self) -> None:
-        """Give the key back; the tool stays."""
+        """Release the key; the tool stays active."""
         if self._layer is not None:
             for event in _events(self._layer):
                 event.disconnect(self._look)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_latentfm.dock.panel import LatentFMPanel
 
 NAPARI_KEYS = Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.AltModifier
-"""With which napari opens files as a stack, or asks for a reader."""
+"""Keys with which napari opens files as a stack, or asks for a reader."""
 
 
 class FolderDrop(QObject):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ADVANCED = "Advanced"
 LABEL_WIDTH = 66
-"""Pixels; of the few labels in the header."""
+"""Width in pixels of the labels in the header."""
 
 
 class Header(QWidget):

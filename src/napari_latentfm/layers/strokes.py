@@ -80,7 +80,7 @@ def take_brush(viewer: ViewerModel, layer: Labels, label: int) -> None:
 
 
 def recolour_strokes(layer: Labels, classes: int, own: Sequence[str]) -> None:
-    """Give the strokes the colours of another model; else those that a user set stay."""
+    """Give the strokes the colours of another model; colours set by the user are kept."""
     if layer.metadata.get(COLOURS_KEY) != [classes, *own]:
         layer.metadata = {**layer.metadata, COLOURS_KEY: [classes, *own]}
         layer.colormap = _colormap(classes, own)

@@ -26,7 +26,7 @@ OBJECTS_KEY = "latentfm_objects"
 
 
 class Outlines:
-    """Mean masks of objects, each with its label, as outlines in a layer of their own."""
+    """Mean masks of objects, each with its label, as outlines in a separate layer."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer

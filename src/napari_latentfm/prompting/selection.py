@@ -101,7 +101,7 @@ class ObjectSelection:
                 layer.visible = True
 
     def untaken(self, image: Image) -> list[PromptObject]:
-        """Return the visible objects of an image that are not in its annotation, unanswered.
+        """Return the visible objects of an image that are not in its annotation, without results.
 
         Those for which the model found nothing are left out.
         """

@@ -105,7 +105,7 @@ def steps_box() -> SpinBox:
     return _setting(
         "steps",
         "ODE steps",
-        "Steps of the ODE solver from noise to mask. More steps are more exact and slower.",
+        "Steps of the ODE solver from noise to mask. More steps are more accurate and slower.",
     )
 
 

@@ -179,7 +179,7 @@ def unused_path(folder: Path, name: str) -> Path:
         path = folder / f"{stem if n == 1 else f'{stem}-{n}'}.zarr"
         if not path.exists() and not path.with_suffix(".json").exists():
             return path
-    raise OutputError(f"{folder} is full of results of {name!r}. Choose another folder.")
+    raise OutputError(f"{folder} has too many results of {name!r}. Choose another folder.")
 
 
 def _draw(

@@ -102,7 +102,7 @@ def test_the_adapted_model_is_used_once_better_on_unseen_images(
 
 
 def test_only_a_rough_mask_may_have_an_empty_target(adapted: AdaptationSession) -> None:
-    # A box or a click in a place without an object would teach the model to ignore prompts.
+    # A box or a click without an object would teach the model to ignore prompts.
     config = AdaptationConfig(views=256, unprompted=0.0)
     item = training_image(unseen(0).image, unseen(0).labels)
     size = adapted.parent_card.config.data.size

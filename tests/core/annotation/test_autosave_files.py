@@ -197,7 +197,7 @@ def test_the_last_state_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
             process.stdin.write(f"{start}\n")
             process.stdin.flush()
             child, output = 0, list[int]()
-            # Killed while it saves once more, at some moment of that.
+            # Killed at some moment while it saves again.
             while not child or len(output) < 2:
                 word, _, rest = process.stdout.readline().strip().partition(" ")
                 child, output = (
@@ -208,7 +208,7 @@ def test_the_last_state_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
             output += [int(line) for line in iter(process.stdout.readline, "dead\n")]
             newest = store.newest(SIGN)
             assert newest is not None
-            # Whatever the process said was kept is there.
+            # Everything reported as saved exists.
             assert newest.info.strokes >= output[-1]
             start = newest.info.strokes
             expected = np.random.default_rng(start).integers(0, 3, (400, 500), np.uint8)

@@ -138,7 +138,7 @@ def test_nifti_keeps_the_orientation_of_its_image(tmp_path: Path) -> None:
     path = tmp_path / "a.nii.gz"
     export_annotation(path, labels, info((3, 4, 5)), "PSR")
     assert nibabel.aff2axcodes(nibabel.load(path).affine) == ("P", "S", "R")
-    # With its provenance the annotation is as it was exported, whatever the image is taken for.
+    # With its provenance the annotation is as exported, whatever the image's orientation.
     back, sidecar = read_annotation(path)
     assert sidecar is not None
     np.testing.assert_array_equal(back, labels)
@@ -259,7 +259,7 @@ def test_a_truncated_file_never_gives_wrong_labels(
     except LatentFMError:
         pass
     else:
-        # The description at the end of a TIFF may be gone; the pixels may not.
+        # The description at the end of a TIFF may be missing, but not the pixels.
         assert share > 0.95
         np.testing.assert_array_equal(back, labels)
 

@@ -127,7 +127,7 @@ def test_pieces_can_be_separate_annotations(tmp_path: Path) -> None:
 
 
 def test_objects_of_one_class_are_annotations_of_one_category(tmp_path: Path) -> None:
-    """Labels 1 and 3 are objects of the model's only class; label 2 is a class of its own."""
+    """Labels 1 and 3 are objects of the model's only class; label 2 is a separate class."""
     values = labels()
     values[60:66, :9] = 2
     file = CocoFile()

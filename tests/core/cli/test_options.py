@@ -24,7 +24,7 @@ COMMANDS = ("train", "predict", "evaluate", "calibrate", "export")
 OWN = {"--out", "--overwrite", "--format", "--data", "--split", "--part", "--model", "--precision"}
 """Options that each command describes in its own words."""
 NO_SAMPLES = {"train": {"--seed"}}
-"""Of training, which draws no samples."""
+"""Options of training, which draws no samples."""
 
 
 def _options() -> dict[str, dict[str, argparse.Action]]:

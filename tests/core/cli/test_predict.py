@@ -168,7 +168,7 @@ def test_the_bundled_model_is_the_default(folder, tmp_path):
     assert sidecar["n_samples"] == 1
 
 
-# --- results that are there already ---------------------------------------------------------
+# --- results that already exist ---------------------------------------------------------
 
 
 def test_existing_results_are_kept_unless_overwrite(run, folder, tmp_path, refused):

@@ -84,7 +84,7 @@ def test_a_killed_process_neither_loses_nor_repeats_an_image(
 
     def second_is_at_work() -> bool:
         look()
-        # The second begins in the middle of the list, and has its second image in hand.
+        # The second starts in the middle of the list, and works on its second image.
         return (out / FOLDER / f"{IMAGES[6]}.begun").exists() or out / "image_06.json" in seen
 
     wait_for(second_is_at_work, workers[1])

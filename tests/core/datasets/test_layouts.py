@@ -146,14 +146,14 @@ def test_a_folder_without_a_test_part_is_evaluated_on_held_out_images(
     held_out = set(json.loads(split.read_text("utf-8"))["test"])
     assert evaluate(folder, tmp_path) == 0
     assert names_in(tmp_path / "scores") == held_out
-    # A model without a split of its own cannot know which images to use.
+    # A model without a split cannot know which images to use.
     other = copy_model(tiny_model_folder, tmp_path / "other")
     words = ("--model", str(other), "--overwrite")
     said = " ".join(refused(evaluate, folder, tmp_path, *words).split())
     assert "has no part test" in said
     assert ("labelsTs is missing" in said) == (kind == "nnunet")
     assert "--split MODEL/training/split.json --part test" in said
-    # What the message advises.
+    # As the message advises.
     assert evaluate(folder, tmp_path, *words, "--split", str(split), "--part", "test") == 0
     assert evaluate(folder, tmp_path, *words, "--part", "train") == 0
     assert len(names_in(tmp_path / "scores")) == COUNT - 2

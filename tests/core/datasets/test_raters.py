@@ -104,7 +104,7 @@ def test_a_model_of_two_raters_is_trained_and_compared_with_both(
     assert table[1].split(",")[table[0].split(",").index("references")] == "2"
     for case in Page.read(tmp_path / "out/report.html").section("Best cases").all("figure"):
         assert len(case.all("path", stroke="#009e73")) == 2, "the outlines of both"
-    # One answer repeated eight times could get no nearer to both than 0.37: the two masks lie
+    # One sample repeated eight times could get no closer to both than 0.37: the two masks are
     # 0.75 apart, so that 2 E[d] - 0 - E[d(Y, Y')] is at least 0.75 - 0.375.
     assert summary["metrics"]["ged"] < 0.37
 

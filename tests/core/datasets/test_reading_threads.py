@@ -21,7 +21,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ign
 
 def read(number):
     print("reading", flush=True)
-    threading.Event().wait()  # a file that takes for ever
+    threading.Event().wait()  # a file that takes forever
 
 for _ in in_threads(read, 3, 2):
     pass

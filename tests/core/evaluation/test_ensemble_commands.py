@@ -177,7 +177,7 @@ def test_the_domain_score_is_the_mean_over_the_members(
         assert len(set(each)) == MEMBERS
         assert ensemble.domain_score(image) == pytest.approx(np.mean(each))
         assert ensemble.sample(image, SETTINGS).domain_score == ensemble.domain_score(image)
-    # A member without one: nothing can be said.
+    # A member without one: the score is unknown.
     (folds / "fold_1" / "domain.safetensors").unlink()
     assert Segmenter.load(folds, "cpu", "fp32").domain_score(noise()) is None
 

@@ -92,7 +92,7 @@ def test_training_images_cause_a_warning(
     assert "warning: The model was trained on 24 of these 40 images" in said.err
     assert "TRAINED ON" in said.out
     assert summary["data"]["trained_on"] == 24  # type: ignore[index]
-    # A split of one's own does not hide it.
+    # A custom split does not hide it.
     own = tmp_path / "own.json"
     write_split(own, Split((), (), read_split(model / "training" / "split.json").train[:5]))
     run_evaluation(model, blob_folders, tmp_path / "out2", "--split", own)

@@ -71,7 +71,7 @@ def test_calibration_finds_the_scale_closest_to_the_raters(
     many = SETTINGS.model_copy(update={"n_samples": 16})
     drawn = [many.model_copy(update={"noise_scale": scale}) for scale in NOISE_SCALES]
     scores = [evaluate(segmenter, disputed, settings).scores for settings in drawn]
-    # Pairs of different samples: a sample's distance from itself says nothing of the spread.
+    # Pairs of different samples: a sample's distance from itself is not spread.
     fair = np.array([[score.ged - score.diversity / 16 for score in of_one] for of_one in scores])
     table = np.array([[score.dice for score in of_one] for of_one in scores])
     fitted = fit_calibration(segmenter, disputed, many)
@@ -118,7 +118,7 @@ def test_the_noise_scale_stays_near_one_without_clear_gain() -> None:
     assert choose_noise_scale(ged, dice) == middle + 1
     worse = dice - 0.001 * (np.arange(len(NOISE_SCALES)) == middle + 1)
     assert choose_noise_scale(ged, worse) == middle, "the mean mask must not lose"
-    # Of three videos one is far better off, the others are not: that is one observation.
+    # One of three videos improves greatly, the others do not: one observation.
     videos = ["a"] * 30 + ["b"] * 5 + ["c"] * 5
     ged[:, middle + 1] = own - np.where(np.array(videos) == "a", 0.02, -0.03)
     assert choose_noise_scale(ged, dice) == middle + 1

@@ -417,7 +417,7 @@ def test_models_that_cannot_be_exported_are_refused(
         assert reason in refused(export, *words)
     assert not folder.exists()
     assert not archive.exists()
-    # Nothing to find: one colour but for a pixel.
+    # Nothing to find: uniform except for one pixel.
     flat = np.full((64, 64, 3), 220, np.uint8)
     flat[0, 0] = 0
     imsave(deep, flat, check_contrast=False)

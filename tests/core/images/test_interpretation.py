@@ -61,7 +61,7 @@ def test_black_is_background_at_any_place_in_the_table(
     path = indexed(tmp_path / f"m{suffix}", drawn, table)
     if suffix == ".bmp" and table == [(0, 0, 0), (255, 255, 255)]:
         with pytest.raises(ImageError, match=r"8-bit BMP.*Save it as PNG"):
-            read_mask(path)  # Pillow takes it for one of 1 bit and finds all of it black
+            read_mask(path)  # Pillow reads it as 1-bit and all black
     else:
         np.testing.assert_array_equal(read_mask(path), DRAWN)
 
@@ -184,7 +184,7 @@ def test_labels_changed_by_lossy_compression_are_refused(tmp_path: Path, suffix:
             read(path)
 
 
-# --- files with another name than their format ----------------------------------------------
+# --- files named unlike their format ----------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp"])

@@ -114,7 +114,7 @@ def test_labels_in_png_files_of_few_bits_keep_their_values(tmp_path, bits):
     np.testing.assert_array_equal(read_labels(write([0, 1, 2, 2]), 2)[0], [0, 1, 2, 2])
     np.testing.assert_array_equal(read_annotation(write([0, 1, 2, 2]))[0][1], [0, 1, 2, 2])
     highest = 2**bits - 1
-    # As others of the folder, whose levels a threshold is meant for.
+    # Other masks of the folder have grey levels and need a threshold.
     for threshold in (None, 127):
         assert read_mask(write([0, highest, 0, 0]), threshold)[0].tolist() == [0, 1, 0, 0]
         assert read_mask(write([highest] * 4), threshold).all()
@@ -207,7 +207,7 @@ def test_a_threshold_between_labels_applies_to_every_mask(tmp_path, threshold, m
     two = save(tmp_path / "two.png", np.array([[0, 1, 2]] * 4, np.uint8))
     one = save(tmp_path / "one.png", np.array([[0, 1, 1]] * 4, np.uint8))
     assert read_mask(two, threshold)[0].sum() == marked
-    # A grey level of 127 says nothing of a mask with 0 and 1.
+    # A threshold of 127 does not apply to a mask with 0 and 1.
     assert read_mask(one, threshold)[0].sum() == (0 if threshold == 1.5 else 2)
 
 

@@ -146,7 +146,7 @@ def test_the_command_lists_every_bad_file_and_writes_nothing(
     assert f"{len(bad)} of {len(bad)} inputs cannot be used; nothing was done" in output
     for odd in bad:
         assert f"{odd.name}: " in output
-        assert re.search(odd.refused, output), odd.name  # advice that files share is given once
+        assert re.search(odd.refused, output), odd.name  # shared advice is given once
     assert "--skip-bad" in output
     assert "bug in" not in output
     assert not (tmp_path / "out").exists()

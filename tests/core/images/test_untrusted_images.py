@@ -117,7 +117,7 @@ def test_a_strip_that_decompresses_endlessly_is_refused(tmp_path: Path, compress
 def test_a_tiff_with_endless_pages_is_refused(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("latentfm_core.images.tiff.MAX_TAGS", 4000)  # as it is, it takes seconds
+    monkeypatch.setattr("latentfm_core.images.tiff.MAX_TAGS", 4000)  # even so, it takes seconds
     path = tmp_path / "pages.tif"
     tag = struct.pack("<HHII", 256, 4, 1, 4)
     if how == "circle":

@@ -89,7 +89,7 @@ def _seam(difference: Float32) -> float:
     """Return the ratio of jumps at borders of tiles of 64 pixels to jumps elsewhere.
 
     That is every 32 pixels from the 48th on. It compares with the whole image,
-    since the decoder has a grid of its own.
+    since the decoder has its own grid.
     """
     jumps = [np.abs(np.diff(values, axis=0)).mean(axis=1) for values in (difference, difference.T)]
     at = [np.arange(48, len(values) - 16, 32) - 1 for values in jumps]
@@ -125,7 +125,7 @@ def test_tiles_agree_with_the_full_image(
     seam = _seam(parts.mean - whole.mean)
     disagreement = (parts.masks != whole.masks).mean()
     if fault is None:
-        # The network looks at a tile as a whole, hence the difference is never nothing.
+        # The network sees an entire tile, hence the difference is never zero.
         assert np.abs(parts.mean - whole.mean).max() < 0.35
     assert (seam < 3.5) == (fault != "no blending")
     assert (disagreement < 0.0135) == (fault != "own noise")

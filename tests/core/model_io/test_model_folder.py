@@ -64,7 +64,7 @@ def test_a_model_of_format_1_still_loads(folder: Path) -> None:
     model, card = load_model(folder)
     assert card.format_version == 1
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    # Saved again, it has the names of today.
+    # Saved again, it has the current names.
     saved = save_model(folder, model, card.model_dump(mode="json"), "float32")
     assert saved.format_version == 2
     assert load_file(folder / "model.safetensors").keys() == before.keys()

@@ -67,7 +67,7 @@ def test_resizing_equals_that_of_the_canvas() -> None:
 
 
 class Recording:
-    """An array that is not there: it makes up pixels when they are asked for, and takes notes."""
+    """An array that generates pixels on request and records the requests."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape, self.dtype = shape, np.dtype(np.uint8)

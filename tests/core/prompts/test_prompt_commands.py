@@ -90,7 +90,7 @@ def test_every_object_of_a_prompt_file_gets_a_result(
             assert dice(mask, labels == number) > 0.85
             sidecar = json.loads((tmp_path / "out" / f"{name}.json").read_text())
             assert sidecar["prompt"]["box"] == list(extent(labels == number))  # type: ignore[arg-type]
-    # Started again it has nothing to do, and with another prompt it refuses to mix results.
+    # Restarted, it has nothing to do; with another prompt, it refuses to mix results.
     again = [*map(str, words), "--skip-done"]
     assert predict(again) == 0
     # The image clips this box.
@@ -517,7 +517,7 @@ def test_images_without_an_object_to_prompt_are_named(
     assert "1 images without a marked object are left out" in said
     assert "discs_001" in said
     assert {row["name"] for row in read_table(tmp_path / "out")} == {"discs_000", "discs_002"}
-    # A model that takes no prompts is said before all files are read.
+    # A model without prompts is reported before the files are read.
     (masks / "discs_000.png").write_text("damaged")
     other = [*data, "--out", str(tmp_path / "other"), "--model", str(tiny_model_folder)]
     assert "does not take prompts" in refused(evaluate, other)

@@ -141,7 +141,7 @@ function click(column) {
   return JSON.stringify([heads[column].getAttribute("aria-sort"), shown]);
 }
 """
-"""As much of a browser's document as the script of a report needs."""
+"""The part of a browser's document that the script of a report needs."""
 
 
 def test_a_click_on_a_column_header_sorts_the_table(page: Page, qapp: Any) -> None:

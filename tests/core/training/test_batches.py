@@ -80,7 +80,7 @@ def test_downscaled_images_are_cached_unchanged(
     assert torch.equal(again[0], fresh.images(second, 32))
     assert torch.equal(again[1], fresh.masks(second, raters, 32))
     assert again[1].sum() > 0
-    # Another side: what was kept for the first one is no answer.
+    # Another size: the cache of the first one does not apply.
     assert kept.images(first, 64).shape[-1] == 64
     assert kept.images(first, 48).shape[-1] == 48
 
@@ -178,7 +178,7 @@ def test_bf16_is_for_the_network_and_leaves_the_augmentation_exact(
 def _gradients(stage: Stage, canvases: CanvasSet, parts: list[slice]) -> tuple[float, Tensor]:
     """Return loss and gradient of a batch that is divided among processes in `parts`."""
     model, share = stage.model, torch.zeros(())
-    for rows in parts:  # what the processes would tell each other first
+    for rows in parts:  # what the processes would exchange first
         batch = stage.prepare(_source(canvases, rows), _whole(rows))
         share = share + batch.get("foreground", share) * (rows.stop - rows.start) / COUNT
     model.zero_grad()

@@ -167,7 +167,7 @@ def test_the_card_of_an_interrupted_run_covers_all_its_parts(
     assert "The run is finished, and training.mask_vae.epochs would change" in said
     assert "nothing to do" in printed(resume, stopped)
     assert (stopped / "model.json").read_bytes() == before
-    # What the message advises.
+    # As the message advises.
     further = stopped.parent / "further"
     vaes = [f"--set=training.{name}.epochs=0" for name in ("image_vae", "mask_vae")]
     more = (*vaes, "--set=training.flow.epochs=1", "--quiet")

@@ -36,7 +36,7 @@ def test_patience_ends_the_flow_and_keeps_the_best_weights(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # A small network gets better for long; here the first validation is the best.
+    # A small network keeps improving; here the first validation is the best.
     scores = iter([0.5, 0.4, 0.4, 0.4, 0.4, 0.4])
     monkeypatch.setattr(selection, "selection_score", lambda _: next(scores))
     changes = ("training.flow.epochs=6", "training.flow.patience=2")
@@ -85,7 +85,7 @@ def test_validation_counts_towards_the_budget_of_a_run(
     rows = [row for row in read_table(tmp_path / "out", LOG) if row["stage"] == "flow"]
     validated = [row for row in rows if row["val_dice"]]
     assert validated[-1] is rows[-1]
-    assert ("Validation is left out where" in caplog.text) is (len(validated) < len(rows))
+    assert ("Validation is skipped if" in caplog.text) is (len(validated) < len(rows))
     assert 2 <= len(validated) < len(rows) or fewer
     few = trainer.state.position.validation_images
     assert bool(few) is fewer

@@ -95,7 +95,7 @@ def test_an_output_folder_among_the_data_is_refused_first(
     out = tmp_path / "data" / where
     before = sorted(tmp_path.rglob("*"))
     code = main(words(images, out, "--quiet"))
-    if where == "data":  # beside images and masks nothing is in the way
+    if where == "data":  # next to images and masks, there is no conflict
         assert code == 0
         return
     assert code == 2
@@ -257,7 +257,7 @@ def test_the_work_of_a_stage_needs_no_memory_and_equals_its_steps() -> None:
 def test_the_advice_after_a_second_run_works(
     images: Folders, tmp_path: Path, refused: Printed
 ) -> None:
-    """ "Add --resume" leads to a run that goes on."""
+    """ "Add --resume" leads to a run that continues."""
     out = tmp_path / "model"
     assert main(words(images, out, "--quiet")) == 0
     said = refused(main, words(images, out))

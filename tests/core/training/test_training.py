@@ -248,7 +248,7 @@ def test_the_rate_is_annealed_by_time_or_by_steps() -> None:
 
 def test_a_time_budget_shortens_the_warm_up() -> None:
     settings = StageConfig(learning_rate=1.0, warmup_steps=200)
-    # 150 steps fit into the budget of a stage that would have a million.
+    # 150 steps fit into the budget of a stage of a million steps.
     rates = [learning_rate(settings, step, step / 150, 1_000_000) for step in range(151)]
     assert rates[3] == pytest.approx(0.4, abs=0.01)
     assert rates.index(max(rates)) in (7, 8)

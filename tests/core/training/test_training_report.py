@@ -69,7 +69,7 @@ def test_a_resumed_training_continues_its_report(folders: Folders, tmp_path: Pat
     before = Page.read(training / "report.html")
     (caption,) = before.section("Best and last epoch").all("figcaption")
     assert caption.text.startswith("Epoch 1: Dice")
-    # A picture without a row in the log is what a killed run left of an epoch to come.
+    # A picture without a row in the log is left over from a killed run.
     ahead = training / "samples" / "epoch_0009.png"
     shutil.copy(training / "samples" / "epoch_0001.png", ahead)
     assert Trainer(config, RunOptions(out, resume=True)).run() is not None

@@ -63,7 +63,7 @@ def test_calibrated_confidence_equals_accuracy(
     assert raw.means()["confidence_ece"] > 0.08
     assert calibrated.means()["confidence_ece"] < 0.25 * raw.means()["confidence_ece"]
     assert calibrated.means()["dataset_ece"] < 0.5 * raw.means()["dataset_ece"]
-    # Looking at the neighbourhood finds more errors than the spread of a pixel alone.
+    # The neighbourhood finds more errors than the spread of a single pixel.
     assert calibrated.mean("error_auroc") > raw.mean("error_auroc")
     bins = calibrated.agreement
     full = bins.count > 0.02 * bins.count.sum()

@@ -118,7 +118,7 @@ def test_result_files_record_the_domain_score(
     first = "Unlike the images that the model was trained on"
     said = capsys.readouterr().out
     assert f"{first} (check their masks, and do not rely on their confidence): noise" in said
-    # A person pointed at this one, so only its confidence is in doubt.
+    # A user pointed at this one, so only its confidence is unreliable.
     sidecar = tmp_path / "out" / "noise.json"
     sidecar.write_text(json.dumps(unlike | {"prompt": {"box": [5, 5, 40, 40]}}))
     look = first_look([("noise", sidecar)])

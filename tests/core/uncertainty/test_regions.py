@@ -54,7 +54,7 @@ def test_an_uncertain_outline_is_divided_into_sections() -> None:
     masks = np.stack([disc(64, 80, radius) for radius in np.linspace(36, 48, 10)])
     regions, labels = uncertain_regions(summary_of(masks))
     assert len(regions) >= 6
-    # Nothing of the ring is lost, and no stretch is half the ring.
+    # The whole ring is covered, and no section is half the ring.
     uncertain = summary_of(masks).confidence < 0.639
     assert (labels > 0).sum() > 0.97 * uncertain.sum()
     areas = [region.area for region in regions]
@@ -150,7 +150,7 @@ def test_a_long_ragged_ring_is_covered_by_at_most_ten_sections() -> None:
     ring[disk((128, 128), 98, shape=(256, 256))] = False
     uncertain = ring & (summary.confidence < 0.639)
     assert (labels[uncertain] > 0).mean() > 0.98
-    # No region is a crumb.
+    # No region is a fragment.
     areas = [region.area for region in regions]
     assert max(areas) < 3 * min(areas)
 

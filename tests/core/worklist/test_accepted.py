@@ -139,7 +139,7 @@ def test_coco_says_where_to_rename_a_label_with_two_names(work: WorkList, tmp_pa
     assert "'lesion' in another image" in str(refused.value)
     assert "Name label…" in str(refused.value)
     assert not target.exists()
-    # What renaming and accepting does.
+    # As renaming and accepting do.
     add_classes(work.output, {1: "nevus"})
     list(export_accepted(work, target, "coco"))
     assert [each["name"] for each in json.loads(target.read_text())["categories"]] == ["nevus"]

@@ -174,7 +174,7 @@ def test_switched_off_adaptation_uses_the_original_model_and_does_not_run(
     write_labels(session_of(viewer), accept_second)
     wait_for(qtbot, panel, 2, panel.accept)
     adapting = panel.adapting
-    # The image that was accepted before is learned, too.
+    # The image accepted earlier is learned from, too.
     qtbot.waitUntil(lambda: learned(adapting._stored.record) == 2, timeout=PATIENCE)
     click_switch(qtbot, panel)
     assert not adapting.running

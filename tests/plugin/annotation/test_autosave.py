@@ -81,7 +81,7 @@ def test_autosave_waits_for_a_pause_up_to_a_limit(
     window = open_window()
     write_labels(window.session, disc(*LARGE))
     window.wait(lambda: len(window.times) == 1)
-    # A clock of the test's own, for how fast it paints is up to the machine.
+    # The test has its own clock, since the speed of painting depends on the machine.
     now = [0.0]
     monkeypatch.setattr(autosave_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(autosave_module, "PAUSE_MS", 60_000)
@@ -110,7 +110,7 @@ def test_the_window_stays_responsive_while_the_disk_is_slow(
     monkeypatch.setattr(AutosaveStore, "save", slow)
     write_labels(window.session, disc(*LARGE))
     window.section.autosaver.flush()
-    # A stroke that falls into the copying would be kept by the first writing already.
+    # A stroke during copying would already be saved by the first write.
     assert copied.wait(PATIENCE / 1000)
     window.stroke()
     assert not window.times
@@ -176,7 +176,7 @@ for number, way in enumerate(sys.argv[1:]):
 
 
 def test_the_last_stroke_is_saved_when_the_window_closes() -> None:
-    # A process of its own, since the fixture's viewers cannot be closed twice.
+    # A separate process, since the fixture's viewers cannot be closed twice.
     root = Path(__file__).resolve().parents[3]
     ways = ("window", "viewer", "quit")
     command = [sys.executable, "-c", _CLOSING, *ways]
@@ -239,7 +239,7 @@ def test_an_annotation_is_recovered_in_another_window(open_window: Callable[...,
     assert record.strokes == 1
     assert [proposal.info.origin for proposal in record.proposals.values()] == ["mean mask"]
     assert [side.seed for side in restored] == [0]
-    # The count goes on from what was edited before.
+    # The count continues from the earlier edits.
     second.stroke(4)
     assert edited_pixels(second.layer) == {(None, None): 10}
     facts = facts_of(second.layer)

@@ -16,12 +16,12 @@ from napari_latentfm.background.thread_task import ThreadTask
 from tests.helpers.plugin_fixtures import PATIENCE
 
 COUNT = 200_000
-"""Of allocations, after which Python has long collected all generations."""
+"""Number of allocations after which Python has certainly collected all generations."""
 
 
 @pytest.fixture(autouse=True)
 def _no_other_threads(qapp: Any) -> None:
-    """Ignore threads of other tests, which may wait for ever."""
+    """Ignore threads of other tests, which may wait forever."""
     gui_collector().resume()
     gc.enable()
 

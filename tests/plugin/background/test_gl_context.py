@@ -1,4 +1,4 @@
-"""Layers that are deleted by hand during a run, in a process of their own."""
+"""Layers that are deleted by hand during a run, in a separate process."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_modules_are_excluded_from_collection(owner: QWidget) -> None:
 
 
 def test_threads_can_keep_filling_tuples(qtbot: Any, viewer: ViewerModel) -> None:
-    """An object that is being made must not be referred to by anything else."""
+    """Nothing else may refer to an object under construction."""
     gc.unfreeze()
     faults: list[Exception] = []
     ended = threading.Event()

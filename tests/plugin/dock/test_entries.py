@@ -1,4 +1,4 @@
-"""Whatever entry of whatever menu is used, a window has one dock."""
+"""A window has one dock, whichever menu entry is used."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_every_entry_opens_the_one_dock_at_its_section(
 def test_a_script_gets_the_part_it_requests(
     plugin: Any, make_napari_viewer: Any, tiny_model_folder: Any, qtbot: Any
 ) -> None:
-    """As it was when each entry was a dock of its own."""
+    """As when each entry was a separate dock."""
     viewer = make_napari_viewer()
     viewer.add_image(disc_image(), name="photo")
     name = "napari-latentfm"

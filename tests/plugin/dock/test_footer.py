@@ -325,7 +325,7 @@ def test_the_header_describes_new_samples_and_the_footer_does_not(bench: Bench) 
     bench.annotate()
     assert footer.export.isEnabled()
     assert "no annotation" not in footer.export.toolTip()
-    # What the footer says stays while another sample is shown, and ends with the next edit.
+    # The footer text stays while another sample is shown, until the next edit.
     footer.say("Exported.")
     for sample in (1, 2):
         bench.viewer.dims.set_current_step(0, sample)
@@ -379,7 +379,7 @@ def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> 
     assert any(autosave_folder().rglob("*"))
     layer.undo()
     assert not footer.message.text(), "no longer accepted"
-    # What was painted is accepted as it is.
+    # The painted pixels are accepted unchanged.
     with layer.block_history():
         layer.data_setitem((np.array([1, 1]), np.array([1, 2])), 1)
     qtbot.mouseClick(footer.accept, Qt.MouseButton.LeftButton)

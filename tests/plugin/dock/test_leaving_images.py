@@ -38,7 +38,7 @@ def pointing(bench: Bench, promptable_model_folder: Path) -> Bench:
 
 
 def boxed(bench: Bench, *corners: float) -> None:
-    """Draw boxes on the open image, each for an object of its own, and wait for the outlines."""
+    """Draw boxes on the open image, each for a separate object, and wait for the outlines."""
     panel = bench.panel
     for number, corner in enumerate(corners, 1):
         bench.press(bench.canvas, Qt.Key.Key_B)

@@ -79,7 +79,7 @@ def test_recovery_is_offered_in_any_opening_order_and_precedes_a_run(
     np.testing.assert_array_equal(offer.labels, left_behind)
     viewer.layers.remove("photo")
     qtbot.waitUntil(lambda: banner(panel) is None, timeout=PATIENCE)
-    # The user closes the bar for good; the next offer gets another one.
+    # The user closes the bar; the next offer gets a new one.
     (dock,) = panel.window().findChildren(object, BANNER)
     viewer.window.remove_dock_widget(dock)
     qtbot.waitUntil(lambda: not panel.window().findChildren(object, BANNER), timeout=PATIENCE)

@@ -195,7 +195,7 @@ def test_click_removes_pieces_until_escape(desk: Desk) -> None:
     np.testing.assert_array_equal(layer.data == 1, pieces() & ~disc(*SPECK))
     np.testing.assert_array_equal(layer.data == 2, other())
     desk.undoes(before)
-    # The tool is still in hand; beside the label it says what to do.
+    # The tool stays active; outside the label it says what to do.
     after = layer.data.copy()
     desk.click(2, 2)
     assert "Click inside a piece" in desk.fix.status.text()
@@ -219,7 +219,7 @@ def test_click_keeps_one_piece(desk: Desk) -> None:
     before = layer.data.copy()
     desk.press(desk.fix.tool_buttons["keep"])
     assert desk.cursor == "pointing"
-    # A click on the background changes nothing, and the tool stays in hand.
+    # A click on the background changes nothing, and the tool stays active.
     reports: list[str] = []
     desk.fix.editor.reported.connect(reports.append)
     desk.click(2, 2)
@@ -244,7 +244,7 @@ def test_dragging_moves_the_camera_and_removes_nothing(desk: Desk) -> None:
     desk.drag(SPECK[0], SPECK[1])
     np.testing.assert_array_equal(layer.data, before)
     assert desk.on_screen(0, 0) != old
-    # What was moved is hit where it is now.
+    # A moved layer is hit at its new position.
     desk.click(SPECK[0], SPECK[1])
     np.testing.assert_array_equal(layer.data == 1, pieces() & ~disc(*SPECK))
 

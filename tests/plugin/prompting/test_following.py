@@ -40,7 +40,7 @@ def window(point: Open, labels: list[NDArray[np.uint8]]) -> Pointer:
 
 
 def to_plane(window: Pointer, number: int) -> None:
-    # The samples have an axis of their own in front.
+    # The samples have a leading axis.
     window.viewer.dims.set_current_step(window.viewer.dims.ndim - 3, number)
     window.settle()
 

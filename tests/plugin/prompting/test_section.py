@@ -195,7 +195,7 @@ def test_a_mark_belongs_to_its_plane(point: Open, discs: tuple[np.ndarray, np.nd
     window.viewer.dims.set_point(window.viewer.dims.ndim - 3, 2)
     window.settle()
     assert window.states == {}
-    # Nothing would be written to a plane that is out of sight.
+    # Nothing would be written to a hidden plane.
     assert window.panel._session.current is None
     window.box(labels == 2)
     window.settle()
@@ -289,7 +289,7 @@ def test_a_model_without_prompts_suggests_a_promptable_one(
     notice.button.click()
     assert window.panel.form.model.value == "generalist"
     assert notice.isHidden()
-    # What was drawn was not lost.
+    # The drawing was not lost.
     window.settle()
     assert window.endings == ["done"]
     assert not window.section.unanswered()
@@ -419,7 +419,7 @@ def test_accepting_takes_every_object_that_is_shown(disc_window: Pointer) -> Non
     taken = window.annotation()
     assert set(np.unique(taken)) == {0, 1, 2}
     window.settle()
-    # What was erased on purpose does not come back.
+    # Deliberately erased pixels are not restored.
     window.viewer.layers["a · annotation"].data = np.where(taken == 1, 0, taken)
     window.section.take_pending()
     assert set(np.unique(window.annotation())) == {0, 2}

@@ -64,7 +64,7 @@ def test_thumbnails_can_be_ordered(desk: Desk, skin: Image) -> None:
     order.setCurrentIndex(order.findData("difference"))
     assert [text.split(" of")[0] for text in desk.texts] == ["30%", "10%", "60%"]
     assert [text.split("this ")[-1] for text in desk.texts][2] == "1 - IoU 0.00"
-    # What was chosen stays so, at its new place.
+    # The choice is kept, at its new position.
     assert desk.checked == [False, False, True]
     order.setCurrentIndex(order.findData("area"))
     area = int(disc(*LARGE).sum())
@@ -137,7 +137,7 @@ def test_a_click_starts_the_preview_and_a_second_one_ends_it(desk: Desk, skin: I
     assert preview.contour > 0
     assert not preview.editable
     assert desk.checked == [False, True, False]
-    # The layer in hand stays in hand.
+    # The active layer stays active.
     assert desk.viewer.layers.selection.active is mine
     desk.click(0)
     assert desk.names == ["skin", "skin · preview", "mine"]
@@ -235,7 +235,7 @@ def test_removing_the_layer_or_showing_another_result_ends_the_preview(
     assert desk.names == ["skin"]
     desk.wait()
     assert len(desk.section.strip.buttons) == 1
-    # The contours were asked for and come back, of the new samples.
+    # The contours were requested and are shown again, for the new samples.
     contours = desk.show_contours()
     columns = np.concatenate([path[:, 1] for path in contours.data])
     assert columns.min() == pytest.approx(SMALL[1] - SMALL[2], abs=1)

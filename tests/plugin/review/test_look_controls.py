@@ -88,7 +88,7 @@ def test_the_plain_image_is_shown_and_overlays_are_restored(window: Window) -> N
     window.press(Key.Key_0)
     assert same(window.seen(), before)
     assert not window.controls.plain_button.isChecked()
-    # What a hidden image had hidden is shown when it comes back.
+    # Layers hidden with an image are shown when it returns.
     session = window.panel.session
     first = session.current
     window.press(Key.Key_0)

@@ -62,7 +62,7 @@ def test_raw_and_calibrated_change_the_maps_without_new_samples(
     mine = viewer.layers["a · mean mask"]
     mine.fill((0, 0), 3)
     before = contents_of(viewer)
-    # The samples are there, and a correction of the mask is nobody's business.
+    # The samples exist, and a correction of the mask is not asked about.
     monkeypatch.setattr(Segmenter, "sample_steps", lambda *_, **__: pytest.fail("sampled again"))
     panel.ask_about_edits = lambda names: pytest.fail(f"asked about {names}")
     panel.form.n_samples.value = 7

@@ -75,7 +75,7 @@ def test_the_visible_field_becomes_a_layer_with_its_results(
     if not BEFORE_0_7:  # its zoom changes with the window, in which a slider appeared
         assert camera.zoom == pytest.approx(5)
     # The slider of the samples takes a part of the window some time later, so that the next field
-    # is another one. Two runs over the same field share one layer.
+    # differs. Two runs over the same field share one layer.
     seen, counts = [], []
     for seed in range(8, 18):
         viewer.window.screenshot(canvas_only=True, flash=False)

@@ -144,7 +144,7 @@ def test_images_can_be_accepted_and_reopened(
     assert "1 of 3 done" in panel.form.tally.text()
     assert mine in viewer.layers
     assert not [layer for layer in viewer.layers if layer.name.startswith("blob_000")]
-    # Unfinished work is kept without asking, and is there again.
+    # Unfinished work is saved without asking, and restored.
     other = annotate(viewer, 9)
     wait_for(qtbot, panel, NAMES[2], panel.next)
     assert panel.work.item(NAMES[1]).state == "in progress"
@@ -204,7 +204,7 @@ def test_a_removed_result_layer_is_added_again_in_its_place(qtbot: Any, queue: O
     names = ["blob_001", *(f"blob_001 · {title}" for title in titles)]
     assert [layer.name for layer in viewer.layers] == names
     assert viewer.layers.selection.active.name == names[-1]
-    # A layer that is linked to a result is left alone.
+    # A layer that is linked to a result does not change.
     mine = viewer.add_labels(np.zeros((64, 64), np.uint8), metadata={"mine": 1})
     viewer.layers.link_layers([viewer.layers["blob_001 · mean mask"], mine])
     wait_for(qtbot, panel, NAMES[2], panel.next)
