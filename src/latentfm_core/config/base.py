@@ -92,7 +92,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_truth_value_as_number(cls, values: Any) -> Any:
+    def _bool_as_text(cls, values: Any) -> Any:
         """Turn true and false into text where a number is expected: pydantic reads them as 1 and 0.
 
         The text is then refused with the name of the setting.

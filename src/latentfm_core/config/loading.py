@@ -22,7 +22,7 @@ from latentfm_core.files.untrusted import MAX_TOML_BYTES, parse_json, parse_toml
 
 PRESETS = ("default", "paper", "finetune", "distill")
 
-_MOST_SHOWN = 10
+_MAX_SHOWN = 10
 _LIST = 'must be a list: ["first", "second"] or [1, 2] in a file, first,second with --set'
 _TABLES = "must be a list of tables. Write them to a file for --config"
 
@@ -30,7 +30,7 @@ _TABLES = "must be a list of tables. Write them to a file for --config"
 def _explain(error: ValidationError, kind: type[Settings]) -> str:
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     lines = []
-    for item in problems[:_MOST_SHOWN]:
+    for item in problems[:_MAX_SHOWN]:
         location, problem = item["loc"], explained(item["msg"])
         if item["type"] == "extra_forbidden":
             problem = f"unknown setting. {suggestion(kind, location)}"
@@ -38,8 +38,8 @@ def _explain(error: ValidationError, kind: type[Settings]) -> str:
             problem = _LIST if is_list(kind, location) else _TABLES
         name = ".".join(str(part) for part in location)[:200] or "settings"
         lines.append(f"{name}: {problem}")
-    if len(problems) > _MOST_SHOWN:
-        lines.append(f"and {len(problems) - _MOST_SHOWN} more")
+    if len(problems) > _MAX_SHOWN:
+        lines.append(f"and {len(problems) - _MAX_SHOWN} more")
     return "Invalid settings:\n  " + "\n  ".join(lines)
 
 

@@ -16,9 +16,9 @@ from latentfm_core.datasets.stored import Agreement, StoredPair
 from latentfm_core.images.read import name_some
 from latentfm_core.names import shown
 
-MOST_COMPARED = 8
+MAX_COMPARED = 8
 """For further raters, agreement is not computed."""
-FEWEST_SHARED = 3
+MIN_SHARED = 3
 """Minimum images with masks of both raters for a warning about them."""
 INSIDE = 0.98
 """Share of a mask that lies in a larger one, above which it counts as inside."""
@@ -34,7 +34,7 @@ _OVERLAP = 0.5
 def with_raters(stored: StoredPair, raters: Sequence[str], masks: NDArray[Any]) -> StoredPair:
     """Add the names of the raters of masks ``(M, H, W)``, and how they agree, to a pair."""
     found = []
-    drawn = [(name, mask > 0) for name, mask in zip(raters, masks, strict=False)][:MOST_COMPARED]
+    drawn = [(name, mask > 0) for name, mask in zip(raters, masks, strict=False)][:MAX_COMPARED]
     sizes = {name: int(np.count_nonzero(mask)) for name, mask in drawn}
     for (first, one), (second, other) in combinations(drawn, 2):
         if sizes[first] and sizes[second]:
@@ -70,7 +70,7 @@ def rater_warnings(stored: Iterable[StoredPair], where: str = "") -> list[str]:
     for (first, second), found in by_raters.items():
         names = shown(first), shown(second)
         count, dice = len(found), fmean(each.dice for each in found)
-        if count < FEWEST_SHARED:
+        if count < MIN_SHARED:
             continue
         for number, (smaller, larger) in enumerate((names, names[::-1])):
             within = sum(_is_inside(each, number) for each in found)

@@ -10,7 +10,7 @@ import numpy as np
 
 from latentfm_core.metrics.reliability import ReliabilityBins
 
-FEWEST_RANKED = 10
+MIN_RANKED = 10
 """Images needed for a rank correlation; with fewer it is mostly chance."""
 
 
@@ -181,11 +181,11 @@ class Evaluation:
         """Return Spearman's correlation of expected and real Dice over the images.
 
         1: the image with the higher expectation is always better. NaN with fewer than
-        `FEWEST_RANKED` images, or if either is constant.
+        `MIN_RANKED` images, or if either is constant.
         """
         known = [score for score in self.scores if not math.isnan(score.expected_dice)]
         expected, measured = [s.expected_dice for s in known], [s.dice for s in known]
-        if len(known) < FEWEST_RANKED or len(set(expected)) == 1 or len(set(measured)) == 1:
+        if len(known) < MIN_RANKED or len(set(expected)) == 1 or len(set(measured)) == 1:
             return math.nan
         # Imported here: it takes half a second.
         from scipy.stats import spearmanr

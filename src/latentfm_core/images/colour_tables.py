@@ -82,7 +82,7 @@ def check_numbered(path: Path, palette: NDArray[np.uint8]) -> None:
         )
 
 
-def refuse_alike(path: Path, decoded: Decoded) -> None:
+def refuse_merged(path: Path, decoded: Decoded) -> None:
     """Reject numbers that a table of grey levels shows alike, which would merge objects."""
     if decoded.indices is None or decoded.palette is None:
         return

@@ -39,7 +39,7 @@ def around(block: NDArray[Any]) -> list[NDArray[Any]]:
     return [block[down : down + rows, right : right + columns] for down, right in _AROUND]
 
 
-def lowest_beside(block: NDArray[Any]) -> NDArray[Any]:
+def lowest_neighbour(block: NDArray[Any]) -> NDArray[Any]:
     """Return the minimum of each pixel and its four neighbours."""
     lowest = inner(block)
     for at in (1, 3, 4, 6):

@@ -24,8 +24,8 @@ from latentfm_core.images.colour_tables import (
     check_numbered,
     coloured_indices,
     foreground_by_colour,
-    refuse_alike,
     refuse_inverted,
+    refuse_merged,
     refuse_transparent,
 )
 from latentfm_core.images.decode import decode
@@ -159,7 +159,7 @@ def _numbers_of(path: Path, decoded: Decoded, binary: bool = False) -> NDArray[A
         _refuse_lossy_numbers(path, decoded)
     coloured = coloured_indices(path, decoded)
     if coloured is None or decoded.indices is None or decoded.palette is None:
-        refuse_alike(path, decoded)
+        refuse_merged(path, decoded)
         return _grey_levels(path, decoded)
     if binary and decoded.palette[0, :3].any() and len(coloured) <= 2:
         return foreground_by_colour(path, decoded, coloured)

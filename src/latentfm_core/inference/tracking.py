@@ -58,7 +58,7 @@ def samples_of_object(
     else:
         whole = yield from segmenter.sample_steps(image, settings)
         found = segmenter.summarise(whole, settings).mean_mask > 0
-        moved = box_where_it_moved(found, last)
+        moved = box_after_move(found, last)
         if moved is None:
             return None
         box = moved
@@ -80,7 +80,7 @@ def grown(box: Box, factor: float) -> Box:
     return top - rows, left - columns, bottom + rows, right + columns
 
 
-def box_where_it_moved(found: Bool, last: Bool) -> Box | None:
+def box_after_move(found: Bool, last: Bool) -> Box | None:
     """Return a box around the piece of a mask that an object most probably is.
 
     That is the piece nearest to the last mask; None if all are too far away, or have too different

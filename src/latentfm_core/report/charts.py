@@ -18,7 +18,7 @@ DASHES = ("", "6 3", "2 2", "8 3 2 3")
 
 WIDTH, HEIGHT = 440, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 12, 46
-_MOST_TICKS = 7
+_MAX_TICKS = 7
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Axis:
         for each, step in (((1, 2, 3, 5), 1), ((1, 2, 5), 1), ((1, 3), 1), ((1,), far)):
             values = [one * 10.0**power for power in range(first, last + 1, step) for one in each]
             inside = [value for value in values if self.low <= value <= self.high]
-            if len(inside) <= _MOST_TICKS:
+            if len(inside) <= _MAX_TICKS:
                 break
         return inside
 

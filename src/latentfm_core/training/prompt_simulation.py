@@ -16,7 +16,7 @@ from latentfm_core.types import Bool, Float32
 KINDS = ("box", "points", "box_points", "strokes", "rough_mask")
 CHANCES = (0.4, 0.27, 0.15, 0.09, 0.09)
 
-MOST_POINTS = 3
+MAX_POINTS = 3
 
 CORRECTED = 0.35
 """Share of the prompted images that also get corrections of a sample."""
@@ -90,7 +90,7 @@ def correct(maps: Float32, sample: Bool, target: Bool, rng: np.random.Generator)
         ``(S, S)`` bool, the model's sample and the target.
     """
     error = sample != target
-    for _ in range(int(rng.integers(1, MOST_POINTS + 1))):
+    for _ in range(int(rng.integers(1, MAX_POINTS + 1))):
         point = centre_of_largest(error, rng)
         if point is None:
             return
@@ -126,7 +126,7 @@ def _points(maps: Float32, shown: Bool, rng: np.random.Generator) -> None:
     if rng.random() < 0.5:
         return
     for places, channel in ((inside, POSITIVE), (outside, NEGATIVE)):
-        for _ in range(int(rng.integers(0, MOST_POINTS)) if len(places) else 0):
+        for _ in range(int(rng.integers(0, MAX_POINTS)) if len(places) else 0):
             row, column = places[rng.integers(len(places))]
             draw_point(maps[channel], (row + 0.5, column + 0.5))
 

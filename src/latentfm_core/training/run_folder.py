@@ -94,7 +94,7 @@ class RunFolder:
             make_folder(self._out)
         except OSError as error:
             raise write_error(self._out, error) from None
-        self.claim_if_there()
+        self.claim_existing()
         if self._ready:
             return
         if not self._resume:
@@ -102,7 +102,7 @@ class RunFolder:
             self._clear()
         self._ready = True
 
-    def claim_if_there(self) -> None:
+    def claim_existing(self) -> None:
         """Lock the folder if it exists; raise `FolderBusy` if another process has it."""
         if self._out.is_dir() and not self._lock.acquire(patience=0.2):
             raise busy(

@@ -22,7 +22,7 @@ from latentfm_core.training.run_data import DataSet
 from latentfm_core.training.run_folder import BEST
 from latentfm_core.training.run_state import RunState
 from latentfm_core.training.runlog import NAMES
-from latentfm_core.training.stage_progress import MUCH
+from latentfm_core.training.stage_progress import MAX_VALIDATION_SHARE
 from latentfm_core.training.validate import selection_score, validate
 from latentfm_core.training.validate_prompts import validate_prompts
 
@@ -51,7 +51,7 @@ def validate_epoch(run: RunState, loop: StageLoop, report: EpochReport) -> None:
                 logger.info(
                     "Validation is skipped if it would take more than %.0f%% of the time of "
                     "the flow.",
-                    100 * MUCH,
+                    100 * MAX_VALIDATION_SHARE,
                 )
             return
     with nullcontext() if loop.ema is None else loop.ema.applied():

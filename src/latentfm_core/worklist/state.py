@@ -120,7 +120,7 @@ class WorkList:
         """Return the states of all existing images."""
         return {name: self.item(name) for name in self._names}
 
-    def check_there(self) -> None:
+    def check_exists(self) -> None:
         """Raise `OutputError` if the output folder has disappeared.
 
         It is not created again, perhaps on another disk below a drive's mount point.
@@ -140,7 +140,7 @@ class WorkList:
         check_name(name)
         for text in {"note", "error"} & changes.keys():
             changes[text] = printable(str(changes[text]))[:MAX_NOTE]
-        self.check_there()
+        self.check_exists()
         with one_change(self.output):
             items = {**self._items, **self._changed_elsewhere()}
             values = items.get(storable(name), Item()).model_dump() | changes | {"updated": now()}

@@ -28,7 +28,7 @@ class GuiCollector(QObject):
         self._timer.timeout.connect(self._collect)
         application.aboutToQuit.connect(self.resume)
 
-    def thread_begins(self) -> Callable[..., None]:
+    def thread_starts(self) -> Callable[..., None]:
         """Pause automatic collection; call it in the GUI thread before a thread is started.
 
         Returns

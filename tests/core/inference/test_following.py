@@ -17,7 +17,7 @@ from latentfm_core.inference.following import (
 )
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack import summarise_stack
-from latentfm_core.inference.tracking import box_where_it_moved, grown
+from latentfm_core.inference.tracking import box_after_move, grown
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.progress import finish
 from latentfm_core.prompts import Prompt
@@ -229,8 +229,8 @@ def test_a_moved_object_is_the_nearest_piece_of_similar_area() -> None:
     found[22:31, 28:37] = True
     found[40:52, 40:52] = True
     found[26, 24] = True  # too small
-    assert box_where_it_moved(found, last) == pytest.approx(grown((22, 28, 31, 37), 1.1))
+    assert box_after_move(found, last) == pytest.approx(grown((22, 28, 31, 37), 1.1))
     far = np.zeros_like(last)
     far[45:55, 60:70] = True
-    assert box_where_it_moved(far, last) is None
-    assert box_where_it_moved(np.zeros_like(last), last) is None
+    assert box_after_move(far, last) is None
+    assert box_after_move(np.zeros_like(last), last) is None

@@ -18,7 +18,7 @@ from skimage.draw import polygon2mask
 from latentfm_core.cli.evaluate import main
 from latentfm_core.config import ReportConfig, SamplingConfig
 from latentfm_core.evaluation.evaluate import Case, evaluate
-from latentfm_core.evaluation.scores import FEWEST_RANKED
+from latentfm_core.evaluation.scores import MIN_RANKED
 from latentfm_core.images.read import read_mask
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
@@ -221,7 +221,7 @@ def test_the_curves_match_the_summary(page: Page, out: Path) -> None:
 
 
 def test_a_rank_correlation_of_few_images_is_left_out(page: Page, out: Path) -> None:
-    assert COUNT < FEWEST_RANKED
+    assert COUNT < MIN_RANKED
     assert json.loads((out / "summary.json").read_text())["metrics"]["quality_rank"] is None
     rows = [row for row in page.all("tr") if "rank correlation" in row.text]
     assert rows[0].all("td")[0].text == "-"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 
-from napari_latentfm.layers.painting import MOST_LABELS, paint_where
+from napari_latentfm.layers.painting import MAX_LABELS, paint_where
 
 SHAPE = (3, 40, 50)
 WINDOW = (slice(1, 2), slice(5, 35), slice(10, 45))
@@ -24,7 +24,7 @@ def painted(labels: int) -> tuple[Labels, np.ndarray, np.ndarray, np.ndarray]:
     return Labels(before.copy()), before, rng.random(shape) < 0.4, target
 
 
-@pytest.mark.parametrize("labels", [2, 4, MOST_LABELS + 5])
+@pytest.mark.parametrize("labels", [2, 4, MAX_LABELS + 5])
 @pytest.mark.parametrize("preserve", [False, True])
 def test_pixels_are_written_and_others_are_not(labels: int, preserve: bool) -> None:
     layer, before, changed, target = painted(labels)

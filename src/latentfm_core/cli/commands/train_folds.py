@@ -50,7 +50,7 @@ def run_folds(args: argparse.Namespace, config: Config, options: RunOptions, fla
         )
     if not args.resume or args.minutes is not None:
         # The settings of a resumed fold already have its share of the time.
-        config = _share_out(config)
+        config = _divide(config)
     runs = CrossValidation(config, replace(options, should_stop_reading=flag))
     if args.dry_run:
         runs.dry_run()
@@ -64,7 +64,7 @@ def run_folds(args: argparse.Namespace, config: Config, options: RunOptions, fla
     return EXIT_OK
 
 
-def _share_out(config: Config) -> Config:
+def _divide(config: Config) -> Config:
     """Return the settings of each fold, and log how the time budget is divided."""
     shared, minutes = shared_out(config), config.training.minutes
     if minutes is not None and shared.training.minutes != minutes:
