@@ -145,10 +145,10 @@ def test_unfinished_annotations_are_not_a_rater(
     (masks / "worklist.json").write_text("{}")
     if beside == "nothing":
         with pytest.raises(
-            DatasetError, match=r"no annotation that is done: 2 are unfinished.*a.tif, c"
+            DatasetError, match=r"no finished annotation: 2 are unfinished.*a.tif, c"
         ):
             find_pairs(tmp_path / "i", masks)
-        with pytest.raises(DatasetError, match="no annotation that is done"):
+        with pytest.raises(DatasetError, match="no finished annotation"):
             find_pairs(tmp_path / "i", masks, skip_unmasked=True)
         return
     for name in "abc":

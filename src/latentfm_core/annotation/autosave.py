@@ -87,7 +87,7 @@ class Autosaved:
         """
         try:
             if self.file.stat().st_size != self.tiff_bytes:
-                raise ImageError(f"{self.file} was cut short. {_ELSE}")
+                raise ImageError(f"{self.file} is truncated. {_ELSE}")
             check_bytes_of(self.file.name, self.tiff_bytes, limits)
             content = read_bounded(self.file, self.tiff_bytes)
             if _digest(content) != self.tiff_digest:

@@ -34,7 +34,7 @@ class CocoFile:
         ``"rle"`` keeps each pixel; ``"polygons"`` can be edited in other programs and follow
         the outline within a pixel, with holes cut open.
     separate
-        Whether each connected piece is an annotation of its own; else one for each label.
+        Whether each connected piece is a separate annotation; else one for each label.
 
     Notes
     -----

@@ -69,7 +69,7 @@ def label_name(classes: Sequence[str], label: int, names: Mapping[int, str] | No
     Parameters
     ----------
     classes
-        Of the model. Of a model with one class, every label without a name of its own is an object
+        Of the model. Of a model with one class, every label without its own name is an object
         of that class; of other models, labels 1, 2, ... are the classes.
     label
         From 1 on.

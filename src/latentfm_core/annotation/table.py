@@ -19,7 +19,7 @@ COLUMNS = (
     *("area_px", "diameter_px", "perimeter_px", "area", "diameter", "perimeter", "unit"),
     *("pixel_height", "pixel_width", "state", "flag", "note", "seconds"),
 )
-"""Area is in square units; sizes in a unit are empty where the pixel size is unknown."""
+"""Area is in square units; sizes in a unit are empty if the pixel size is unknown."""
 
 Row = dict[str, str]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -28,7 +28,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def measured_rows(
     labelled: LabelledImage, facts: Mapping[str, str] | None = None, separate: bool = False
 ) -> list[Row]:
-    """Return a row for each object of an image, or a single one where nothing is marked.
+    """Return a row for each object of an image, or a single one if nothing is marked.
 
     Parameters
     ----------

@@ -115,7 +115,7 @@ def load_config(path: Path) -> Config:
     Raises
     ------
     ConfigError
-        If the file cannot be read, is not TOML, or holds unknown or invalid settings.
+        If the file cannot be read, is not TOML, or contains unknown or invalid settings.
     """
     values = _with_none(read_toml(path))
     # All values: a section of the file must not reset what it does not name.
@@ -140,7 +140,7 @@ def to_toml(config: Config) -> str:
 
 
 def _with_none(value: Any) -> Any:
-    """Return the values of a file, None where it removes a value."""
+    """Return the values of a file, None if it removes a value."""
     if isinstance(value, Mapping):
         return {
             key: None if each == writing.NO_VALUE else _with_none(each)
@@ -211,7 +211,7 @@ def _parsed(raw: str, key: str) -> Any:
 
 
 def _without_brackets(text: str) -> str:
-    """Return a list without the brackets around the whole of it."""
+    """Return a list without its outer brackets."""
     if not (text.startswith("[") and text.endswith("]")):
         return text
     inner, depth = text[1:-1], 0

@@ -73,7 +73,7 @@ def _at(values: Any, section: str, index: int) -> Mapping[str, Any]:
 
 
 def _written(values: Any, usual: Any) -> Any:
-    """Return the values that a file holds; `usual` are those it starts from."""
+    """Return the values of a file; `usual` are those it starts from."""
     if isinstance(values, list):
         return [_written(each, {}) for each in values]
     if not isinstance(values, Mapping):

@@ -52,7 +52,7 @@ def raters_text(stored: Iterable[StoredPair]) -> str:
 
 
 def rater_warnings(stored: Iterable[StoredPair], where: str = "") -> list[str]:
-    """Return warnings about subfolders of masks that may hold something other than raters.
+    """Return warnings about subfolders of masks that may not be raters.
 
     Masks of one folder that in nearly all images lie inside those of another, as two classes do,
     or are equal, as copies are; and masks that hardly overlap.
@@ -105,7 +105,7 @@ def rater_warnings(stored: Iterable[StoredPair], where: str = "") -> list[str]:
 _ADVICE = (
     "Subfolders count as raters who marked the same objects. If they are classes, write one mask "
     "per image with 1, 2, ... for the classes and name these in training: --set "
-    "model.classes=NAME,NAME. If one holds older or other masks, move it out of the folder."
+    "model.classes=NAME,NAME. If one contains older or other masks, move it out of the folder."
 )
 
 

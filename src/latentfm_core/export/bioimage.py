@@ -129,7 +129,7 @@ def _refuse_ensemble(card: ModelCard) -> None:
         folders = ", ".join(member.folder for member in card.members)
         raise ModelFolderError(
             f"{card.id} is an ensemble of {len(card.members)} models, and a BioImage.IO package "
-            f"holds a single one. Export one of the folders in it ({folders}), or all of them with "
+            f"has a single one. Export one of the folders in it ({folders}), or all of them with "
             "--format onnx."
         )
 

@@ -41,9 +41,9 @@ def canvas_of(size: int, fit: Fit) -> dict[str, Any]:
         "content": padded if fit == "pad" else whole,
         "rounding": "round: to the nearest whole number, halves to the even one; //: down",
         "padding": "the content lies at rows top to top + rows - 1 and columns left to "
-        "left + columns - 1 of the canvas; the rest, where there is any, repeats the nearest edge "
+        "left + columns - 1 of the canvas; the rest, if there is any, repeats the nearest edge "
         "pixel of the content (numpy.pad, mode edge)",
-        "resampling": "bilinear, half-pixel centres, antialiased where a side shrinks: "
+        "resampling": "bilinear, half-pixel centres, antialiased if a side shrinks: "
         "torch.nn.functional.interpolate(mode='bilinear', align_corners=False, antialias=True), "
         "then clipped to [0, 1]",
         "back": "cut the content out of a map of the canvas, and resample it in the same way to "

@@ -31,7 +31,7 @@ _MAX_OWNER = 200
 class FolderLock:
     """Exclusive write lock of a folder.
 
-    The lock file holds the process ID and host of its owner, for messages.
+    The lock file contains the process ID and host of its owner, for messages.
     """
 
     def __init__(self, folder: Path, name: str = NAME) -> None:

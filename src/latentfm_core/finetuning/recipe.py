@@ -46,7 +46,7 @@ def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = N
     ConfigError
         If no folders are named, or the masks come with the parent's classes in another order.
     DatasetError
-        If the folders hold no images with masks, or the split file cannot be used.
+        If the folders contain no images with masks, or the split file cannot be used.
     """
     check_masks_of_list(parent.config.model.classes, data.masks)
     pairs = training_pairs(data.model_copy(update={"skip_unmasked": True}))

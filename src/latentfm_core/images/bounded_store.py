@@ -1,4 +1,4 @@
-"""A Zarr store that refuses chunks which would decode to far more than they may hold."""
+"""A Zarr store that refuses chunks that would decode to more than their limit."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class BoundedStore(WrapperStore[Store]):
         Raises
         ------
         ValueError
-            If it is a chunk that decodes to more than the array's chunks can hold.
+            If it is a chunk that decodes to more than the array's chunks can contain.
         NotRegularError
             If it is a pipe, socket or device, which could block.
         """

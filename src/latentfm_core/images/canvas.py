@@ -35,7 +35,7 @@ def canvas_geometry(shape: tuple[int, int], size: int, fit: Fit) -> Geometry:
 def to_canvas(rgb: Float32, size: int, fit: Fit) -> tuple[Float32, Geometry]:
     """Resize an image onto the canvas.
 
-    Bilinear with half-pixel centres; where a side shrinks, the kernel widens with it
+    Bilinear with half-pixel centres; if a side shrinks, the kernel widens with it
     (anti-aliasing). Padding repeats the nearest edge pixel.
 
     Parameters

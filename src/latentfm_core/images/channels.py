@@ -69,7 +69,7 @@ def channels_of(page: Any, label: str, count: int, described: Sequence[Channel] 
 
 
 def named_channels(count: int, described: Sequence[Channel] = ()) -> Channels:
-    """Return the kind of channels on an axis of their own.
+    """Return the kind of channels on a separate axis.
 
     Three are red, green and blue unless their names or colours say otherwise: DAPI, GFP and Cy5
     are measurements.

@@ -19,7 +19,7 @@ _RAMP = 16
 
 
 def coloured_indices(path: Path, decoded: Decoded) -> NDArray[np.intp] | None:
-    """Return the used indices of a colour table with colours; None if it holds grey levels.
+    """Return the used indices of a colour table with colours; None if it contains grey levels.
 
     Raises
     ------

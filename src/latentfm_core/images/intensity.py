@@ -34,7 +34,7 @@ def check_pixels(image: ImageInput) -> None:
     ------
     ImageError
         If the array is not ``(H, W)`` or ``(H, W, C)`` with C in 1..4, has a side below
-        `MIN_SIDE`, is not of a real dtype, holds NaN or infinite values, or is constant.
+        `MIN_SIDE`, is not of a real dtype, contains NaN or infinite values, or is constant.
     """
     check_array(image.pixels, image.name)
 

@@ -24,7 +24,7 @@ _WHOLE_BYTES = frozenset({7, 15})
 
 
 def is_lossless(path: Path, pixels: NDArray[Any]) -> bool:
-    """Return whether a WebP or JPEG 2000 file holds exactly the values that were saved.
+    """Return whether a WebP or JPEG 2000 file contains exactly the values that were saved.
 
     False for any other format, and if it is unclear.
 

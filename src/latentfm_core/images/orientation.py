@@ -62,12 +62,12 @@ def provenance_places(mask: Path) -> tuple[Path, Path]:
 def drawn_as_read(mask: Path, orientation: int, pixels: NDArray[Any]) -> bool:
     """Return whether a mask was drawn on an image as the commands read it.
 
-    Only the file of provenance that napari-latentfm writes beside its masks can tell.
+    Only the provenance file that napari-latentfm writes next to its masks can tell.
 
     Parameters
     ----------
     mask
-        The file of the mask, without an orientation of its own.
+        The file of the mask, without its own orientation.
     orientation
         That of the image file, already applied to `pixels`.
     """

@@ -49,7 +49,7 @@ class TiffStack:
         Letters of the two axes of a plane, in the file's order. Planes other than YX load the
         whole stack.
     limits
-        Limits for a plane, and for the whole stack where it must be loaded.
+        Limits for a plane, and for the whole stack if it must be loaded.
 
     Attributes
     ----------

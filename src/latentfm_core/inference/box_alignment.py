@@ -104,7 +104,7 @@ def _crossing(profile: Float32, inside: int, outside: int) -> float:
 
 
 def _stretched(values: Float32, axis: int, found: Edges, target: Edges) -> Float32:
-    """Resample one axis, linearly, so that the interval `found` comes to lie at `target`."""
+    """Resample one axis, linearly, so that the interval `found` moves to `target`."""
     length = values.shape[axis]
     scale = (found[1] - found[0]) / max(float(target[1] - target[0]), 1e-6)
     places = found[0] + (np.arange(length) + 0.5 - target[0]) * scale - 0.5

@@ -67,7 +67,7 @@ def feret(mask: NDArray[np.bool_], spacing: Spacing = PIXELS) -> float:
     rows = np.flatnonzero(mask.any(axis=1))
     if not rows.size:
         return 0.0
-    # The outermost pixels of each row hold all corners of the convex hull.
+    # The outermost pixels of each row contain all corners of the convex hull.
     inside = mask[rows]
     left = inside.argmax(axis=1)
     right = mask.shape[1] - inside[:, ::-1].argmax(axis=1)

@@ -17,7 +17,7 @@ from latentfm_core.names import is_there
 from latentfm_core.types import Summary
 
 ATTRIBUTES = "latentfm"
-"""Name of the attribute that holds the provenance of the maps."""
+"""Name of the attribute with the provenance of the maps."""
 CHUNK = 512
 """Side of a chunk in pixels."""
 SMALLEST = 1024

@@ -126,7 +126,7 @@ class Chart:
             self._dot(*self._place(x, y), colour, f"{tooltip}{x:.4g}, {y:.4g}", link)
 
     def mark(self, x: float, name: str) -> None:
-        """Draw a dashed vertical line with a label beside it."""
+        """Draw a dashed vertical line with a label next to it."""
         left, bottom = self._place(x, self._y.low)
         anchor, shift = ("end", -5) if self._x.share(x) > 0.5 else ("start", 5)
         line = f'x1="{left}" y1="{_TOP}" x2="{left}" y2="{bottom}"'

@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file that holds tensors and, in its header, the state.
+"""Checkpoints: one safetensors file that contains tensors and, in its header, the state.
 
 One file means that weights, optimiser and position can never come from different moments.
 """
@@ -60,7 +60,7 @@ class Position:
     validation_seconds, validated_seconds
         Expected time of one validation, 0 if unknown; time of all of them so far.
     validation_images
-        Images of a validation, where the budget allows fewer than the settings; else 0.
+        Images of a validation, if the budget allows fewer than the settings; else 0.
     planned_seconds
         Time limit of the flow for which `validation_images` was chosen.
     epochs, stage_times, outside_times

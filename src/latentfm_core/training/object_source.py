@@ -34,7 +34,7 @@ A mask followed through the planes of a stack has to end somewhere.
 """
 
 PLACES = 10
-"""Places tried for such a mask."""
+"""Positions tried for this mask."""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def simulate_prompt(shown: Bool, rng: np.random.Generator, *, absent: bool = Fal
         ``(S, S)`` bool, the object; not empty.
     absent
         Whether the object exists in another plane only: then the prompt is its rough mask,
-        because a user neither draws a box nor clicks where there is no object.
+        because users neither draw a box nor click without an object.
     """
     side = len(shown)
     maps = np.zeros((4, side, side), np.float32)

@@ -126,13 +126,13 @@ class RunFolder:
             except OSError as error:
                 raise write_error(aside, error) from None
             logger.warning(
-                "%s holds files of an earlier run without a checkpoint. They are kept in %s.",
+                "%s has files of an earlier run without a checkpoint. They are kept in %s.",
                 folder,
                 aside.name,
             )
         if (self._out / CARD).exists():
             logger.warning(
-                "%s holds a model. It will be replaced at the end of this run.", self._out
+                "%s contains a model. It will be replaced at the end of this run.", self._out
             )
 
 
@@ -140,6 +140,6 @@ def refuse_second_run(out: Path) -> None:
     """Raise `CheckpointError` if a folder has the checkpoint of an earlier run."""
     if (out / TRAINING / FILE).is_file():
         raise CheckpointError(
-            f"{shown(out)} already holds a training run. Add --resume to continue it (and remove "
+            f"{shown(out)} already has a training run. Add --resume to continue it (and remove "
             "--config and --preset), or choose another --out."
         )

@@ -124,7 +124,7 @@ def mean_figures(
 def _gathered(
     scores: NDArray[np.float64], stopped: bool, team: Team
 ) -> tuple[NDArray[np.float64], bool]:
-    """Combine the values of all processes; NaN where none has a value."""
+    """Combine the values of all processes; NaN if none has a value."""
     if team.size == 1:
         return scores, stopped
     known = ~np.isnan(scores)

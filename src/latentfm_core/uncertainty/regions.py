@@ -23,7 +23,7 @@ ROUNDING = 1e-4
 MIN_SHARE = 1e-4
 """Smaller parts of the image are specks."""
 LONGEST_SHARE = 0.2
-"""A region is cut where it is longer than this share of the image's longer side, or than a longer
+"""A region is cut if it is longer than this share of the image's longer side, or than a longer
 stretch, if there would be too many."""
 LARGEST_SHARE = 0.4
 """Merging does not make a region longer than this."""

@@ -98,7 +98,7 @@ def check_name(name: str) -> str:
     Raises
     ------
     ValueError
-        If it is empty, ``.`` or ``..``, too long, or holds a folder or a drive.
+        If it is empty, ``.`` or ``..``, too long, or contains a folder or a drive.
     """
     if len(name) > MAX_NAME or is_path(name):
         raise ValueError(f"{shown(name)!r} is not a name of a file inside the folder")

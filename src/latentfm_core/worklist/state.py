@@ -36,7 +36,7 @@ class WorkList:
     """The images of a folder and the state of each.
 
     Every change is written at once and atomically. Several windows or processes may work
-    through one list: a change is made to what the file holds at that moment. The state of
+    through one list: a change is applied to the current content of the file. The state of
     a missing image is kept in case it returns.
 
     Parameters

@@ -103,7 +103,7 @@ def facts_of(layer: Labels) -> Facts | None:
 def carry(layer: Labels, sidecar: AnnotationSidecar) -> None:
     """Restore the provenance of an annotation whose labels were just restored.
 
-    Files do not hold the proposals themselves. The number of edited pixels continues from that
+    Files do not contain the proposals themselves. The number of edited pixels continues from that
     of the file, counted against the labels as restored.
     """
     record = record_of(layer)

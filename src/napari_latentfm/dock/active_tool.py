@@ -100,7 +100,7 @@ class ActiveTool(QObject):
 
 
 def tool_of(layer: Layer) -> str:
-    """Return what the selected tool of a layer of this plugin does, ``""`` without such a tool."""
+    """Return what the selected tool of a layer of this plugin does, ``""`` without one."""
     mode, kinds = str(layer.mode), layer.metadata
     if PROMPT_KEY in kinds and mode == "add_rectangle":
         return BOX

@@ -51,7 +51,7 @@ class CanvasEnter:
     """Calls a function at Enter, on the canvas and in widgets of the dock that do not use the key.
 
     napari's Labels and Shapes layers bind Enter in every mode and come before the viewer. Such a
-    layer therefore gets a binding of its own for as long as it is active, which passes the key
+    layer therefore gets its own binding for as long as it is active, which passes the key
     on to napari during a drawing.
 
     Parameters

@@ -36,7 +36,7 @@ class CurvePlot(QWidget):
     Attributes
     ----------
     final
-        The final value, which is shown beside the title instead of the last point; None during
+        The final value, which is shown next to the title instead of the last point; None during
         a run.
     """
 

@@ -83,7 +83,7 @@ def model_box() -> ComboBox:
 
 def model_folder_edit() -> FileEdit:
     """Return the control of the model folder."""
-    return _folder_edit("Folder", "Folder that holds model.json and model.safetensors.")
+    return _folder_edit("Folder", "Folder with model.json and model.safetensors.")
 
 
 def samples_slider() -> Slider:

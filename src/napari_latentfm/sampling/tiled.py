@@ -67,7 +67,7 @@ class TiledTarget:
     def show(
         self, viewer: napari.viewer.Viewer, result: LargeResult, _ask: AskAboutEdits
     ) -> Generator[None, None, bool]:
-        """Add the maps as layers that lie on their image and are read from disk."""
+        """Add the maps as layers aligned with their image and are read from disk."""
         from napari_latentfm.layers.zarr import stored_maps
 
         layers = [self._layer(result, stored) for stored in stored_maps(result.folder)]

@@ -145,10 +145,10 @@ def test_results_in_a_model_or_run_folder_are_refused(
     (out / held).write_bytes(content)
     words = ["--model", str(tiny_model_folder), "--out", str(out), "--overwrite"]
     message = refused(main, [str(folder), *words])
-    assert f"holds a model or a training run ({held})" in message
+    assert f"has a model or a training run ({held})" in message
     data = ["--images", str(folder), "--masks", str(folder)]
-    assert "holds a model" in refused(evaluate, [*data, *words])
-    assert "holds a model" in refused(main, [str(folder / "one.png"), "--tiled", *words])
+    assert "has a model" in refused(evaluate, [*data, *words])
+    assert "has a model" in refused(main, [str(folder / "one.png"), "--tiled", *words])
     assert names(out) == {held}
     assert (out / held).read_bytes() == content
 

@@ -469,7 +469,7 @@ def test_orientations_that_masks_lack_are_named(
     words = [*named(data), "--model", str(tiny_model_folder), *SAMPLING]
     assert evaluate([*words, "--out", str(tmp_path / "out")]) == 0
     output = capsys.readouterr().err
-    said = {1: None, 2: "mirrored left", 3: "turned by 180", 6: "turned by 90"}[orientation]
+    said = {1: None, 2: "mirrored left", 3: "rotated by 180", 6: "rotated by 90"}[orientation]
     assert rows(output).get("orientation", "").startswith(f"1 {said}") == bool(said)
     sizes_tell = orientation == 6 and height == 48
     warned = bool(said) and not masks_too and not sizes_tell
@@ -503,7 +503,7 @@ def test_masks_of_the_plugin_fit_photographs_with_an_orientation(
     words = [*named(data), "--model", str(tiny_model_folder), *SAMPLING]
     words += ["--mask-threshold", "0.5", "--out", str(tmp_path / "out")]
     assert evaluate(words) == 0
-    warned = "1 images were turned by 180" in capsys.readouterr().err
+    warned = "1 images were rotated by 180" in capsys.readouterr().err
     assert warned == (how in ("other", None))
 
 
@@ -649,7 +649,7 @@ def test_an_orientation_that_only_masks_have_is_named(
         exif[274] = 3
         Image.open(path).save(path, exif=exif)
     assert trained(tmp_path, data, "--dry-run") == 0
-    assert re.search(r"warning: \d+ masks were turned as their", capsys.readouterr().err)
+    assert re.search(r"warning: \d+ masks were rotated as their", capsys.readouterr().err)
 
 
 def labels_of_nuclei(seed: int) -> np.ndarray:

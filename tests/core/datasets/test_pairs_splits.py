@@ -114,7 +114,7 @@ def test_two_files_with_the_same_name(tmp_path):
 def test_empty_and_missing_folders(tmp_path):
     images, masks = make_dataset(tmp_path, ["a"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match="empty holds no images"):
+    with pytest.raises(DatasetError, match="empty has no images"):
         find_pairs(tmp_path / "empty", masks)
     with pytest.raises(DatasetError, match="gone is not a folder"):
         find_pairs(images, tmp_path / "gone")

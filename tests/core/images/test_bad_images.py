@@ -77,7 +77,7 @@ def test_list_images_sorts_and_skips_other_files(tmp_path, rgb):
 
 
 def test_list_images_of_an_empty_folder(tmp_path):
-    with pytest.raises(DatasetError, match="holds no images"):
+    with pytest.raises(DatasetError, match="has no images"):
         list_images(tmp_path)
     with pytest.raises(DatasetError, match="is not a folder"):
         list_images(tmp_path / "nowhere")

@@ -106,7 +106,7 @@ def test_every_object_of_a_prompt_file_gets_a_result(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[1, 2]", "must hold a JSON object"),
+        ("[1, 2]", "must be a JSON object"),
         ("not JSON", "Cannot read the prompts"),
         ('{"a": [{"box": [1, 2, 3]}]}', "A box is"),
         ('{"a": [{"bx": [1, 2, 3, 4]}]}', "cannot be used"),

@@ -260,7 +260,7 @@ def test_impossible_cross_validations_are_refused_before_any_work(
         "--set",
         "data.split_seed=7",
     )
-    assert "holds a model" in refused(validated / "fold_0", "--folds", 3)
+    assert "contains a model" in refused(validated / "fold_0", "--folds", 3)
     assert not new.exists()
     with pytest.raises(ConfigError, match="CrossValidation"):
         Trainer(config_of(images, new, "data.folds=3"), RunOptions(new))

@@ -188,7 +188,7 @@ def test_a_second_process_in_the_folder_is_refused(
     for more in ([], ["--resume"]):
         assert main(["--out", str(out), *more] if more else words(images, out)) == 2
     said = capsys.readouterr().err
-    assert "already holds a training run" in said
+    assert "already has a training run" in said
     assert f"Another process (process {first.pid} on " in said
     first.terminate()
     _, errors = first.communicate()
