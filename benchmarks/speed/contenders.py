@@ -37,7 +37,7 @@ ENSEMBLE_MEMBERS = 4
 def latentfm(job: Job) -> Call:
     """Return a call of the `Segmenter`: samples of one pass over the whole image, then all maps.
 
-    As the networks beside it, it has no second pass; that is in the rows of the promptable model.
+    Like the other networks, it has no second pass; that is in the rows of the promptable model.
     """
     model, card = load_model(resolve_model("isic2018"))
     segmenter, image = Segmenter(model, card_at(card, job.size)), photo(job.size)

@@ -22,7 +22,7 @@ FEW = ["--samples", "2", "--steps", "1", "--device", "cpu"]
 
 @pytest.fixture
 def model(tiny_model_folder: Path, tmp_path: Path) -> Path:
-    """The model with the parts of its training beside it: 24, 8 and 8 of 40 images."""
+    """The model with its training split: 24, 8 and 8 of 40 images."""
     folder = copy_model(tiny_model_folder, tmp_path / "model")
     (folder / "training").mkdir()
     shutil.copy(tiny_model_folder / "training" / "split.json", folder / "training")

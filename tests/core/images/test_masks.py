@@ -215,7 +215,7 @@ def test_a_threshold_between_labels_applies_to_every_mask(tmp_path, threshold, m
 
 
 def drawn(*levels):
-    """Return a square of each level beside a disc of 255."""
+    """Return a square of each level next to a disc of 255."""
     mask = np.zeros((96, 160), np.uint8)
     rows, columns = np.ogrid[:96, :160]
     mask[(rows - 40) ** 2 + (columns - 40) ** 2 < 30**2] = 255

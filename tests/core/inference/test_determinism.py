@@ -138,7 +138,7 @@ def test_runs_with_several_threads_are_reproducible_even_in_the_background(
     found: list[Float32] = []
     with threads(3):
         first, second = draw(segmenter, image), draw(segmenter, image)
-        # What the panel does: its work runs in a thread of its own.
+        # As in the panel, whose work runs in a separate thread.
         worker = threading.Thread(target=lambda: found.append(draw(segmenter, image)))
         worker.start()
         worker.join()

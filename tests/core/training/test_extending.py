@@ -58,7 +58,7 @@ def test_more_epochs_extend_a_finished_run_with_a_correct_card(
     assert len(card.training.command.splitlines()) == 2
     assert card.training.command.endswith("--resume --set training.flow.epochs=6")
     assert card.training.seconds > before.training.seconds
-    assert rows[:2] == earlier, "the log goes on"
+    assert rows[:2] == earlier, "the log continues"
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5, 6]
     assert card.weights_sha256 == read_checkpoint(finished / "training").position.written
     best = max(float(row["val_dice"]) for row in rows)

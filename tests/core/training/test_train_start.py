@@ -169,7 +169,7 @@ def test_a_new_run_never_saves_the_weights_of_an_earlier_one(
     old = used / "training" / "best.safetensors"
     kept = old.read_bytes()
     (used / "training" / "checkpoint.safetensors").unlink()
-    # With no validation of its own, the second run has no best weights.
+    # Without validation, the second run has no best weights.
     more = ("--set", "data.val_fraction=0", "--seed", 2)
     assert "training-earlier-1" in printed(main, words(images, used, *more))
     assert main(words(images, fresh, *more, "--quiet")) == 0

@@ -84,7 +84,7 @@ def test_the_maximum_includes_the_empty_group(monkeypatch: pytest.MonkeyPatch) -
     capped = find_hypotheses(samples, samples[0])
     assert len(capped) == 3
     assert [h.members for h in capped if h.empty] == [(4,)]
-    # With room for one group beside the empty one, all others share it.
+    # With room for one group besides the empty one, all others share it.
     monkeypatch.setattr("latentfm_core.uncertainty.hypotheses.MAX_HYPOTHESES", 2)
     assert sorted(len(h.members) for h in find_hypotheses(samples, samples[0])) == [1, 4]
 

@@ -50,7 +50,7 @@ def test_exports_match_the_orientation_of_the_commands(
 
 
 def check_export(window: Window, path: Path, orientation: int) -> None:
-    """Write a photograph, and check what is exported beside it and opened again."""
+    """Write a photograph, and check what is exported next to it and reopened."""
     photograph(path, orientation)
     (layer,) = window.viewer.open(path, plugin="napari")
     assert layer.data.shape[:2] == SHAPE, "napari shows the file as it is stored"

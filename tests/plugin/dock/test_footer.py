@@ -310,7 +310,7 @@ def test_the_header_describes_new_samples_and_the_footer_does_not(bench: Bench) 
     assert form.progress.native.text() == "done"
     assert not form.cancel_button.enabled
     assert "Mean mask" in bench.panel.header.status.text()
-    assert footer.message.text() == "", "nothing is said twice"
+    assert footer.message.text() == "", "nothing is reported twice"
     current = session.current
     assert current is not None
     mask = np.zeros_like(current.result.summary.mean_mask)

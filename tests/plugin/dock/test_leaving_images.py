@@ -309,7 +309,7 @@ def test_undo_proposes_an_accepted_object_again_and_runs_keep_outlines(
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
     assert tifffile.imread(bench.file(NAMES[0])).any(), "it was proposed, and Enter took it"
-    # Outlines beside the mask of a later run are not accepted unseen.
+    # Outlines next to the mask of a later run are not accepted unseen.
     boxed(bench, 5.0)
     with bench.qtbot.waitSignal(panel.sampling.finished, timeout=PATIENCE):
         panel.run_model()

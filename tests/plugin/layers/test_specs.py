@@ -103,7 +103,7 @@ def test_mean_mask_and_samples_look_different(viewer: ViewerModel) -> None:
     assert not np.allclose(mean.get_color(1), samples.get_color(1))
     assert mean.contour > 0
     assert samples.contour > 0
-    # A label that the annotator paints beside 1 must be visible.
+    # A label that the annotator paints next to 1 must be visible.
     assert mean.get_color(2)[3] == 1
 
 

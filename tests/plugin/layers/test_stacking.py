@@ -57,7 +57,7 @@ def test_results_are_above_their_image_and_not_covered(docked_panel: Any, qtbot:
     assert viewer.layers[place + 5].name == "patient 3"
     assert visible(viewer, images) == ["patient 0", "patient 1", "patient 2"]
     assert panel.form.status.value.startswith("patient 2: ")
-    # Another one: it comes back, and the first one's results are not left on it.
+    # Another one: it is shown again, without the results of the first one.
     panel.form.image.value = images[5]
     assert run(qtbot, panel) == "done"
     assert images[5].visible

@@ -209,7 +209,7 @@ def test_a_mark_belongs_to_its_plane(point: Open, discs: tuple[np.ndarray, np.nd
     assert taken[1].any()
     assert not taken[0].any()
     assert not taken[2].any()
-    # Samples of the whole stack come back on planes without an object.
+    # Samples of the whole stack are shown again on planes without an object.
     window.panel.form.plane_choice.planes.value = "0"
     window.panel.run()
     window.settle()
