@@ -13,7 +13,7 @@ from latentfm_core.names import shown
 
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 BACKGROUND_COLOUR = "#000000"
-"""In pictures and in files with a colour table."""
+"""Background in pictures and in files with a colour table."""
 
 
 def _printable(name: str) -> str:

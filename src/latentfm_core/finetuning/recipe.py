@@ -14,7 +14,7 @@ from latentfm_core.model_io.card import ModelCard
 PRESET = "finetune"
 
 HELD_OUT_FROM = 8
-"""With fewer images, all are used for training and none is held out."""
+"""Minimum number of images for holding some out; with fewer, all are used for training."""
 MIN_HELD_OUT = 3
 MIN_EPOCHS = 12
 

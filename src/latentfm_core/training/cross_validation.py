@@ -30,7 +30,7 @@ from latentfm_core.training.trainer import Trainer
 logger = logging.getLogger(__name__)
 
 _LONGEST_NAME = 85
-"""Of an id, before the number of the fold."""
+"""Maximum length of an id before the number of the fold."""
 
 
 class CrossValidation:

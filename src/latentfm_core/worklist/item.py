@@ -10,7 +10,7 @@ from latentfm_core.config import Fraction, Settings
 from latentfm_core.names import is_path, shown
 
 State = Literal["not started", "in progress", "completed", "flagged"]
-"""As in the file; windows and messages call "completed" done."""
+"""State as stored in the file; windows and messages call "completed" done."""
 
 MAX_IMAGES = 100_000
 

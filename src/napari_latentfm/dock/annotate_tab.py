@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_latentfm.review.sections import ReviewSections
 
 SECTION = "dock"
-"""Of the preferences."""
+"""Section of the preferences."""
 COMPARE = "Compare"
 SETTLE_MS = 2000
 """Time in which the sections of a new image grow to their heights."""
