@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--datasets", nargs="+", choices=sorted(DATASETS), default=list(SETS))
     out.add_argument("--part", choices=("val", "test"), default="val")
     out.add_argument("--model", default="generalist")
-    out.add_argument("--limit", type=int, help="most images of each data set")
+    out.add_argument("--limit", type=int, help="maximum number of images of each data set")
     out.add_argument("--seed", type=int, default=0, help="of the errors of the boxes")
     return out
 

@@ -3,8 +3,8 @@ r"""Copy one part of several data sets into one folder, to calibrate a model for
     python scripts/collect_part.py --config configs/generalist.toml --part val --most 12 \
         --leave-out chase_vessels --out runs/val
 
-Sets of numbered objects are left out: without a prompt, none of their objects is the target more
-than another. Of several raters the first who drew something counts. The column ``group`` of
+Sets of numbered objects are left out: without a prompt, no object is preferred as the
+target. Of several raters the first who drew something counts. The column ``group`` of
 ``groups.csv`` is the set, or, with ``--groups SET=FILE:COLUMN``, the set and a group in it::
 
     python scripts/collect_part.py --config configs/polyp.toml --part val --most 60 \

@@ -71,7 +71,7 @@ LATER = {
     },
 }
 """Later runs of a model: their folders, and their settings. The same folder extends the run in it,
-another one starts from the model that the run before has written."""
+another one starts from the model of the previous run."""
 
 SOURCES = {
     "isic2018": "https://challenge.isic-archive.com/data/#2018",
@@ -184,7 +184,7 @@ def one_run(
 
 
 def later_runs(args: argparse.Namespace, more: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the arguments of each later run, when the one before it has ended."""
+    """Yield the arguments of each later run, when the previous one has ended."""
     written = args.runs / f"{args.name}.toml"
     config = config_file(args.name, args.configs) if args.data is None else written
     before = args.name

@@ -111,7 +111,7 @@ def globules(rng: np.random.Generator) -> Array:
 
 
 def hairs(picture: Array, rng: np.random.Generator, count: int = 17) -> Array:
-    """Paint curved hairs with a soft shadow beside each."""
+    """Paint curved hairs with a soft shadow next to each."""
     weight = np.zeros((HEIGHT, WIDTH))
     for _ in range(count):
         start = rng.uniform((-20, -20), (HEIGHT + 20, WIDTH + 20))

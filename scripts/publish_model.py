@@ -120,7 +120,7 @@ Encoder, whose weights were changed by the training: {facts}.
 
 
 def indented(commands: str) -> str:
-    """Return commands, one a line, as a block of code."""
+    """Return commands, one per line, as a block of code."""
     return textwrap.indent(commands, "    ")
 
 

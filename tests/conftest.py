@@ -61,7 +61,7 @@ SLOW_FIRST = (
     "image_changes",
     "crash",
     "theory",
-    "output_gone",
+    "lost_output",
     "adapting",
     "gl_context",
     "long_use",
@@ -98,7 +98,7 @@ TRAINED = {
 }
 """Fixtures that train a model."""
 TRAINERS = (Trainer, train_command)
-"""What the tests of a file that imports it train with."""
+"""Test files that import one of these train a model."""
 
 
 def pytest_report_header() -> str:
@@ -152,7 +152,7 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_setup() -> None:
     """Exclude what napari keeps of closed viewers, too: some 4,000 objects each.
 
-    Not while a window is there: what belongs to it is yet to be collected. Other widgets do not
+    Not while a window exists: its objects must still be collected. Other widgets do not
     count: one that a test leaves behind would slow down all that follow.
     """
     if current_viewer() is None:
@@ -176,7 +176,7 @@ def _manifests_are_read_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _settings_stay_in_memory() -> Iterator[None]:
-    """Leave napari's settings unwritten: each window would write the whole file several times."""
+    """Do not write napari's settings: each window would write the whole file several times."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(NapariSettings, "_maybe_save", lambda _: None)
         yield

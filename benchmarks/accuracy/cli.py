@@ -50,7 +50,7 @@ _HELP = {
     "budget": "seconds of optimisation",
     "samples": "N, samples per image",
     "steps": "K, sampler steps (default: that of the row)",
-    "limit": "most test images",
+    "limit": "maximum number of test images",
     "val_limit": "most validation images for the threshold; 0 takes all",
     "mask_threshold": "grey level above which a mask pixel is foreground",
     "encoder_rate": "learning rate of the encoder of lite_unet, as a share",
@@ -65,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--row", choices=ROWS, required=True)
     _add_data(train)
     _add_common(train)
-    given = commands.add_parser("evaluate-only", help="a LatentFM model folder as it is")
+    given = commands.add_parser("evaluate-only", help="an existing LatentFM model folder")
     given.add_argument("--model", type=Path, required=True, help="model folder")
     _add_data(given)
     _add_common(given)
@@ -139,7 +139,7 @@ def _add_common(parser: argparse.ArgumentParser, seed: bool = True) -> None:
         action="append",
         help="change a LatentFM setting; may be repeated",
     )
-    parser.add_argument("--overwrite", action="store_true", help="do finished rows again")
+    parser.add_argument("--overwrite", action="store_true", help="repeat finished rows")
 
 
 def make_settings(args: argparse.Namespace) -> RunSettings:
@@ -166,7 +166,7 @@ def make_settings(args: argparse.Namespace) -> RunSettings:
 def _one_row(args: argparse.Namespace, command: str) -> int:
     settings = make_settings(args)
     if (settings.out / RESULT).is_file() and not args.overwrite:
-        logger.info("%s is finished already; --overwrite does it again", settings.out)
+        logger.info("%s is already finished; --overwrite repeats it", settings.out)
         return 0
     if args.overwrite:
         (settings.out / RESULT).unlink(missing_ok=True)

@@ -49,7 +49,7 @@ class SegmentationNetwork(Baseline):
 
 
 class DropoutNetwork(SegmentationNetwork):
-    """The same network with dropout that stays on at test: each pass is a sample."""
+    """The same network with dropout that stays active at test time: each pass is a sample."""
 
     deterministic = False
 

@@ -102,8 +102,8 @@ def local_confidence(summary: Summary) -> float:
     """Return the mean confidence near a possible lesion.
 
     Over the pixels of the mean mask and those with a mean probability within `BAND`; the
-    rest of the image is certain background and would only reflect the lesion's size. 1
-    where there is no such pixel.
+    rest of the image is certain background and would only reflect the lesion's size. 1 if there is
+    no such pixel.
     """
     mean = summary.mean_probability
     where = np.asarray(summary.mean_mask > 0) | ((mean >= BAND[0]) & (mean <= BAND[1]))

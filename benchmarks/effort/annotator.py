@@ -15,7 +15,7 @@ from latentfm_core.prompts.annotator import corrected, first_prompt
 from latentfm_core.types import Bool, ImageInput
 
 GOOD_ENOUGH = 0.90
-MOST_CLICKS = 10
+MAX_CLICKS = 10
 
 
 def mean_mask(segmenter: Segmenter, image: ImageInput, prompt: Prompt | None = None) -> Bool:
@@ -33,7 +33,7 @@ class Effort:
     name
         Of the image.
     clicks
-        Clicks until the mean mask was good enough; `MOST_CLICKS` if it never was.
+        Clicks until the mean mask was good enough; `MAX_CLICKS` if it never was.
     first
         Dice without a prompt.
     last
@@ -69,14 +69,14 @@ def annotate(
     The annotator looks at the answer without a prompt. If its Dice is below `GOOD_ENOUGH`, the
     first click is in the middle of the object, and each further one in the middle of the
     largest error. An answer that is good enough is accepted as it is. If none is after
-    `MOST_CLICKS` clicks, the expert's mask is accepted, as if drawn by hand.
+    `MAX_CLICKS` clicks, the expert's mask is accepted, as if drawn by hand.
     """
     start = time.process_time()
     answer = mean_mask(segmenter, image)
     first = last = dice(answer, target)
     clicks = 0
     prompt = first_prompt(target, "point")
-    while last < GOOD_ENOUGH and clicks < MOST_CLICKS and prompt is not None:
+    while last < GOOD_ENOUGH and clicks < MAX_CLICKS and prompt is not None:
         answer = mean_mask(segmenter, image, prompt)
         last = dice(answer, target)
         clicks += 1

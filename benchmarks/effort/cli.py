@@ -51,8 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model", default="generalist")
     parser.add_argument("--accepted", type=int, default=50, help="images to work through")
-    parser.add_argument("--others", type=int, default=200, help="most images to compare on")
-    parser.add_argument("--forgetting", type=int, default=0, help="most images of ISIC-2018")
+    parser.add_argument("--others", type=int, default=200, help="limit of images to compare on")
+    parser.add_argument("--forgetting", type=int, default=0, help="limit of images of ISIC-2018")
     parser.add_argument(
         "--afterwards", type=int, default=0, help="other images to annotate with both models"
     )

@@ -49,7 +49,7 @@ def select(
 ) -> Selection:
     """Draw the images of a data set.
 
-    `busi`, of which no bundled model has seen an image, has parts of its own: its test and
+    `busi`, of which no bundled model has seen an image, has its own parts: its test and
     tuning parts. Of another set all images are from the test or validation part of its split file.
 
     Parameters

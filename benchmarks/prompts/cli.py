@@ -69,7 +69,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     data.add_argument("--group-file", type=Path, help="CSV, for confidence intervals over groups")
     data.add_argument("--group-column", help="its column of groups")
     data.add_argument("--group-key", default="image", help="its column of image names")
-    data.add_argument("--limit", type=int, help="most images, drawn at random")
+    data.add_argument("--limit", type=int, help="maximum number of images, drawn at random")
     data.add_argument("--subset-seed", type=int, default=2018, help="of that draw")
     run.add_argument("--rows", nargs="+", choices=ROWS, default=["model", "ellipse"])
     run.add_argument("--model", default="generalist", help="bundled model or model folder")
@@ -81,7 +81,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--seed", type=int, nargs="+", default=[0], help="one run for each")
     run.add_argument("--device", default="auto")
     run.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
-    run.add_argument("--out", type=Path, required=True, help="JSON file; a page goes beside it")
+    run.add_argument("--out", type=Path, required=True, help="JSON file, and a page next to it")
 
 
 def data_settings(args: argparse.Namespace) -> DataSettings:

@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, and write JSON and a Markdown page beside it."""
+    """Measure, and write JSON and a Markdown page next to it."""
     if args.child:
         print(json.dumps(measure_here(Job(**json.loads(args.child)), args.clock)))
         return 0

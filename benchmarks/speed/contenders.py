@@ -37,7 +37,7 @@ ENSEMBLE_MEMBERS = 4
 def latentfm(job: Job) -> Call:
     """Return a call of the `Segmenter`: samples of one pass over the whole image, then all maps.
 
-    As the networks beside it, it has no second pass; that is in the rows of the promptable model.
+    Like the other networks, it has no second pass; that is in the rows of the promptable model.
     """
     model, card = load_model(resolve_model("isic2018"))
     segmenter, image = Segmenter(model, card_at(card, job.size)), photo(job.size)
@@ -114,7 +114,7 @@ def pixel_diffusion(job: Job) -> Call:
     """Return one denoising step of one sample, of MedSegDiff's size (Wu et al. 2022).
 
     128 base channels with multipliers 1, 1, 2, 2, 4, 4, two blocks each, attention at the two
-    coarsest levels; the noisy mask beside the image.
+    coarsest levels; the noisy mask concatenated with the image.
     """
     network = DiffusionModelUNet(
         spatial_dims=2,
@@ -143,7 +143,7 @@ def latent_diffusion(job: Job) -> Call:
     """Return one sample of a one-step model of SDSeg's size (Lin et al. 2024), with its decoder.
 
     Stable Diffusion v1's widths 320, 640, 1280, 1280 on latents at an eighth of the side, the
-    image's latent beside the noise; KL decoder of 128 base channels.
+    image's latent concatenated with the noise; KL decoder of 128 base channels.
     """
     network = DiffusionModelUNet(
         spatial_dims=2,

@@ -141,7 +141,7 @@ def _compare_export(folder: Path, whole: Path) -> list[str]:
         if not np.array_equal(labels, labels_of(STATES)):
             found.append(f"skin{suffix} holds other labels than it should")
         if sidecar is None or sidecar.strokes != STATES:
-            found.append(f"skin{suffix} has no provenance of its own")
+            found.append(f"skin{suffix} has no provenance")
     return found
 
 

@@ -116,7 +116,7 @@ class Rounds:
             if ending.how == "failed":
                 return [f"fails after a restart: {ending.said}"]
             if ending.how == "done":
-                break  # faster than the moment that was drawn
+                break  # it finished before the chosen moment
             self.tally.kills += 1
             self.tally.steered += moment.touch is not None
             found: list[str] = ask(lambda: self._victim.look(case, reached.value), self._log)

@@ -221,7 +221,7 @@ def _make_ensemble(rng: random.Random) -> Files:
 
 
 def _make_domain(rng: random.Random) -> Files:
-    """Damage the training domain beside a valid model."""
+    """Damage the training domain of a valid model."""
     files = dict(seeds.model_with_domain())
     files[DOMAIN] = _damage_weights(rng, files[DOMAIN])
     return files

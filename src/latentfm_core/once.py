@@ -27,7 +27,7 @@ class Hints:
 
     def once(self, message: str) -> str:
         """Return a message, without its hint if an earlier one had the same."""
-        # The first sentence after the file's name; the name may hold a full stop.
+        # The first sentence after the file's name; the name may contain a full stop.
         first = re.match(r".*?: .*?[^.]\.(?= [A-Z])", message, re.DOTALL)
         hint = "" if first is None else message[first.end() :]
         if first is None or hint not in self._given:

@@ -32,7 +32,7 @@ class SamplingRecord:
     prompt
         The prompt that was given, as JSON values; empty without one.
     colours
-        Colour of each class as ``"#rrggbb"``; empty if the model has none of its own.
+        Colour of each class as ``"#rrggbb"``; empty if the model has none.
     calibration
         Digest of the model's calibration for the prompt (`Calibration.digest`); empty without
         one. `settings` say whether it applies.
@@ -122,7 +122,7 @@ class Recorded:
 
     @property
     def colours(self) -> tuple[str, ...]:
-        """Colour of each class; empty if the model has none of its own."""
+        """Colour of each class; empty if the model has none."""
         return self.record.colours
 
     @property

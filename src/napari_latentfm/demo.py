@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--screenshot-without-display",
         type=Path,
         metavar="PATH",
-        help="like --screenshot, but only where the window is not visible",
+        help="like --screenshot, but only if the window is not visible",
     )
     args = parser.parse_args(argv)
     path: Path | None = args.screenshot

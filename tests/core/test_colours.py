@@ -30,7 +30,7 @@ class_colours = {}
 """
 
 
-def test_colours_are_read_from_toml_and_kept_in_lower_case(tmp_path: Path) -> None:
+def test_colours_are_read_from_toml_and_stored_in_lower_case(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text(TOML.format('["#D01C8B", "#4dac26"]'))
     config = load_config(tmp_path / "a.toml")
     assert config.model.class_colours == ("#d01c8b", "#4dac26")
@@ -51,20 +51,20 @@ def test_colours_are_read_from_toml_and_kept_in_lower_case(tmp_path: Path) -> No
         ('"#4dac26"', "class_colours"),
     ],
 )
-def test_wrong_colours_are_refused_with_advice(tmp_path: Path, colours: str, says: str) -> None:
+def test_invalid_colours_are_refused_with_advice(tmp_path: Path, colours: str, says: str) -> None:
     (tmp_path / "a.toml").write_text(TOML.format(colours))
     with pytest.raises(ConfigError, match=says):
         load_config(tmp_path / "a.toml")
 
 
-def test_a_misspelt_name_is_answered_with_the_right_one(tmp_path: Path) -> None:
+def test_a_misspelt_name_gets_the_nearest_one(tmp_path: Path) -> None:
     text = TOML.format('["#d01c8b", "#4dac26"]').replace("class_colours", "class_colors")
     (tmp_path / "a.toml").write_text(text)
     with pytest.raises(ConfigError, match=r"Did you mean model\.class_colours or"):
         load_config(tmp_path / "a.toml")
 
 
-def test_own_colours_come_first_and_no_other_label_has_one_of_them() -> None:
+def test_custom_colours_come_first_and_are_not_reused() -> None:
     own = ("#009e73", "#d01c8b")  # the first is in the default palette, too
     for colour_of, default in ((label_colour, OBJECT_COLOURS), (outline_colour, CLASS_COLOURS)):
         assert [colour_of(label, own) for label in (1, 2)] == list(own)
@@ -73,7 +73,7 @@ def test_own_colours_come_first_and_no_other_label_has_one_of_them() -> None:
         assert all(colour_of(k, own) != colour_of(k + 1, own) for k in range(1, 255))
 
 
-def test_without_own_colours_annotation_and_proposal_differ() -> None:
+def test_annotation_and_proposal_differ_without_custom_colours() -> None:
     for label in range(1, 30):
         assert label_colour(label) != outline_colour(label)
     assert label_colour(1, OBJECT_COLOURS) == OBJECT_COLOURS[0]
@@ -102,7 +102,7 @@ VISION = {
 
 
 @pytest.mark.parametrize("vision", VISION)
-def test_every_line_and_object_on_an_image_has_its_own_colour(vision: str) -> None:
+def test_lines_and_objects_on_an_image_have_distinct_colours(vision: str) -> None:
     objects = {f"object {number}": label_colour(number) for number in range(1, 7)}
     # A model with several classes has no mean mask, sample or hypothesis of a single colour.
     assert CLASS_COLOURS[:3] == tuple(ROLE_COLOURS.values())[:3]

@@ -1,4 +1,4 @@
-"""Change images repeatedly in a real window, in a process of its own, since it may crash.
+"""Change images repeatedly in a real window, in a separate process, since it may crash.
 
 python -m tests.helpers.image_changes IMAGES MODEL CHANGES
 """

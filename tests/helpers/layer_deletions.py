@@ -1,4 +1,4 @@
-"""Delete layers by hand while samples are drawn, in a process of its own, since it may crash.
+"""Delete layers by hand while samples are drawn, in a separate process, since it may crash.
 
 python -m tests.helpers.layer_deletions MODEL ROUNDS
 """

@@ -27,7 +27,7 @@ from tests.helpers.pictures import disc_image
 
 BEFORE_0_7 = tuple(int(part) for part in version("napari").split(".")[:2]) < (0, 7)
 PATIENCE = 120_000
-"""Milliseconds; a busy machine may take long, and a test that passes never waits it out."""
+"""Timeout in milliseconds, for busy machines; a passing test never reaches it."""
 
 DOCK = "Sample segmentation"
 Window = tuple[Any, SamplingPanel]
@@ -129,7 +129,7 @@ def assert_idle(panel: SamplingPanel) -> None:
 class GatedSegmenter:
     """Replaces a model; each ODE step waits until the test allows it.
 
-    Used only where a slow or failing run has to be met at an exact point.
+    Used only if a slow or failing run must be caught at an exact point.
     """
 
     device_label = "gated"

@@ -24,7 +24,7 @@ class SectionDesk:
     kind, name
         Class and name of the section.
     usual
-        Makes the masks under review where a test names none.
+        Makes the masks under review if a test gives none.
     ready
         Words in the section's status when it has processed the samples.
     """

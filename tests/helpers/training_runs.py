@@ -44,7 +44,7 @@ class StopAfter:
 
 
 def words(folders: Folders, out: Path, *more: object) -> list[str]:
-    """Return the arguments of a run of a few seconds; the settings are beside the images."""
+    """Return the arguments of a run of a few seconds; the settings are next to the images."""
     config = folders[0].parent / "run.toml"
     config.write_text(TOML)
     start = ["--config", config, "--images", folders[0], "--masks", folders[1], "--out", out]

@@ -55,7 +55,7 @@ def test_cancelled_runs_do_not_change_the_viewer(
     def wait(condition: Callable[[], bool]) -> None:
         qtbot.waitUntil(condition, timeout=PATIENCE)
 
-    panel.form.steps.value = 64  # so long that most runs are still going on when they are cancelled
+    panel.form.steps.value = 64  # so long that most runs are still in progress when cancelled
     ends = cancel_runs(viewer, panel, 10, seconds=0.2, wait=wait)
     assert (ends["failed"], ends["changed"]) == (0, 0)
     assert ends["cancelled"] == 10

@@ -76,7 +76,7 @@ def result(runs: Path, row: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("row", TRAINED)
-def test_result_holds_every_figure_setting_and_threshold(runs: Path, row: str) -> None:
+def test_the_result_contains_every_figure_setting_and_threshold(runs: Path, row: str) -> None:
     content = result(runs, row)
     figures = content["figures"]
     for key in (key for key, _, _ in COLUMNS):
@@ -94,7 +94,7 @@ def test_result_holds_every_figure_setting_and_threshold(runs: Path, row: str) -
 
 
 @pytest.mark.parametrize("row", TRAINED)
-def test_budget_is_used_up_and_kept(runs: Path, row: str) -> None:
+def test_the_time_budget_is_used_and_not_exceeded(runs: Path, row: str) -> None:
     # Each of at most three stages ends with the step that crosses its budget; the first
     # step of a network is its slowest.
     seconds = result(runs, row)["training"]["seconds"]
@@ -128,7 +128,7 @@ def test_table_has_one_row_for_each_label(runs: Path, tmp_path: Path) -> None:
     assert [(figure.strip(), row.strip()) for figure, row in pairs[2:]] == expected
 
 
-def test_table_takes_seeds_together_and_names_what_differs(runs: Path) -> None:
+def test_the_table_combines_seeds_and_names_differences(runs: Path) -> None:
     first, second = result(runs, "basic_unet"), result(runs, "basic_unet")
     second["settings"] |= {"seed": 1, "budget": 9.0}
     first["figures"]["dice"], second["figures"]["dice"] = 0.8, 0.9
@@ -190,7 +190,7 @@ def test_holm_corrects_as_in_the_textbook() -> None:
     assert holm([]) == []
 
 
-def test_one_command_ends_in_a_table(
+def test_one_command_produces_a_table(
     blob_folders: Folders,
     split: Path,
     tmp_path: Path,
@@ -233,7 +233,7 @@ def test_finished_row_is_skipped_and_interrupted_one_is_not_trained_again(
     assert again["figures"]["dice"] == pytest.approx(json.loads(before)["figures"]["dice"])
 
 
-def test_model_folder_is_evaluated_as_it_is(
+def test_a_model_folder_is_evaluated_unchanged(
     tiny_model_folder: Path, blob_folders: Folders, split: Path, tmp_path: Path
 ) -> None:
     images, masks = blob_folders
@@ -248,7 +248,7 @@ def test_model_folder_is_evaluated_as_it_is(
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row not in ("default", "paper")])
-def test_every_network_learns_and_draws(
+def test_every_network_trains_and_samples(
     row: str, blob_folders: Folders, split: Path, tmp_path: Path
 ) -> None:
     import torch
@@ -290,7 +290,7 @@ def test_hausdorff_distance_of_shifted_and_of_empty_masks() -> None:
     assert hd95(first, empty) == hd95(empty, first) == 50
 
 
-def test_local_confidence_looks_where_a_lesion_may_be() -> None:
+def test_local_confidence_covers_possible_lesion_pixels() -> None:
     mean = np.zeros((4, 4), np.float32)
     mean[0, 0], mean[0, 1], mean[0, 2] = 1.0, 0.3, 0.01
     confidence = np.where(mean == 0.3, 0.2, 1.0).astype(np.float32)
@@ -319,7 +319,7 @@ def test_threshold_is_the_best_one_on_the_validation_images(blob_folders: Folder
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 10])
-def test_ddim_starts_from_noise_and_each_step_begins_where_the_last_one_ended(steps: int) -> None:
+def test_ddim_starts_from_noise_and_its_steps_are_contiguous(steps: int) -> None:
     times = ddim(steps).timesteps.tolist()
     jump = TRAIN_STEPS // steps
     assert times[0] == TRAIN_STEPS - 1
@@ -327,7 +327,7 @@ def test_ddim_starts_from_noise_and_each_step_begins_where_the_last_one_ended(st
     assert np.abs(np.subtract(times, expected)).max() <= 1
 
 
-def test_learning_rate_rises_falls_and_ends_low() -> None:
+def test_learning_rate_warms_up_and_decays() -> None:
     assert rate_at(0.0, 1.0) == pytest.approx(0.01)
     assert rate_at(WARMUP_SHARE, 1.0) == pytest.approx(1.0)
     assert rate_at(1.5, 1.0) == pytest.approx(0.01)

@@ -9,7 +9,7 @@ from latentfm_core.inference.segmenter import Segmenter
 from tests.core.inference.test_following import images_of, moving_disc
 
 
-def test_following_needs_one_box_where_each_frame_needed_its_own(promptable: Segmenter) -> None:
+def test_following_needs_one_box_instead_of_one_per_frame(promptable: Segmenter) -> None:
     planes = moving_disc(3)
     video = Video(images_of(planes), [labels == 1 for labels in planes])
     settings = SamplingConfig(n_samples=2, steps=2, seed=0, device="cpu", precision="fp32")

@@ -117,7 +117,7 @@ def test_samples_of_several_raters_are_compared_with_those_who_drew(
     assert found["box"] > 0.8
 
 
-def test_several_results_make_one_page(discs: Path, tmp_path: Path) -> None:
+def test_several_results_are_combined_in_one_page(discs: Path, tmp_path: Path) -> None:
     words = ("--kind", "instances", "--rows", "ellipse", "--limit", "3")
     first = run(discs, tmp_path / "a.json", *words)
     again = run(discs, tmp_path / "b.json", *words)
@@ -136,7 +136,7 @@ def test_several_results_make_one_page(discs: Path, tmp_path: Path) -> None:
     assert all(line.count("|") == lines[2].count("|") for line in lines[2:6])
 
 
-def test_a_model_without_prompts_is_measured_without_and_refusals_say_why(
+def test_a_model_without_prompts_is_measured_and_refusals_are_explained(
     tiny_model_folder: Path, discs: Path, tmp_path: Path, refused: Printed
 ) -> None:
     words = ["--kind", "instances", "--model", str(tiny_model_folder), "--rows", "model"]
@@ -230,14 +230,14 @@ def test_classical_methods_obey_corrections(method: Method) -> None:
     answer = method.answer(image, wide, None)
     assert not answer.mask[140, 190]
     assert not answer.mask[:59].any()
-    # A click in the object takes nothing away from what the box says.
+    # A click in the object removes nothing from the box.
     box = first_prompt(mask, "box")
     assert box is not None
     more = replace(box, positive=((95.5, 250.5),))
     assert dice(method.answer(image, more, None).mask, mask) > 0.97
 
 
-def test_a_box_around_everything_still_gets_an_answer(method: Method) -> None:
+def test_a_box_around_everything_gives_a_result(method: Method) -> None:
     image, _ = scene()
     answer = method.answer(image, Prompt(box=(0.0, 0.0, 300.0, 400.0)), None)
     assert answer.mask.shape == (300, 400)
@@ -293,7 +293,7 @@ def test_clicks_are_counted_until_the_dice_is_reached() -> None:
     assert clicks_to([0.5, 0.6], 0.85, 10) == 10
 
 
-def test_the_largest_object_is_meant() -> None:
+def test_the_largest_object_is_the_target() -> None:
     labels = np.zeros((1, 40, 40), np.uint16)
     labels[0, :10, :10], labels[0, 10:30, :10] = 1, 2
     image = ImageInput(np.zeros((40, 40), np.uint8))

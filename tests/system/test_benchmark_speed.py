@@ -42,7 +42,7 @@ def test_a_run_writes_figures_and_a_table(tmp_path: Path, monkeypatch: pytest.Mo
     assert "velocity network" in text
 
 
-def test_the_exponent_is_that_of_the_curve() -> None:
+def test_the_exponent_matches_the_curve() -> None:
     assert exponent([1, 4, 16], [2, 8, 32]) == pytest.approx(1)
     assert exponent([1, 4, 16], [3, 6, 12]) == pytest.approx(0.5)
 
@@ -51,7 +51,7 @@ def cell(name: str, samples: int, seconds: float, steps: int = 0) -> Measured:
     return Measured(Job(name, 256, samples, steps), seconds, (seconds,), 100.0)
 
 
-def test_ratios_tell_a_plain_pass_from_one_with_dropout() -> None:
+def test_ratios_distinguish_plain_passes_from_dropout() -> None:
     cells = [cell("LatentFM", 16, 0.1, 1), cell(PLAIN, 1, 0.2), cell(ENSEMBLE, 16, 3.2)]
     text = page([*cells, cell(WITH_DROPOUT[0], 1, 0.5)], [], "a device")
     assert "K = 1, N = 16 over ONE plain pass of DynUNet: 0.5000" in text
@@ -60,7 +60,7 @@ def test_ratios_tell_a_plain_pass_from_one_with_dropout() -> None:
     assert "one pass with dropout over one plain pass: 2.5000" in text
 
 
-def test_more_members_than_are_held_cost_in_proportion() -> None:
+def test_ensembles_too_large_to_measure_are_extrapolated() -> None:
     [job] = [job for job in jobs([64], [16], [1]) if job.name == ENSEMBLE]
     assert job.samples * job.times == job.samples_shown == 16
 

@@ -35,7 +35,7 @@ def folders(two_class_folders: Folders) -> Folders:
 
 @pytest.fixture(scope="module")
 def model_folder(coloured_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of two classes that has no colours of its own."""
+    """A model of two classes that has no custom colours."""
     folder = tmp_path_factory.mktemp("model") / "two"
     return with_colours(shutil.copytree(coloured_model_folder, folder), ())
 
@@ -87,7 +87,7 @@ def test_evaluate_averages_over_the_classes(
         assert len({path.attributes["stroke-dasharray"] for path in expert}) == 2, "one per class"
 
 
-def test_a_label_without_a_class_is_named(
+def test_a_label_without_a_class_is_reported(
     folders: Folders, tmp_path: Path, refused: Printed
 ) -> None:
     labels = np.zeros((SIZE, SIZE), np.uint8)

@@ -92,7 +92,7 @@ def test_the_card_has_colours_only_if_they_were_set(
         (["--set", 'model.class_colours=["#1b7837","#762a83"]'], ["#1b7837", "#762a83"]),
     ],
 )
-def test_a_run_that_starts_from_a_model_keeps_the_colours_of_its_classes(
+def test_a_run_with_an_initial_model_keeps_its_class_colours(
     folders: Folders,
     coloured: Path,
     capsys: pytest.CaptureFixture[str],
@@ -148,7 +148,7 @@ def test_layers_of_a_result_have_the_colours(sampled: Window) -> None:
     controls.deleteLater()
 
 
-def test_a_model_of_one_class_tells_samples_from_the_mean_mask(
+def test_samples_and_mean_mask_of_one_class_differ_in_colour(
     qtbot: Any,
     docked_panel: OpenPanel,
     tiny_model_folder: Path,
@@ -179,7 +179,7 @@ def test_thumbnails_of_hypotheses_have_the_colours(sampled: Window) -> None:
     assert {each[1:] for each in COLOURS} <= seen
 
 
-def test_another_model_changes_the_colours_of_what_it_draws(
+def test_another_model_changes_the_colours_of_its_results(
     qtbot: Any, sampled: Window, plain: Path
 ) -> None:
     viewer, panel = sampled
@@ -190,7 +190,7 @@ def test_another_model_changes_the_colours_of_what_it_draws(
     assert [colour(mean, label) for label in (1, 2)] == ["#56b4e9", "#e69f00"]
 
 
-def test_colours_that_a_user_sets_stay(qtbot: Any, sampled: Window) -> None:
+def test_colours_set_by_the_user_are_kept(qtbot: Any, sampled: Window) -> None:
     viewer, panel = sampled
     session = session_of(viewer)
     section = AnnotationSection(session)
@@ -204,7 +204,7 @@ def test_colours_that_a_user_sets_stay(qtbot: Any, sampled: Window) -> None:
 
 
 @pytest.mark.parametrize("later", ["coloured", "plain"])
-def test_an_exported_annotation_keeps_the_colours_when_it_is_opened_again(
+def test_a_reopened_exported_annotation_keeps_the_colours(
     qtbot: Any,
     sampled: Window,
     plain: Path,
@@ -267,7 +267,7 @@ def test_dicom_segments_recommend_the_colours(tmp_path: Path) -> None:
         assert np.abs(difference).max() <= 2, "rounding of 16-bit CIELab"
 
 
-def test_validation_pictures_and_the_report_of_the_training(coloured: Path) -> None:
+def test_validation_pictures_and_training_report_have_the_colours(coloured: Path) -> None:
     folder = coloured / "training"
     (picture,) = sorted((folder / "samples").glob("epoch_*.png"))
     with Image.open(picture) as found:
@@ -284,7 +284,7 @@ def test_validation_pictures_and_the_report_of_the_training(coloured: Path) -> N
         assert entries[name].one("line").attributes["stroke"] == each
 
 
-def test_outlines_in_the_report_of_an_evaluation(
+def test_outlines_in_an_evaluation_report_have_the_colours(
     folders: Folders, coloured: Path, tmp_path: Path
 ) -> None:
     words = ["--images", folders[0], "--masks", folders[1], "--model", coloured]
@@ -300,7 +300,7 @@ def test_outlines_in_the_report_of_an_evaluation(
         assert {path.attributes["stroke"] for path in paths} == set(COLOURS), line
 
 
-def test_a_stored_result_of_tiles_keeps_the_colours(
+def test_a_stored_tiled_result_keeps_the_colours(
     folders: Folders, coloured: Path, tmp_path: Path
 ) -> None:
     words = ["--tiled", "--samples", "2", "--steps", "1", "--device", "cpu", "--quiet"]

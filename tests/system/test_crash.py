@@ -34,7 +34,7 @@ def kill(*arguments: object, report: Path) -> tuple[int, dict[str, Any], str]:
     return result.returncode, json.loads(report.read_text()) if report.exists() else {}, said
 
 
-def test_work_that_is_killed_at_a_write_leaves_nothing_half_and_goes_on(tmp_path: Path) -> None:
+def test_work_killed_during_a_write_is_consistent_and_resumes(tmp_path: Path) -> None:
     names = ["training", "prediction", "autosave", "marks"]
     words = ["--kills", 8, "--seed", 5, "--steered", 1, "--victims", ",".join(names)]
     code, tallies, said = kill(*words, report=tmp_path / "report.json")
@@ -44,7 +44,7 @@ def test_work_that_is_killed_at_a_write_leaves_nothing_half_and_goes_on(tmp_path
     assert sum(tally["steered"] for tally in tallies.values()) >= 8
 
 
-def test_two_writers_of_one_place_keep_every_state(tmp_path: Path) -> None:
+def test_two_writers_of_one_folder_keep_every_state(tmp_path: Path) -> None:
     names = ["two writers of a work list", "two predictions of a folder"]
     words = ["--kills", 8, "--seed", 3, "--victims", ",".join(names)]
     code, tallies, said = kill(*words, report=tmp_path / "report.json")

@@ -72,7 +72,7 @@ def training(images: Folders) -> Words:
     return lambda out: words(images, out, *(f"--set={change}" for change in changes))
 
 
-def test_a_training_whose_disk_fills_keeps_its_checkpoint_and_goes_on(
+def test_training_on_a_full_disk_keeps_its_checkpoint_and_resumes(
     disk: Disk, training: Words, monkeypatch: pytest.MonkeyPatch, refused: Printed
 ) -> None:
     out = disk.folder / "model"
@@ -94,7 +94,7 @@ def test_a_training_whose_disk_fills_keeps_its_checkpoint_and_goes_on(
     assert steps == [("image_vae", "1"), ("mask_vae", "1"), ("flow", "1"), ("flow", "2")]
 
 
-def test_a_training_that_cannot_write_is_refused_before_it_reads_images(
+def test_unwritable_training_output_is_refused_before_reading_images(
     disk: Disk, training: Words, monkeypatch: pytest.MonkeyPatch, refused: Printed
 ) -> None:
     disk.make_read_only()
@@ -103,7 +103,7 @@ def test_a_training_that_cannot_write_is_refused_before_it_reads_images(
     assert read == []
 
 
-def test_a_training_whose_folder_vanishes_makes_it_again_and_loses_nothing(
+def test_training_recreates_a_missing_folder_and_loses_nothing(
     tmp_path: Path, training: Words, monkeypatch: pytest.MonkeyPatch, printed: Printed
 ) -> None:
     out = tmp_path / "model"
@@ -117,7 +117,7 @@ def test_a_training_whose_folder_vanishes_makes_it_again_and_loses_nothing(
         genuine(self, *args)
 
     monkeypatch.setattr(run_files.RunFiles, "save", save)
-    assert "is gone. It is created again" in printed(train, training(out))
+    assert "has disappeared. It is recreated" in printed(train, training(out))
     load_model(out)
     assert (out / "training" / "split.json").is_file()
     assert len(read_table(out / "training" / "log.csv", COLUMNS)[1]) == 4, (
@@ -136,7 +136,7 @@ def within_rights(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_rights_that_are_really_missing(tmp_path: Path, training: Words) -> None:
+def test_real_missing_permissions_are_reported(tmp_path: Path, training: Words) -> None:
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
     done = within_rights("-m", "latentfm_core.cli.train", *training(locked / "model"))
@@ -144,7 +144,7 @@ def test_rights_that_are_really_missing(tmp_path: Path, training: Words) -> None
     assert f"Cannot write {locked / 'model'}: there is no permission" in done.stderr
 
 
-def test_an_image_without_the_right_to_read_it_is_not_called_damaged(
+def test_an_image_without_read_permission_is_not_called_damaged(
     tmp_path: Path, images: Folders
 ) -> None:
     secret = Path(shutil.copy(next(iter(sorted(images[0].iterdir()))), tmp_path / "secret.png"))
@@ -166,7 +166,7 @@ for use in (Segmenter.load, lambda path: open_large(path).__enter__()):
 """
 
 
-def test_a_folder_without_the_right_to_read_it_is_an_error_of_our_own(tmp_path: Path) -> None:
+def test_an_unreadable_folder_raises_our_own_error(tmp_path: Path) -> None:
     locked = tmp_path / "locked.zarr"
     locked.mkdir(mode=0)
     done = within_rights("-c", OPEN_LOCKED, locked)
@@ -188,7 +188,7 @@ KINDS = [pytest.param((), id="plain"), pytest.param(("--tiled",), id="tiled")]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_prediction_whose_disk_fills_keeps_whole_results_and_goes_on(
+def test_a_prediction_on_a_full_disk_keeps_complete_results_and_resumes(
     disk: Disk,
     prediction: Words,
     monkeypatch: pytest.MonkeyPatch,
@@ -234,7 +234,7 @@ def test_missing_permissions_are_reported(
     assert "no permission" in refused(train, training(out))
 
 
-def test_a_prediction_whose_folder_vanishes_stops_and_does_not_make_it_again(
+def test_a_prediction_stops_if_its_folder_disappears(
     tmp_path: Path, prediction: Words, monkeypatch: pytest.MonkeyPatch, refused: Printed
 ) -> None:
     out = tmp_path / "out"
@@ -245,7 +245,7 @@ def test_a_prediction_whose_folder_vanishes_stops_and_does_not_make_it_again(
     assert not out.exists()
 
 
-def test_maps_that_vanish_under_way_are_never_taken_for_whole(
+def test_maps_that_disappear_during_writing_are_never_complete(
     tmp_path: Path, prediction: Words, monkeypatch: pytest.MonkeyPatch, refused: Printed
 ) -> None:
     """Zarr would create the folder again, without the chunks written before."""
@@ -290,7 +290,7 @@ def test_an_evaluation_that_cannot_be_written_is_still_printed(
     assert "read-only" in refused(evaluate, command)
 
 
-def test_a_calibration_that_cannot_be_written_leaves_the_card_as_it_was(
+def test_a_failed_calibration_write_does_not_change_the_card(
     disk: Disk,
     images: Folders,
     tiny_model_folder: Path,
@@ -326,10 +326,10 @@ def test_a_calibration_that_cannot_be_written_leaves_the_card_as_it_was(
     assert not model.exists(), "a card without weights would be no model"
 
 
-# --- what lies below ----------------------------------------------------------------------
+# --- lower levels ----------------------------------------------------------------------
 
 
-def test_a_part_is_removed_when_its_process_is_dead_and_left_while_it_lives(tmp_path: Path) -> None:
+def test_temporary_parts_are_removed_only_after_their_process_ends(tmp_path: Path) -> None:
     dead = tmp_path / ".latentfm-abcd1234-a.txt"
     dead.write_text("half")
     aside = tmp_path / ".latentfm-abcd1234-old-b.zarr"
@@ -345,7 +345,7 @@ def test_a_part_is_removed_when_its_process_is_dead_and_left_while_it_lives(tmp_
     assert foreign.exists()
 
 
-def test_a_link_called_like_a_part_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_named_like_a_temporary_part_is_not_followed(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "work.txt").write_text("precious")
@@ -356,13 +356,13 @@ def test_a_link_called_like_a_part_is_not_followed(tmp_path: Path) -> None:
     assert (mine / "work.txt").read_text() == "precious"
 
 
-def test_a_name_that_just_fits_is_written(tmp_path: Path) -> None:
+def test_a_name_of_maximum_length_is_written(tmp_path: Path) -> None:
     name = "a" * 251 + ".txt"
     write_text(tmp_path / name, "whole")
     assert (tmp_path / name).read_text() == "whole"
 
 
-def test_a_quota_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exceeded_quota_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def over(_: object) -> None:
         raise OSError(122, "Disk quota exceeded")
 
@@ -389,7 +389,7 @@ def test_files_are_flushed_as_windows_requires(
     assert (tmp_path / "a.txt").read_text() == "whole"
 
 
-def test_a_folder_that_another_process_made_meanwhile_is_kept(tmp_path: Path) -> None:
+def test_a_folder_created_by_another_process_is_kept(tmp_path: Path) -> None:
     final = tmp_path / "a.zarr"
     with pytest.raises(OutputError, match="already exists"), atomic_folder(final) as mine:
         (mine / "mine.txt").write_text("x")
@@ -399,7 +399,7 @@ def test_a_folder_that_another_process_made_meanwhile_is_kept(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [final]
 
 
-def test_a_folder_that_was_removed_before_it_was_locked_is_made_again(
+def test_a_folder_removed_before_locking_is_recreated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     genuine, made = tempfile.mkdtemp, []

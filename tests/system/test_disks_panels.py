@@ -73,7 +73,7 @@ def test_an_export_to_a_full_disk_is_reported_and_works_elsewhere(
     window.wait(lambda: not window.states)
 
 
-def test_an_export_to_a_folder_that_does_not_exist_says_so_and_does_not_make_it(
+def test_an_export_to_a_missing_folder_is_refused(
     open_window: Callable[..., Window], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = listen_to(monkeypatch, "annotation.section.show_error")
@@ -85,7 +85,7 @@ def test_an_export_to_a_folder_that_does_not_exist_says_so_and_does_not_make_it(
     assert window.layer.data.any()
 
 
-def test_autosave_on_a_full_disk_is_said_once_and_tried_again_without_an_edit(
+def test_autosave_on_a_full_disk_is_reported_once_and_retried(
     one_disk: Disk, open_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(HOME_VARIABLE, str(one_disk.folder / "home"))
@@ -127,7 +127,7 @@ def blocked(qtbot: Any, panel: QueuePanel, act: Callable[[], None]) -> None:
     assert endings[0] == "failed"
 
 
-def test_a_work_list_on_a_full_disk_stays_and_saves_to_another_folder(
+def test_a_work_list_on_a_full_disk_stays_open_and_saves_elsewhere(
     one_disk: Disk, qtbot: Any, queue: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = listen_to(monkeypatch, "worklist.panel.show_error")
@@ -161,7 +161,7 @@ def test_a_work_list_on_a_full_disk_stays_and_saves_to_another_folder(
     assert work.item(NAMES[1]).state == "in progress"
 
 
-def test_a_work_list_on_a_full_disk_goes_on_when_there_is_space(
+def test_a_work_list_on_a_full_disk_continues_once_there_is_space(
     one_disk: Disk, qtbot: Any, queue: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = listen_to(monkeypatch, "worklist.panel.show_error")
@@ -182,7 +182,7 @@ def test_a_work_list_on_a_full_disk_goes_on_when_there_is_space(
     np.testing.assert_array_equal(labels, mask)
 
 
-def test_a_folder_that_vanishes_blames_no_image_and_loses_no_annotation(
+def test_a_missing_folder_blames_no_image_and_loses_no_annotation(
     qtbot: Any,
     queue: Open,
     images: Path,
@@ -213,7 +213,7 @@ def test_a_folder_that_vanishes_blames_no_image_and_loses_no_annotation(
     np.testing.assert_array_equal(layer.data, mask)
 
 
-def test_a_folder_that_vanishes_without_an_annotation_is_said_once(
+def test_a_missing_folder_without_an_annotation_is_reported_once(
     qtbot: Any, queue: Open, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = listen_to(monkeypatch, "worklist.panel.show_error")
@@ -234,7 +234,7 @@ def test_a_folder_that_vanishes_without_an_annotation_is_said_once(
 # --- learning -----------------------------------------------------------------------------
 
 
-def test_learning_on_a_full_disk_fails_with_a_message_and_resumes_when_there_is_space(
+def test_learning_on_a_full_disk_fails_with_a_message_and_can_resume(
     real_disk: RealDisk,
     qtbot: Any,
     opened: Callable[[], tuple[Any, Any]],
@@ -269,7 +269,7 @@ def before(genuine: Callable[..., None], act: Callable[..., None]) -> Callable[.
     return call
 
 
-def test_learning_where_nothing_can_be_written_fails_with_a_message(
+def test_learning_in_an_unwritable_folder_fails_with_a_message(
     qtbot: Any,
     opened: Callable[[], tuple[Any, Any]],
     tmp_path: Path,

@@ -35,7 +35,7 @@ def fenced(language: str) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("block", list(fenced("python")))
-def test_python_of_the_documentation_runs(
+def test_python_in_the_documentation_runs(
     block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pixels = dermoscopy_demo()[0][0]
@@ -67,7 +67,7 @@ def commands() -> set[tuple[str, str]]:
     return found
 
 
-def test_commands_of_the_documentation_know_their_options(
+def test_commands_in_the_documentation_use_existing_options(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     asked = commands()
@@ -81,7 +81,7 @@ def test_commands_of_the_documentation_know_their_options(
         assert not unknown, f"{name} has no {unknown}"
 
 
-def test_links_between_pages_lead_somewhere() -> None:
+def test_links_between_pages_are_valid() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
             if not target.startswith(("http", "mailto")):
@@ -89,7 +89,7 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 
 @pytest.mark.parametrize("block", list(fenced("diff")))
-def test_worked_examples_change_lines_that_are_there(block: str) -> None:
+def test_worked_examples_change_existing_lines(block: str) -> None:
     before, after, *lines = block.splitlines()
     path = ROOT / before.removeprefix("--- a/")
     assert after == f"+++ b/{path.relative_to(ROOT)}"

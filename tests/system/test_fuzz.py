@@ -30,7 +30,7 @@ def fuzz(*arguments: object, report: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_damaged_files_do_no_harm(tmp_path: Path) -> None:
+def test_damaged_files_are_handled_safely(tmp_path: Path) -> None:
     result = fuzz("--cases", 500, "--seed", 7, report=tmp_path / "report.json")
     assert result.returncode == 0, result.stdout + result.stderr
     counts = json.loads((tmp_path / "report.json").read_text())["counts"]
@@ -58,7 +58,7 @@ def test_the_harness_finds_known_defects(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_cases_follow_from_the_seed_and_are_damaged(name: str) -> None:
+def test_cases_depend_only_on_the_seed_and_are_damaged(name: str) -> None:
     make = TARGETS[name].make
     cases = [make(random.Random(number)) for number in range(20)]
     assert cases == [make(random.Random(number)) for number in range(20)]

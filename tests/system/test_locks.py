@@ -63,7 +63,7 @@ def test_the_second_process_learns_who_holds_the_lock(tmp_path: Path) -> None:
         assert (tmp_path / NAME).exists()
 
 
-def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_process_is_released(tmp_path: Path) -> None:
     process = python(HOLD, tmp_path)
     assert line_of(process) == "held"
     process.send_signal(signal.SIGKILL)
@@ -74,7 +74,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "and leaves nothing"
 
 
-def test_a_lock_excludes_another_one_of_the_same_process(tmp_path: Path) -> None:
+def test_a_lock_excludes_a_second_one_in_the_same_process(tmp_path: Path) -> None:
     first, second = FolderLock(tmp_path), FolderLock(tmp_path)
     assert first.acquire()
     assert not second.acquire()
@@ -84,7 +84,7 @@ def test_a_lock_excludes_another_one_of_the_same_process(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links")
-def test_a_link_in_place_of_the_lock_is_not_written_through(tmp_path: Path) -> None:
+def test_writing_does_not_follow_a_link_in_place_of_the_lock(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
     folder = tmp_path / "folder"
     folder.mkdir()

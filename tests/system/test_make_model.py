@@ -39,7 +39,7 @@ def test_missing_images_are_named_with_their_download_page(
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_documentation_names_all_download_pages(script: ModuleType) -> None:
+def test_the_documentation_lists_all_download_pages(script: ModuleType) -> None:
     page = (ROOT / "docs" / "retraining.md").read_text("utf-8")
     for name, source in script.SOURCES.items():
         assert f"`{name}`" in page
@@ -47,7 +47,7 @@ def test_the_documentation_names_all_download_pages(script: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("name", RELEASED)
-def test_released_models_start_from_the_model_that_their_configuration_names(
+def test_released_models_start_from_the_configured_model(
     name: str, script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = load_config(ROOT / "configs" / f"{name}.toml")
@@ -73,14 +73,14 @@ def test_released_models_start_from_the_model_that_their_configuration_names(
     assert Path(command[command.index("--card") + 1]).resolve() == card
 
 
-def test_an_unknown_model_is_refused_with_the_known_ones(
+def test_an_unknown_model_lists_the_known_ones(
     script: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert script.main(["isic"]) == 2
     assert "cvc_clinicdb, generalist, isic2018, isic2018_scratch" in caplog.text
 
 
-def test_a_model_is_made_with_its_card_and_a_stopped_run_continues(
+def test_a_model_is_trained_with_its_card_and_a_stopped_run_resumes(
     script: ModuleType, blob_folders: Folders, tmp_path: Path
 ) -> None:
     configs, data = tmp_path / "configs", tmp_path / "data" / "blobs"
@@ -103,7 +103,7 @@ def test_a_model_is_made_with_its_card_and_a_stopped_run_continues(
 
 
 @pytest.mark.parametrize("name", RELEASED)
-def test_the_runs_of_a_released_model_are_those_on_its_card(name: str, script: ModuleType) -> None:
+def test_the_runs_of_a_released_model_match_its_card(name: str, script: ModuleType) -> None:
     commands = read_card(resolve_model(name)).training.command.splitlines()
     later = script.LATER.get(name, {}).values()
     assert len(commands) == 1 + len(later)
@@ -113,7 +113,7 @@ def test_the_runs_of_a_released_model_are_those_on_its_card(name: str, script: M
         assert sorted(given) == sorted(settings)
 
 
-def test_a_model_of_several_runs_is_made_by_one_command(
+def test_a_model_of_several_runs_is_trained_by_one_command(
     script: ModuleType,
     blob_folders: Folders,
     tmp_path: Path,

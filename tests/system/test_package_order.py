@@ -132,7 +132,7 @@ def test_imports_follow_the_order(root: str) -> None:
 
 
 @pytest.mark.parametrize("root", ORDERS)
-def test_the_order_has_no_upward_arrow_and_allows_nothing_unused(root: str) -> None:
+def test_the_order_has_no_upward_import_and_no_unused_entry(root: str) -> None:
     order = list(ORDERS[root])
     used = {(module.split("/")[0], target) for module, target in arrows(root)}
     for name, below in ORDERS[root].items():

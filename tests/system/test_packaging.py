@@ -59,7 +59,7 @@ def test_the_core_imports_neither_qt_nor_napari(core: dict[str, Any]) -> None:
     assert core["foreign"] == []
 
 
-def test_no_start_waits_for_what_only_one_figure_needs(core: dict[str, Any]) -> None:
+def test_startup_does_not_import_what_one_figure_needs(core: dict[str, Any]) -> None:
     assert core["slow"] == []
 
 
@@ -70,14 +70,14 @@ def test_commands_explain_themselves(core: dict[str, Any], name: str) -> None:
     assert f"usage: latentfm-{name}" in said
 
 
-def test_the_sample_image_is_what_its_script_paints() -> None:
+def test_the_sample_image_equals_the_output_of_its_script() -> None:
     script = load_script("make_sample_image")
     shipped = imread(script.TARGET)
     # Filters of another library version may round differently.
     assert np.abs(script.paint().astype(int) - shipped).mean() < 0.5
 
 
-def test_the_bundled_model_finds_the_sample_lesion_and_is_uncertain_at_its_fading_side() -> None:
+def test_the_bundled_model_is_uncertain_at_the_fading_side_of_the_lesion() -> None:
     from latentfm_core.config import SamplingConfig
     from latentfm_core.inference.segmenter import Segmenter
     from latentfm_core.types import ImageInput

@@ -75,7 +75,7 @@ def sidecar(folder: Path) -> dict[str, Any]:
         ({"avx512_bf16": True}, "DEFAULT", torch.bfloat16),
     ],
 )
-def test_auto_is_chosen_by_the_processor_and_the_limit_for_onednn(
+def test_auto_depends_on_the_processor_and_the_onednn_limit(
     features: dict[str, bool],
     limit: str | None,
     wanted: torch.dtype,
@@ -92,7 +92,7 @@ def test_auto_is_chosen_by_the_processor_and_the_limit_for_onednn(
 @pytest.mark.parametrize(
     ("capability", "wanted"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)]
 )
-def test_auto_is_bf16_only_on_a_gpu_that_does_not_emulate_it(
+def test_auto_is_bf16_only_on_a_gpu_with_native_support(
     capability: tuple[int, int], wanted: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
@@ -104,7 +104,7 @@ def test_auto_is_bf16_only_on_a_gpu_that_does_not_emulate_it(
 # --- one default ----------------------------------------------------------------------------
 
 
-def test_command_panel_and_python_take_auto(
+def test_command_panel_and_python_accept_auto(
     auto_precision: Precision,
     tiny_model_folder: Path,
     image: Path,
@@ -117,7 +117,7 @@ def test_command_panel_and_python_take_auto(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_command_panel_and_python_take_what_the_card_says(
+def test_command_panel_and_python_use_the_precision_of_the_card(
     precision: Precision,
     made_for: Callable[[Precision], Path],
     image: Path,
@@ -190,7 +190,7 @@ def test_a_result_records_how_the_model_was_loaded(
 
 
 @pytest.mark.parametrize("form", ["one image", "in tiles", "stack"])
-def test_another_precision_than_that_of_the_model_is_refused(
+def test_a_precision_other_than_that_of_the_model_is_refused(
     form: str, segmenter: Segmenter, tmp_path: Path
 ) -> None:
     """Falling back to the model's own precision would go unnoticed."""
@@ -205,7 +205,7 @@ def test_another_precision_than_that_of_the_model_is_refused(
     assert not (tmp_path / "b.zarr").exists()
 
 
-def test_a_model_made_for_one_precision_can_be_loaded_for_another(
+def test_a_model_can_be_loaded_with_another_precision(
     made_for: Callable[[Precision], Path],
 ) -> None:
     segmenter = Segmenter.load(made_for("bf16"), "cpu", "fp32")
@@ -213,7 +213,7 @@ def test_a_model_made_for_one_precision_can_be_loaded_for_another(
     assert drawn.settings["precision"] == "fp32"
 
 
-def test_skip_done_goes_on_with_the_same_precision_only(
+def test_skip_done_continues_only_with_the_same_precision(
     auto_precision: Precision,
     tiny_model_folder: Path,
     image: Path,
@@ -232,7 +232,7 @@ def test_skip_done_goes_on_with_the_same_precision_only(
         assert f"would use {NUMBER_FORMATS[other]} (--precision)" in message
 
 
-def test_an_evaluation_says_its_precision(
+def test_an_evaluation_records_its_precision(
     auto_precision: Precision, tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     folders = ["--images", str(blob_folders[0]), "--masks", str(blob_folders[1])]

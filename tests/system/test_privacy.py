@@ -43,7 +43,7 @@ def _with_patient(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def test_results_hold_nothing_of_the_patient(tmp_path: Path, tiny_model_folder: Path) -> None:
+def test_results_contain_no_patient_data(tmp_path: Path, tiny_model_folder: Path) -> None:
     images = tmp_path / SECRETS[0] / "pictures"
     images.mkdir(parents=True)
     written = _with_patient(images)
@@ -62,7 +62,7 @@ def test_results_hold_nothing_of_the_patient(tmp_path: Path, tiny_model_folder: 
     assert not {"exif", "metadata", "path", "folder"} & set(reported)
 
 
-def test_an_annotation_holds_nothing_of_the_patient(
+def test_an_annotation_contains_no_patient_data(
     tmp_path: Path, tiny_model_folder: Path, make_napari_viewer_proxy: Any, qtbot: Any
 ) -> None:
     """Through the work list, which knows the path of every image."""
@@ -101,7 +101,9 @@ def test_an_annotation_holds_nothing_of_the_patient(
 
 
 @pytest.mark.parametrize("place", ["panel", "bundled cards", "new cards", "README"])
-def test_research_use_is_said(place: str, tiny_model_folder: Path, docked_panel: Any) -> None:
+def test_the_research_use_notice_is_shown(
+    place: str, tiny_model_folder: Path, docked_panel: Any
+) -> None:
     from latentfm_core.model_io.bundled import bundled_models, resolve_model
     from latentfm_core.model_io.card import DISCLAIMER, read_card
 

@@ -39,12 +39,12 @@ OF_OLDER = {"_canvas_size"}
 
 
 @pytest.mark.parametrize("name", USED)
-def test_a_private_name_still_exists(name: str) -> None:
+def test_private_names_still_exist(name: str) -> None:
     owner, loss = USED[name]
     assert hasattr(owner, name), f"{owner!r} has no {name} any more: {loss}"
 
 
-def test_every_private_name_is_known() -> None:
+def test_every_private_name_is_listed() -> None:
     text = "\n".join(path.read_text("utf-8") for path in SOURCE.rglob("*.py"))
     name = r"(_[A-Za-z]\w*)"
     own = re.findall(rf"(?<![\w.\"]){name}|(?:self|cls)\.{name}", text)
@@ -56,7 +56,7 @@ def test_every_private_name_is_known() -> None:
     assert USED.keys() <= found, "no longer used"
 
 
-def test_a_viewer_tells_the_size_of_its_canvas() -> None:
+def test_a_viewer_has_a_canvas_size() -> None:
     model = ViewerModel()
     assert hasattr(model, "canvas") or hasattr(model, "_canvas_size"), (
         "layers/camera.py can no longer move to a region"
@@ -64,11 +64,11 @@ def test_a_viewer_tells_the_size_of_its_canvas() -> None:
 
 
 @pytest.mark.skipif(find_spec("imagecodecs") is not None, reason="imagecodecs has these codecs")
-def test_tifffile_uses_the_codecs_that_are_added() -> None:
+def test_tifffile_uses_the_added_codecs() -> None:
     for code in ADDED:
         assert callable(tifffile.TIFF.DECOMPRESSORS[code]), "tifffile no longer looks in _codecs"
 
 
-def test_a_region_is_painted_with_the_arguments_that_napari_takes() -> None:
+def test_a_region_is_painted_with_the_arguments_of_napari() -> None:
     taken = list(inspect.signature(Labels._paint_region_with_mask).parameters)
     assert len(taken) >= 5, f"layers/painting.py gives four arguments, napari takes {taken}"

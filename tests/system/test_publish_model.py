@@ -43,7 +43,7 @@ def measured(tiny_model_folder: Path, tmp_path: Path) -> Callable[..., tuple[Pat
     return make
 
 
-def test_a_published_model_loads_and_its_page_names_figures_and_command(
+def test_a_published_model_loads_and_its_page_has_figures_and_command(
     script: ModuleType, measured: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:
     folder, summary = measured()

@@ -53,9 +53,7 @@ def run(job: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
-def test_a_job_trains_and_the_same_job_submitted_again_continues(
-    job: dict[str, str], tmp_path: Path
-) -> None:
+def test_resubmitting_a_training_job_continues_it(job: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "my model"
     command = words(write_blobs(tmp_path / "data", 12), out)
     command = command[: command.index("--out")]

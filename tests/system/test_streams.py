@@ -79,14 +79,14 @@ def test_control_characters_of_names_never_reach_the_terminal(
         assert r"\x1b]0;owned\x07red" in printed
 
 
-def test_a_line_break_in_a_name_forges_no_line(run, folder: Path, printed: Printed) -> None:
+def test_a_line_break_in_a_name_cannot_forge_a_line(run, folder: Path, printed: Printed) -> None:
     (folder / "x\nerror: all is lost\n.png").write_text("no picture")
     assert "\nerror: all is lost" not in printed(run, folder, "--skip-bad")
 
 
 @pytest.mark.parametrize("length", [245, 251])
 @pytest.mark.parametrize("letter", ["x", "ä", "😀"])
-def test_long_names_are_refused_before_any_work_or_work(
+def test_long_names_work_or_are_refused_before_any_work(
     run,
     folder: Path,
     tmp_path: Path,
@@ -108,12 +108,12 @@ def test_long_names_are_refused_before_any_work_or_work(
     assert "bug in" not in "".join(capsys.readouterr())
 
 
-def test_paths_that_no_file_can_have_are_user_errors(run, folder: Path, refused: Printed) -> None:
+def test_impossible_paths_are_user_errors(run, folder: Path, refused: Printed) -> None:
     for path in ("y" * 300, "z/" * 3000 + "a.png", os.fsdecode(b"\xff.png")):
         assert "bug in" not in refused(run, folder / path)
 
 
-def test_links_to_nowhere_are_named(
+def test_broken_links_are_reported(
     run, folder: Path, capsys: pytest.CaptureFixture[str], printed: Printed, refused: Printed
 ) -> None:
     (folder / "c.png").symlink_to(folder / "gone.png")
@@ -141,7 +141,7 @@ def test_files_that_are_not_images_are_counted_and_named(
     assert "one.png is the same file as" in reported
 
 
-def test_a_name_of_many_bytes_that_fits_is_segmented(run, folder: Path, tmp_path: Path) -> None:
+def test_a_long_multibyte_name_that_fits_is_segmented(run, folder: Path, tmp_path: Path) -> None:
     save_png(folder / f"{'ä' * 115}.png")
     assert run(folder) == 0
     assert f"{'ä' * 115}_mean_mask.tif" in names(tmp_path / "out")

@@ -69,14 +69,14 @@ def test_links_out_of_a_folder_are_refused_unless_allowed(dataset: Path, folder:
         find_pairs(images, masks)
     allowed = ReadingConfig(follow_links=True)
     assert len(find_pairs(images, masks, limits=allowed)) == 2
-    # A link within the folder leads nowhere else.
+    # A link within the folder stays inside it.
     link.unlink()
     link.symlink_to("a.png")
     assert len(list_images(dataset / folder)) == 2
 
 
 @links
-def test_a_folder_of_a_rater_may_not_lie_elsewhere(dataset: Path) -> None:
+def test_a_rater_folder_outside_the_data_is_refused(dataset: Path) -> None:
     masks = dataset / "raters"
     shutil.copytree(dataset / "masks", masks / "one")
     (masks / "two").symlink_to(dataset.parent / "outside")
@@ -87,7 +87,7 @@ def test_a_folder_of_a_rater_may_not_lie_elsewhere(dataset: Path) -> None:
 
 
 @links
-def test_a_work_list_writes_through_no_link(dataset: Path) -> None:
+def test_a_work_list_does_not_write_through_links(dataset: Path) -> None:
     images, outside = dataset / "images", dataset.parent / "outside"
     (images / FOLDER_NAME).symlink_to(outside)
     with pytest.raises(OutputError, match="link to another folder"):
@@ -105,7 +105,7 @@ def test_a_work_list_writes_through_no_link(dataset: Path) -> None:
 
 
 @links
-def test_results_are_written_through_no_link(
+def test_results_are_not_written_through_links(
     dataset: Path, tiny_model_folder: Path, refused: Printed
 ) -> None:
     out, outside = dataset / "out", dataset.parent / "outside"
@@ -118,14 +118,14 @@ def test_results_are_written_through_no_link(
 
 
 @pytest.mark.parametrize("name", ["../outside/a", "/etc/passwd", "..", "x/../../a", "a\0b"])
-def test_a_split_file_holds_names_and_no_paths(dataset: Path, name: str) -> None:
+def test_a_split_file_contains_names_and_not_paths(dataset: Path, name: str) -> None:
     file = dataset / "split.json"
     file.write_text(json.dumps({"train": ["a", name]}))
     with pytest.raises(DatasetError, match="paths"):
         read_split(file)
 
 
-def test_a_split_file_of_many_names_is_read_at_once(dataset: Path) -> None:
+def test_a_split_file_with_many_names_is_read_quickly(dataset: Path) -> None:
     """Searching the whole list for each name would take hours."""
     file = dataset / "split.json"
     names = [f"image_{index}" for index in range(100_000)]
@@ -142,7 +142,7 @@ DEEP = "[" * 100_000
     "content",
     [DEEP, '{"train": ' + DEEP, "[" + "9" * 5000 + "]", "NaN", '"\\ud800"', " " * 17_000_000],
 )
-def test_json_of_any_shape_is_an_error_of_the_file(
+def test_invalid_json_of_any_form_is_reported_with_its_file(
     dataset: Path, content: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = dataset / "file.json"
@@ -170,7 +170,7 @@ def test_json_of_any_shape_is_an_error_of_the_file(
         "# " + "x" * 300_000,
     ],
 )
-def test_toml_of_any_shape_is_an_error_of_the_file(tmp_path: Path, content: str) -> None:
+def test_invalid_toml_of_any_form_is_reported_with_its_file(tmp_path: Path, content: str) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(content)
     with pytest.raises(ConfigError):
@@ -178,7 +178,7 @@ def test_toml_of_any_shape_is_an_error_of_the_file(tmp_path: Path, content: str)
 
 
 @pytest.mark.parametrize("key", ["a" + ".a" * 5000, '"a"' + ".b" * 5000, "'a'" + ' . "b"' * 5000])
-def test_keys_of_thousands_of_parts_are_not_parsed(tmp_path: Path, key: str) -> None:
+def test_keys_with_thousands_of_parts_are_not_parsed(tmp_path: Path, key: str) -> None:
     """The time of the parser is quadratic in their number: minutes for a file of 256 kB."""
     file = tmp_path / "settings.toml"
     file.write_text(f"{key} = 1")
@@ -196,7 +196,7 @@ def test_numbers_that_are_not_finite_are_refused(number: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
-def test_a_pipe_does_not_hold_up_the_program(dataset: Path) -> None:
+def test_a_pipe_does_not_block_the_program(dataset: Path) -> None:
     pipe = dataset / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(DatasetError, match="pipe"):
@@ -239,7 +239,7 @@ def declare(folder: Path) -> None:
     edit(folder, lambda card: card["weights"].update(reported))
 
 
-def test_no_pickle_is_loaded(model: Path, tmp_path: Path) -> None:
+def test_pickles_are_not_loaded(model: Path, tmp_path: Path) -> None:
     trap = Trap(tmp_path / "ran")
     for name in ("model.pt", "model.pth", "pytorch_model.bin", "model.pkl", "data.pkl"):
         (model / name).write_bytes(pickle.dumps(trap))
@@ -263,7 +263,9 @@ def test_no_pickle_is_loaded(model: Path, tmp_path: Path) -> None:
         {"vae_width": 256, "downsample": 8},
     ],
 )
-def test_a_card_of_a_huge_network_takes_no_memory(model: Path, sizes: dict[str, object]) -> None:
+def test_a_card_of_a_huge_network_allocates_no_memory(
+    model: Path, sizes: dict[str, object]
+) -> None:
     edit(model, lambda card: card["config"]["model"].update(sizes))
     with little_memory(200 * MEGA), pytest.raises(ModelFolderError, match="does not fit"):
         load_model(model)
@@ -274,7 +276,7 @@ def test_a_file_larger_than_the_network_is_not_even_hashed(
 ) -> None:
     path = model / "model.safetensors"
     with path.open("r+b") as stream:
-        stream.truncate(2**34)  # takes no place on the disk
+        stream.truncate(2**34)  # takes no disk space
     edit(model, lambda card: card["weights"].update(size_bytes=2**34))
     monkeypatch.setattr(
         "latentfm_core.model_io.folder.file_sha256", lambda _path: pytest.fail("read")
@@ -283,7 +285,7 @@ def test_a_file_larger_than_the_network_is_not_even_hashed(
         load_model(model)
 
 
-def test_a_header_may_not_claim_other_tensors(model: Path) -> None:
+def test_a_header_with_other_tensors_is_refused(model: Path) -> None:
     path = model / "model.safetensors"
     content = path.read_bytes()
     size = struct.unpack("<Q", content[:8])[0]
@@ -297,7 +299,7 @@ def test_a_header_may_not_claim_other_tensors(model: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["format", "nan"])
-def test_weights_are_of_the_declared_format_and_finite(model: Path, damage: str) -> None:
+def test_weights_must_have_the_declared_format_and_be_finite(model: Path, damage: str) -> None:
     tensors = load_file(model / "model.safetensors")
     if damage == "format":
         tensors["latent_mean"] = tensors["latent_mean"].to(torch.float8_e5m2)

@@ -27,7 +27,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return wheel, source
 
 
-def test_the_wheel_holds_the_packages_and_nothing_more(archives: tuple[Path, Path]) -> None:
+def test_the_wheel_contains_only_the_packages(archives: tuple[Path, Path]) -> None:
     with zipfile.ZipFile(archives[0]) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     source = ROOT / "src"
@@ -51,7 +51,7 @@ def test_the_wheel_holds_the_packages_and_nothing_more(archives: tuple[Path, Pat
     assert not [name for name in names if name.endswith((".pkl", ".pt", ".pth", ".npz", ".ckpt"))]
 
 
-def test_the_wheel_names_itself(archives: tuple[Path, Path]) -> None:
+def test_the_wheel_has_the_right_metadata(archives: tuple[Path, Path]) -> None:
     with zipfile.ZipFile(archives[0]) as wheel:
         (place,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
         facts = message_from_bytes(wheel.read(place))

@@ -74,7 +74,7 @@ class Inbox:
 
     @property
     def is_undone(self) -> bool:
-        """Whether an undo waits."""
+        """Whether an undo is pending."""
         with self._changed:
             return any(isinstance(each, Undo) for each in self._waiting)
 

@@ -12,7 +12,7 @@ from latentfm_core.config import AdaptationConfig, Fraction, PositiveInt, Settin
 
 ENOUGH = 0.9
 """Dice above which one model is not better than another. A mask that was accepted unchanged is the
-answer of one of the models, and agrees with that better than with any expert."""
+output of one of the models, and agrees with that better than with any expert."""
 
 
 class HeldOutTest(Settings):
@@ -93,7 +93,7 @@ def compare(tests: Sequence[HeldOutTest], config: AdaptationConfig) -> Compariso
     """Compare both models on the last held-out images.
 
     Every accepted image is a test first and joins the training afterwards (prequential
-    evaluation, Dawid 1984), so that no image has to be kept back. Earlier tests are those of an
+    evaluation, Dawid 1984), so that no image has to be held out. Earlier tests are those of an
     adapted model with fewer images: only the later half counts, at least ``config.recent``
     and ``config.fewest``, and at most ``config.window`` tests.
 

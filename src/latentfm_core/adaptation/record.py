@@ -214,7 +214,7 @@ class AdaptationFolder:
 
 
 def keep_as_model(folder: AdaptationFolder, target: Path) -> None:
-    """Copy the adapted model of a work list to a model folder of its own.
+    """Copy the adapted model of a work list to a separate model folder.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ def held_out_steps(
 ) -> Generator[None, None, HeldOutTest]:
     """Return the Dice of both models on an image, without a prompt and with a box.
 
-    Yields after each answer.
+    Yields after each result.
 
     Parameters
     ----------

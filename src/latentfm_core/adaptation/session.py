@@ -126,7 +126,7 @@ class AdaptationSession:
 
         An image that is accepted again with other labels replaces its earlier ones, without a
         test, since the adapted model has learned from it. If the caller closes the iterator, the
-        image has not joined.
+        image is not added.
         """
         start = time.process_time()
         image, labels = accepted.image, accepted.labels

@@ -46,7 +46,7 @@ DONE = "done"
 DONE_KEPT = 50
 """Number of images whose last states stay in the folder ``done`` after an export."""
 STALE_SECONDS = 600.0
-"""Age above which a temporary file is taken as left over from a killed process."""
+"""Age above which a temporary file counts as left over from a killed process."""
 
 _SIGNATURE = re.compile(r"[0-9a-f]{32}")
 _STATE = re.compile(r"(\d{20})-([0-9a-f]{8})\.json")
@@ -87,7 +87,7 @@ class Autosaved:
         """
         try:
             if self.file.stat().st_size != self.tiff_bytes:
-                raise ImageError(f"{self.file} was cut short. {_ELSE}")
+                raise ImageError(f"{self.file} is truncated. {_ELSE}")
             check_bytes_of(self.file.name, self.tiff_bytes, limits)
             content = read_bounded(self.file, self.tiff_bytes)
             if _digest(content) != self.tiff_digest:

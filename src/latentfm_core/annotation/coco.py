@@ -1,4 +1,4 @@
-"""Annotations as COCO JSON (https://cocodataset.org/#format-data), by run lengths or polygons.
+"""Annotations as COCO JSON (https://cocodataset.org/#format-data), as run lengths or polygons.
 
 Run lengths are written uncompressed, as COCO has them for crowds: every reader of COCO takes
 them, and they need no other package.
@@ -26,7 +26,7 @@ Outline = Literal["rle", "polygons"]
 
 
 class CocoFile:
-    """A COCO file of one or many images, made image by image.
+    """A COCO file of one or many images, built image by image.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class CocoFile:
         ``"rle"`` keeps each pixel; ``"polygons"`` can be edited in other programs and follow
         the outline within a pixel, with holes cut open.
     separate
-        Whether each connected piece is an annotation of its own; else one for each label.
+        Whether each connected piece is a separate annotation; else one for each label.
 
     Notes
     -----
@@ -70,8 +70,8 @@ class CocoFile:
                     f"{labelled.image}: label {label} is called {name!r} here, and "
                     f"{known!r} in another image. COCO has one name per label. Open one of these "
                     f"images, select label {label} of its annotation, rename it with Name label… "
-                    "in the section Annotation, and accept the image again. The name then holds "
-                    "for the whole folder."
+                    "in the section Annotation, and accept the image again. The name then applies "
+                    "to the whole folder."
                 )
         for label, pieces in objects:
             entry = {
@@ -141,7 +141,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def run_lengths(pieces: Sequence[Piece], shape: tuple[int, int]) -> list[int]:
-    """Return lengths of runs down the columns of an image, of background and object in turn.
+    """Return lengths of runs down the columns of an image, alternately of background and object.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def run_lengths(pieces: Sequence[Piece], shape: tuple[int, int]) -> list[int]:
         column, row = np.nonzero(steps == step)
         borders.append((column + left) * shape[0] + row + top)
     begins, ends = borders
-    # Where an object has the full height, a run goes on in the next column.
+    # Where an object has the full height, a run continues in the next column.
     apart = ends[:-1] != begins[1:]
     begins, ends = begins[np.append(True, apart)], ends[np.append(apart, True)]
     places = np.stack([begins, ends], axis=1).ravel()

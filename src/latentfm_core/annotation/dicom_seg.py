@@ -1,4 +1,4 @@
-"""An annotation as a DICOM Segmentation object (PS3.3, A.51), for archives of hospitals.
+"""An annotation as a DICOM Segmentation object (PS3.3, A.51), for hospital archives.
 
 A segmentation belongs to the DICOM file of its image: patient, study and place come from there.
 """
@@ -123,7 +123,7 @@ def _check_size(image: Any, labels: NDArray[Any], source: Path) -> None:
     if labels.shape != (image.Rows, image.Columns):
         raise ImageError(
             f"{shown(source)} has {image.Rows} x {image.Columns} pixels, and the annotation the "
-            f"shape {labels.shape}. Open the annotation's own image."
+            f"shape {labels.shape}. Open the image of the annotation."
         )
 
 

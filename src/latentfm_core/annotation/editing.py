@@ -18,7 +18,7 @@ from latentfm_core.types import Bool
 Kind = Literal["keep", "remove", "largest", "fill", "smooth", "grow", "shrink"]
 
 LIMITS: dict[str, tuple[int, int]] = {"smooth": (2, 50), "grow": (1, 50), "shrink": (1, 50)}
-"""Least and largest `Operation.pixels`. A Gaussian narrower than that changes no mask."""
+"""Minimum and maximum of `Operation.pixels`. A narrower Gaussian does not change a mask."""
 TRUNCATE = 3.0
 """Standard deviations at which the Gaussian of the smoothing ends."""
 
@@ -171,7 +171,7 @@ def _smooth(area: _Area) -> Bool:
     smooth = np.zeros_like(area.mask)
     margin = math.ceil(TRUNCATE * area.pixels / 2)
     for number, box in enumerate(ndimage.find_objects(pieces), start=1):
-        # Slices end at the border by themselves.
+        # Slices are clipped at the border automatically.
         around = tuple(slice(max(0, side.start - margin), side.stop + margin) for side in box)
         smooth[around] |= _smoothed(pieces[around] == number, allowed[around], area.pixels / 2)
     return smooth
@@ -195,7 +195,7 @@ def _grow(area: _Area) -> Bool:
     grown = np.asarray(near & allowed)
     if allowed.all():
         return grown
-    # What lies behind another label is near, too, but growth ends at that label.
+    # Pixels behind another label are near, too, but growth ends at that label.
     # Growth does not slip through where two labels touch at a corner.
     parts, _ = ndimage.label(grown)
     return np.asarray(np.isin(parts, np.unique(parts[area.mask])) & grown)

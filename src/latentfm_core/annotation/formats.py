@@ -152,7 +152,7 @@ def writer_for(
     if suffix in (".png", PALETTE):
         if labels.ndim != 2 or labels.dtype != np.uint8:
             raise OutputError(
-                "A PNG holds one plane with labels up to 255. Export as TIFF (.tif) instead."
+                "A PNG stores one plane with labels up to 255. Export as TIFF (.tif) instead."
             )
         return write_png if suffix == ".png" else partial(write_palette_png, colours=colours)
     if len(set(space.axes)) != labels.ndim or not set(space.axes) <= set("TCZYX"):

@@ -25,7 +25,7 @@ ENDINGS: dict[str, Callable[[Path, LabelledImage], None]] = {
     ".dcm": write_dicom_seg,
     ".csv": lambda path, labelled: write_table(path, measured_rows(labelled)),
 }
-"""Writer of each file ending: atomic, and read back. These formats hold no provenance."""
+"""Writer of each file ending: atomic, and read back. These formats have no provenance."""
 
 
 def ending_of(path: Path) -> str | None:

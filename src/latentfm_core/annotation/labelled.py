@@ -1,4 +1,4 @@
-"""One image and its annotation, as every export takes them."""
+"""One image and its annotation, as every export uses them."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class LabelledImage:
     names
         Names that were given to labels.
     size
-        Size of a pixel; None where it is unknown.
+        Size of a pixel; None if it is unknown.
     path
-        The image's file; None where the image has none.
+        The image's file; None if the image has none.
     colours
         The model's own colours of labels 1, 2, ...; empty for the default palette.
     classes
@@ -69,7 +69,7 @@ def label_name(classes: Sequence[str], label: int, names: Mapping[int, str] | No
     Parameters
     ----------
     classes
-        Of the model. Of a model with one class, every label without a name of its own is an object
+        Of the model. Of a model with one class, every label without its own name is an object
         of that class; of other models, labels 1, 2, ... are the classes.
     label
         From 1 on.
@@ -79,7 +79,7 @@ def label_name(classes: Sequence[str], label: int, names: Mapping[int, str] | No
     Returns
     -------
     str
-        ``"label 7"`` if nothing names it.
+        ``"label 7"`` if it has no name.
     """
     names = names or {}
     if len(classes) == 1:
@@ -88,7 +88,7 @@ def label_name(classes: Sequence[str], label: int, names: Mapping[int, str] | No
 
 
 def check_plane(labelled: LabelledImage, kind: str) -> None:
-    """Refuse a stack for a format that holds single planes.
+    """Refuse a stack for a format for single planes only.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def check_plane(labelled: LabelledImage, kind: str) -> None:
     """
     if labelled.labels.ndim != 2:
         raise OutputError(
-            f"{labelled.image}: {kind} holds single planes, and the annotation has "
+            f"{labelled.image}: {kind} is for single planes, but the annotation has "
             f"{labelled.labels.ndim} axes. Export it as TIFF (.tif) or NIfTI (.nii.gz)."
         )
 

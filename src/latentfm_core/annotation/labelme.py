@@ -16,7 +16,7 @@ from latentfm_core.measures.outlines import polygon
 from latentfm_core.output.paths import printable
 
 VERSION = "5.5.0"
-"""Of LabelMe, whose format this is."""
+"""LabelMe version of this format."""
 
 
 def write_labelme(path: Path, labelled: LabelledImage, separate: bool = False) -> None:

@@ -62,7 +62,7 @@ def read_orientation(path: Path) -> Orientation | None:
 
 
 def orientation_note(path: Path, image: str, image_file: Path | None) -> str:
-    """Return what a user should know about the orientation of labels; empty if they simply fit.
+    """Return what a user should know about the orientation of labels; empty if they fit as stored.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def orientation_note(path: Path, image: str, image_file: Path | None) -> str:
         )
     if found.axes != image:
         return (
-            f"Its axes run to {found.axes}, those of the image to {image}: the labels were turned."
+            f"Its axes run to {found.axes}, those of the image to {image}: labels were reoriented."
         )
     return ""
 
@@ -148,12 +148,12 @@ def read_nifti(path: Path, limits: ReadingConfig, orientation: str | None = None
     """Return the labels of a NIfTI file, axes (time, plane, row, column).
 
     They are turned to `orientation`, as `Space.orientation`; None, or a file without an
-    orientation of its own, returns them as stored.
+    own orientation, returns them as stored.
 
     Raises
     ------
     ImageError
-        If it holds no labels, or more than `limits` allow.
+        If it contains no labels, or more than `limits` allow.
     OutputError
         If nibabel is missing.
     """

@@ -192,7 +192,7 @@ class AnnotationSidecar(Settings):
     def _no_folder(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for name in (value,) if isinstance(value, str) else value:
             if name and is_path(name):
-                raise ValueError(f"{name} holds a folder")
+                raise ValueError(f"{name} contains a folder")
         return value
 
     @model_serializer(mode="wrap")

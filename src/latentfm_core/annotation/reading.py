@@ -195,7 +195,7 @@ def read_tiff(
     Raises
     ------
     ImageError
-        If it holds no labels, or several images that are not planes of one stack.
+        If it contains no labels, or several images that are not planes of one stack.
     """
     name = name or str(source)
     with open_tiff(source) as tiff:
@@ -221,7 +221,7 @@ def read_tiff(
             parts = () if page is None else zip(page.dataoffsets, page.databytecounts, strict=True)
             if any(offset + length > end for offset, length in parts):
                 # tifffile would fill the missing part with zeros.
-                raise ImageError(f"{shown(name)}: cut short. Copy the file again.")
+                raise ImageError(f"{shown(name)}: truncated. Copy the file again.")
         if is_mask and (is_palette or series.dtype.kind not in "bui" or "S" in series.axes):
             return read_numbers(Path(name), limits, binary=True)
         if is_palette:

@@ -19,7 +19,7 @@ COLUMNS = (
     *("area_px", "diameter_px", "perimeter_px", "area", "diameter", "perimeter", "unit"),
     *("pixel_height", "pixel_width", "state", "flag", "note", "seconds"),
 )
-"""Area is in square units; sizes in a unit are empty where the pixel size is unknown."""
+"""Area is in square units; sizes in a unit are empty if the pixel size is unknown."""
 
 Row = dict[str, str]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -28,12 +28,12 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def measured_rows(
     labelled: LabelledImage, facts: Mapping[str, str] | None = None, separate: bool = False
 ) -> list[Row]:
-    """Return a row for each object of an image, or a single one where nothing is marked.
+    """Return a row for each object of an image, or a single one if nothing is marked.
 
     Parameters
     ----------
     labelled
-        The image; each plane of a stack is measured on its own.
+        The image; each plane of a stack is measured separately.
     facts
         Further columns: state, flag, note, seconds.
     separate
@@ -84,7 +84,7 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
 
 
 def _safe(text: str) -> str:
-    """Return a cell as UTF-8 that no spreadsheet takes for a formula: names come from strangers."""
+    """Return a cell as UTF-8 that no spreadsheet reads as a formula: names are untrusted."""
     text = printable(text)
     return f"'{text}" if text.startswith(_FORMULA) else text
 

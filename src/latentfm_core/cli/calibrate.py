@@ -17,7 +17,7 @@ from latentfm_core.cli.data_options import (
 from latentfm_core.cli.object_options import add_prompt_kind
 from latentfm_core.cli.options import add_model, add_sampling_arguments
 
-LEAST_IMAGES = 20
+MIN_IMAGES = 20
 """Fewer images need ``--allow-few``."""
 
 FITTED = ("threshold", "noise_scale", "confidence")
@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     allowed.add_argument(
         "--allow-few",
         action="store_true",
-        help=f"calibrate on fewer than {LEAST_IMAGES} images, where chance dominates",
+        help=f"calibrate on fewer than {MIN_IMAGES} images, where chance dominates",
     )
     add_sampling_arguments(parser, leave_out=FITTED)
     add_reading_arguments(parser)

@@ -208,11 +208,11 @@ def open_cases(
 
 
 def _mask_kind(args: argparse.Namespace, own: ModelSplit | None, classes: int) -> MaskKind:
-    """Return what the masks hold: by default what the model learned from them, if it did."""
+    """Return the kind of masks: by default what the model learned from them, if it did."""
     if args.mask_kind is None:
         learned = own is not None and own.kind == "instances" and args.mask_threshold is None
         if learned:
-            logger.info("The masks hold numbered objects, as in the training of the model.")
+            logger.info("The masks contain numbered objects, as in the training of the model.")
         return "instances" if learned else "masks"
     if args.mask_kind == "masks":
         return "masks"
@@ -263,8 +263,8 @@ def _read_objects(
     """
     if len(pair.masks) > 1:
         raise ImageError(
-            f"{shown(pair.image)}: {len(pair.masks)} raters numbered its objects, and which of "
-            "them are the same is not known. Choose the folder of one rater with --masks."
+            f"{shown(pair.image)}: {len(pair.masks)} raters numbered its objects, and it is "
+            "unknown which of them correspond. Choose the folder of one rater with --masks."
         )
     pair_read = read_instances(pair, limits)
     check_pixels(pair_read.image)

@@ -74,8 +74,8 @@ def run_cli(
     """
     _add_log_arguments(parser)
     _open_missing()
-    _improve_errors_of(parser)
-    _never_fail_on_encoding()
+    _improve_errors(parser)
+    _replace_unencodable()
     with tolerant_streams() as printed:
         try:
             given = sys.argv[1:] if argv is None else argv
@@ -169,7 +169,7 @@ def _open_missing() -> None:
                     os.close(opened)
 
 
-def _improve_errors_of(parser: argparse.ArgumentParser) -> None:
+def _improve_errors(parser: argparse.ArgumentParser) -> None:
     """Escape control characters in argument errors, which may contain file names.
 
     Misspelt options get the nearest one; those of the command itself belong before a subcommand.
@@ -219,7 +219,7 @@ def _complain(text: str) -> None:
     tqdm.write(shown_text(text), file=sys.stderr)
 
 
-def _never_fail_on_encoding() -> None:
+def _replace_unencodable() -> None:
     # File names may contain characters that the terminal's encoding lacks.
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)

@@ -61,7 +61,7 @@ def refuse_among(sources: Sequence[Path], out: Path) -> None:
 
 
 def refuse_models(out: Path) -> None:
-    """Refuse an output folder that holds a model, an ensemble or a training run.
+    """Refuse an output folder that contains a model, an ensemble or a training run.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def refuse_models(out: Path) -> None:
     held += sorted([*out.glob("*.safetensors"), *out.glob("*/checkpoint.safetensors")])
     if held:
         raise OutputError(
-            f"{shown(out)} holds a model or a training run ({held[0].relative_to(out)}), and its "
+            f"{shown(out)} has a model or a training run ({held[0].relative_to(out)}), and its "
             "files could be replaced. Choose another --out."
         )
 

@@ -84,7 +84,7 @@ class ModelSplit:
         if self.folds is None or part != "val":
             return None
         known = self.folds.fold_of()
-        # The folder of a challenge has a validation part of its own.
+        # The folder of a challenge has its own validation part.
         return known if all(pair.name in known for pair in pairs) else None
 
 

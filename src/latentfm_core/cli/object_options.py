@@ -63,7 +63,7 @@ def add_prompt_kind(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mask-kind",
         choices=get_args(MaskKind),
-        help="instances: the masks hold objects numbered from 1. With --prompt each of them is "
+        help="instances: the masks contain objects numbered from 1. With --prompt each of them is "
         "indicated and compared on its own, without it all are foreground (default: as the model "
         "was trained on these images, otherwise masks)",
     )

@@ -47,7 +47,7 @@ _CHOSEN = {
     "threshold": "fitted by calibration, else 0.5",
     "noise_scale": "fitted by calibration, else 1",
 }
-"""Source of a value that the settings leave open."""
+"""Source of a value that is not set."""
 
 
 def add_model(parser: argparse.ArgumentParser, *, own: bool = False) -> None:

@@ -88,7 +88,7 @@ class Mode(ABC, Generic[JobT]):
         """
 
     def foreign(self, job: JobT) -> list[Path]:
-        """Return what has the names of a result and is none, so that it may not be replaced."""
+        """Return what is named like a result but is not one, and must not be replaced."""
         there = is_there(job.sidecar) and read_sidecar(job.sidecar) is None
         return [job.sidecar] if there else []
 

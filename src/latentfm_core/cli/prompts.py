@@ -127,7 +127,7 @@ def prompted_images(
 
 
 def _check_names(prompts: PromptFile, images: Sequence[Path]) -> None:
-    """Refuse prompts that two images would share; warn where folders of names do not fit.
+    """Refuse prompts that match two images; warn if folders of names differ.
 
     Raises
     ------

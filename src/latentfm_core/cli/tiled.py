@@ -82,7 +82,7 @@ class TiledMode(Mode[LargeJob]):
         return is_zarr(job.maps)
 
     def foreign(self, job: LargeJob) -> list[Path]:
-        """Return what has the names of a result and is none, so that it may not be replaced."""
+        """Return what is named like a result but is not one, and must not be replaced."""
         return [*super().foreign(job), *([job.maps] if is_foreign(job.maps) else [])]
 
     def worker(self, jobs: Sequence[LargeJob]) -> Callable[[LargeJob, Show], None]:

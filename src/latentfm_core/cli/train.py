@@ -54,7 +54,7 @@ def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
         "--minutes",
         type=type_of(TrainingConfig, "minutes"),
         metavar="COUNT",
-        help="time budget of the run, shared out over its stages; it ends earlier if the epochs "
+        help="time budget of the run, divided among its stages; it ends earlier if the epochs "
         "do (default: no limit)",
     )
     parser.add_argument(
@@ -122,14 +122,14 @@ def _add_resuming(parser: argparse.ArgumentParser) -> None:
 def _add_folds(parser: argparse.ArgumentParser) -> None:
     folds = parser.add_argument_group(
         "cross-validation",
-        "Test images are in no fold. The folder of the folds is a model (an ensemble) by itself.",
+        "Test images are in no fold. The folder of the folds is itself a model (an ensemble).",
     )
     folds.add_argument(
         "--folds",
         type=type_of(DataConfig, "folds"),
         metavar="COUNT",
         help="train a model for each of COUNT folds, one after the other, into --out/fold_0, "
-        "fold_1, ...; --minutes is shared out over them; --resume skips finished folds",
+        "fold_1, ...; --minutes is divided among them; --resume skips finished folds",
     )
     folds.add_argument(
         "--fold",

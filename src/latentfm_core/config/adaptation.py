@@ -41,11 +41,11 @@ class AdaptationConfig(Settings):
     recent
         Test results that count for that decision in any case, if there are as many.
     fewest
-        Fewest test results for that decision.
+        Minimum number of test results for that decision.
     margin
-        Smallest mean gain in Dice.
+        Minimum mean gain in Dice.
     tolerance
-        Largest mean loss in Dice, with a prompt or without one.
+        Maximum mean loss in Dice, with a prompt or without one.
     seed
         Seed of views, batches and noise.
     """

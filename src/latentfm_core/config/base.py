@@ -13,7 +13,7 @@ from latentfm_core.names import shown
 
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 BACKGROUND_COLOUR = "#000000"
-"""In pictures and in files with a colour table."""
+"""Background in pictures and in files with a colour table."""
 
 
 def _printable(name: str) -> str:
@@ -45,7 +45,7 @@ def _colour(text: str) -> str:
 
 
 def _is_number(annotation: Any) -> bool:
-    """Return whether a type is a number, perhaps bounded or optional, but no truth value."""
+    """Return whether a type is a number, perhaps bounded or optional, but not bool."""
     if get_origin(annotation) is Annotated:
         return _is_number(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
@@ -92,8 +92,8 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_truth_value_as_number(cls, values: Any) -> Any:
-        """Make true and false a text where only a number is meant: pydantic reads them as 1 and 0.
+    def _bool_as_text(cls, values: Any) -> Any:
+        """Turn true and false into text where a number is expected: pydantic reads them as 1 and 0.
 
         The text is then refused with the name of the setting.
         """

@@ -141,7 +141,7 @@ class DataConfig(Settings):
     skip_unmasked
         Skip images without a mask instead of stopping, for partly annotated folders.
     cache
-        Folder for caching decoded images and masks between runs; None caches none. It holds
+        Folder for caching decoded images and masks between runs; None caches none. It contains
         copies: choose a location as private as the images.
     reading
         Limits for the files.

@@ -22,7 +22,7 @@ from latentfm_core.files.untrusted import MAX_TOML_BYTES, parse_json, parse_toml
 
 PRESETS = ("default", "paper", "finetune", "distill")
 
-_MOST_SHOWN = 10
+_MAX_SHOWN = 10
 _LIST = 'must be a list: ["first", "second"] or [1, 2] in a file, first,second with --set'
 _TABLES = "must be a list of tables. Write them to a file for --config"
 
@@ -30,7 +30,7 @@ _TABLES = "must be a list of tables. Write them to a file for --config"
 def _explain(error: ValidationError, kind: type[Settings]) -> str:
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     lines = []
-    for item in problems[:_MOST_SHOWN]:
+    for item in problems[:_MAX_SHOWN]:
         location, problem = item["loc"], explained(item["msg"])
         if item["type"] == "extra_forbidden":
             problem = f"unknown setting. {suggestion(kind, location)}"
@@ -38,13 +38,13 @@ def _explain(error: ValidationError, kind: type[Settings]) -> str:
             problem = _LIST if is_list(kind, location) else _TABLES
         name = ".".join(str(part) for part in location)[:200] or "settings"
         lines.append(f"{name}: {problem}")
-    if len(problems) > _MOST_SHOWN:
-        lines.append(f"and {len(problems) - _MOST_SHOWN} more")
+    if len(problems) > _MAX_SHOWN:
+        lines.append(f"and {len(problems) - _MAX_SHOWN} more")
     return "Invalid settings:\n  " + "\n  ".join(lines)
 
 
 def explained(message: str) -> str:
-    """Return what is wrong with a value, without the words that pydantic begins with."""
+    """Return what is wrong with a value, without the prefix of pydantic."""
     return message[:400].removeprefix("Value error, ").replace("Input should be", "must be", 1)
 
 
@@ -111,12 +111,12 @@ def load_config(path: Path) -> Config:
     """Read a TOML file; its optional top-level key ``preset`` names a preset to start from.
 
     Relative paths in the ``data`` table are resolved against the folder of the file, so that the
-    configuration does not depend on the working directory. The text ``"null"`` takes a value away.
+    configuration does not depend on the working directory. The text ``"null"`` removes a value.
 
     Raises
     ------
     ConfigError
-        If the file cannot be read, is not TOML, or holds unknown or invalid settings.
+        If the file cannot be read, is not TOML, or contains unknown or invalid settings.
     """
     values = _with_none(read_toml(path))
     base = preset(str(values.pop("preset", "default"))).to_json()
@@ -140,7 +140,7 @@ def to_toml(config: Config) -> str:
 
 
 def _with_none(value: Any) -> Any:
-    """Return the values of a file, None where it takes a value away."""
+    """Return the values of a file, None if it removes a value."""
     if isinstance(value, Mapping):
         return {
             key: None if each == writing.NO_VALUE else _with_none(each)
@@ -211,7 +211,7 @@ def _parsed(raw: str, key: str) -> Any:
 
 
 def _without_brackets(text: str) -> str:
-    """Return a list without the brackets around the whole of it."""
+    """Return a list without its outer brackets."""
     if not (text.startswith("[") and text.endswith("]")):
         return text
     inner, depth = text[1:-1], 0

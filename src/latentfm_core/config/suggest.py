@@ -68,7 +68,7 @@ def section_of(kind: type[Settings], sections: Sequence[str]) -> type[Settings]:
 
 
 def _settings_in(annotation: object) -> type[Settings] | None:
-    """Return the settings class of a field that holds a section or a list of sections."""
+    """Return the settings class of a field with a section or a list of sections."""
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         return annotation
     for inner in get_args(annotation):

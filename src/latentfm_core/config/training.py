@@ -70,7 +70,7 @@ class FlowConfig(StageConfig):
         Learning rate of a pretrained encoder, relative to `learning_rate`.
     encoder_frozen
         Frozen stages of a pretrained encoder, from the finest (of 7). They account for most of
-        the gradient cost and hold generic edge and colour features.
+        the gradient cost and contain generic edge and colour features.
     ema_decay
         Decay of the exponential moving average of the weights; 0 disables it.
     validate_every

@@ -17,7 +17,7 @@ from latentfm_core.config.config import Config
 from latentfm_core.config.suggest import section_of
 
 NO_VALUE = "null"
-"""Text that takes a value away in a file, as TOML has no null."""
+"""Text that removes a value in a file, as TOML has no null."""
 
 _HEAD = "# A setting behind # has no value (None). Give it one, and remove the #.\n"
 _WIDTH = 90
@@ -44,7 +44,7 @@ def to_toml(config: Config, usual: Config) -> str:
 
 
 def meanings(kind: type[Settings]) -> dict[str, str]:
-    """Return what the docstrings of a class and its bases say of each setting, in one line."""
+    """Return what the docstrings of a class and its bases say about each setting, in one line."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if issubclass(base, Settings):
@@ -73,7 +73,7 @@ def _at(values: Any, section: str, index: int) -> Mapping[str, Any]:
 
 
 def _written(values: Any, usual: Any) -> Any:
-    """Return the values that a file holds; `usual` are those it starts from."""
+    """Return the values of a file; `usual` are those it starts from."""
     if isinstance(values, list):
         return [_written(each, {}) for each in values]
     if not isinstance(values, Mapping):

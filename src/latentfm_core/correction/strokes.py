@@ -45,7 +45,7 @@ def check_strokes(strokes: NDArray[np.generic], shape: tuple[int, int], classes:
     highest = int(strokes.max(initial=0))
     if highest > classes + 1:
         raise ImageError(
-            f"The strokes hold the label {highest}; this model accepts 0 (unmarked), 1 (certain "
+            f"The strokes contain the label {highest}; this model accepts 0 (unmarked), 1 (certain "
             f"background) and 2 to {classes + 1} (certain class)."
         )
     if highest == 0:

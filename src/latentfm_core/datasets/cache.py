@@ -1,6 +1,6 @@
 """On-disk cache of decoded images and masks.
 
-Each file holds one image and its masks on their canvases, and is named by a hash of the files'
+Each file contains one image and its masks on their canvases, and is named by a hash of the files'
 paths, sizes and times, the raters of the masks and the canvas settings. Only created on request,
 because these are copies of images that may be confidential.
 """

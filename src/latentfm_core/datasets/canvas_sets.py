@@ -16,7 +16,7 @@ from latentfm_core.errors import DatasetError
 
 
 def unique_pairs(one: SetPairs) -> dict[str, Pair]:
-    """Return the pairs of a set by their names among all sets, which they get."""
+    """Return the pairs of a set under their names among all sets."""
     names = {unique_name(one.settings.name, name): pair for name, pair in one.pairs.items()}
     return {name: replace(pair, name=name) for name, pair in names.items()}
 

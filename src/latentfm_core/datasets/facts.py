@@ -22,7 +22,7 @@ from latentfm_core.measures.size import count_pieces
 
 _TURNED = (5, 6, 7, 8)
 _BLOCK = 2**20
-MOST_SIZES = 500
+MAX_SIZES = 500
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def mask_facts(
     Parameters
     ----------
     objects
-        Their number, where the file says it: `mask` may be smaller. By default they are counted.
+        Their number, if the file gives it: `mask` may be smaller. By default they are counted.
     """
     labels = mask.astype(np.uint8, copy=False)
     counts = np.bincount(labels.ravel(), minlength=classes + 1)[1 : classes + 1]
@@ -106,8 +106,8 @@ def image_size(path: Path) -> tuple[int, int] | None:
 
 
 def image_sizes(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
-    """Return the sizes of the images, or of `MOST_SIZES` evenly spaced ones."""
-    step = max(1, -(-len(pairs) // MOST_SIZES))
+    """Return the sizes of the images, or of `MAX_SIZES` evenly spaced ones."""
+    step = max(1, -(-len(pairs) // MAX_SIZES))
     sizes = [image_size(pair.image) for pair in pairs[::step]]
     return [size for size in sizes if size is not None]
 

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BYTES = 16_000_000
 """Maximum size of a split or group file: over 100,000 long names."""
-_USELESS_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)|(?<=\d)\.0*$")
+_REDUNDANT_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)|(?<=\d)\.0*$")
 """Leading zeros of a number in a name, and zero decimals at its end."""
 
 
@@ -80,7 +80,7 @@ def _warn_of_similar(path: Path, column: str, groups: Collection[str]) -> None:
 def _simplified(group: str) -> str:
     """Return a group without case, spaces, leading zeros of numbers and decimals that are zero."""
     plain = "".join(group.casefold().split())
-    return _USELESS_ZEROS.sub("", plain)
+    return _REDUNDANT_ZEROS.sub("", plain)
 
 
 def _group_rows(path: Path, needed: tuple[str, str]) -> list[dict[str, str]]:

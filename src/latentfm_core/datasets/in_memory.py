@@ -151,7 +151,7 @@ def report_problems(problems: Mapping[str, str], count: int, skip_bad: bool) -> 
 
 
 def _by_reason(problems: Iterable[str]) -> list[str]:
-    """Return the problems, those that many files share in one line."""
+    """Return the problems, with those of many files in one line."""
     files: dict[str, list[str]] = {}
     for problem in problems:
         file, _, reason = problem.partition(": ")

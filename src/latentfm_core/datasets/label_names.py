@@ -22,7 +22,7 @@ def check_label_names(own: Sequence[str], labels: Mapping[int, str], source: Pat
     Parameters
     ----------
     own
-        Classes of the model, from label 1 on; a single one stands for all labels.
+        Classes of the model, from label 1 on; a single one applies to all labels.
     labels
         Names by label, as `source` gives them.
 
@@ -36,7 +36,7 @@ def check_label_names(own: Sequence[str], labels: Mapping[int, str], source: Pat
     if len(own) > 1 and any(label != wanted for label, wanted in found.items()):
         raise ConfigError(
             f"{shown(source)} names the labels {_listed(labels)}; the model has "
-            f"{_listed(dict(enumerate(own, start=1)))}. One class would be taken for another. "
+            f"{_listed(dict(enumerate(own, start=1)))}. One class would be mistaken for another. "
             "Renumber the masks, or train a model with these names in the order of the labels: "
             "--init MODEL --set model.classes=NAME,NAME"
         )

@@ -207,7 +207,7 @@ def _of_ending(folder: Path, ending: str, limits: ReadingConfig) -> list[Path]:
         )
     if not files:
         raise DatasetError(
-            f"{shown(folder)} holds no {ending} files, as declared in {DESCRIPTION}. Add them, "
+            f"{shown(folder)} has no {ending} files, as declared in {DESCRIPTION}. Add them, "
             "or fix its file_ending."
         )
     return files

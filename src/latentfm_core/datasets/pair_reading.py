@@ -66,7 +66,7 @@ def read_binary(
 def read_labelled(pair: Pair, classes: int, limits: ReadingConfig = READING) -> ReadPair:
     """Read an image and its uint8 masks ``(M, H, W)`` of `classes` classes.
 
-    Raises `ImageError` as `read_binary` does, or if a mask holds a label above `classes`.
+    Raises `ImageError` as `read_binary` does, or if a mask contains a label above `classes`.
     """
     return _read(pair, lambda path, decoded: labels_of(path, decoded, classes), limits)
 
@@ -74,7 +74,7 @@ def read_labelled(pair: Pair, classes: int, limits: ReadingConfig = READING) -> 
 def read_instances(pair: Pair, limits: ReadingConfig = READING) -> ReadPair:
     """Read an image and its uint16 masks ``(M, H, W)`` of numbered objects.
 
-    Raises `ImageError` as `read_binary` does, or if a mask does not hold whole numbers up to 65535.
+    Raises `ImageError` as `read_binary` does, or if a mask has other than integers up to 65535.
     """
     read = _read(pair, instances_of, limits, _count_numbers)
     pieces = tuple(map(count_pieces, read.masks))

@@ -136,7 +136,7 @@ def pair_files(
 
 
 def rater_folders(images: Path, masks: Path) -> list[Path]:
-    """Return the subfolders of `masks` that hold images, if `masks` itself holds none.
+    """Return the subfolders of `masks` that contain images, if `masks` itself has none.
 
     A work list's folder of unfinished annotations does not count.
     """
@@ -154,7 +154,7 @@ def rater_folders(images: Path, masks: Path) -> list[Path]:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Return whether `folder` holds the unfinished annotations of a work list."""
+    """Return whether `folder` contains the unfinished annotations of a work list."""
     return comparable(folder.name).casefold() == UNFINISHED
 
 
@@ -171,7 +171,7 @@ def _log_unfinished(masks: Path) -> None:
     others = [path for path in masks.iterdir() if path not in folders]
     if not any(is_image(path) or (path.is_dir() and any(path.iterdir())) for path in others):
         raise DatasetError(
-            f"{shown(masks)} holds no annotation that is done: {len(names)} are unfinished "
+            f"{shown(masks)} has no finished annotation: {len(names)} are unfinished "
             f"({name_some(names)}). Accept them in the tab Folder of napari-latentfm."
         )
     logger.warning(

@@ -16,25 +16,25 @@ from latentfm_core.datasets.stored import Agreement, StoredPair
 from latentfm_core.images.read import name_some
 from latentfm_core.names import shown
 
-MOST_COMPARED = 8
-"""Of further raters no agreement is computed."""
-FEWEST_SHARED = 3
-"""Fewest images with masks of both raters for a warning about them."""
+MAX_COMPARED = 8
+"""For further raters, agreement is not computed."""
+MIN_SHARED = 3
+"""Minimum images with masks of both raters for a warning about them."""
 INSIDE = 0.98
-"""Share of a mask that lies in a larger one, from which it counts as inside."""
+"""Share of a mask that lies in a larger one, above which it counts as inside."""
 SMALLER = 0.5
 """Largest mean ratio of sizes of masks inside others: a cautious rater draws not much smaller."""
 NEARLY_ALWAYS = 0.9
 HARDLY = 0.2
 """Mean Dice below which the masks of two raters hardly overlap."""
 _OVERLAP = 0.5
-"""Mean share of the smaller mask in the larger one from which they overlap nevertheless."""
+"""Mean share of the smaller mask in the larger one above which they overlap nevertheless."""
 
 
 def with_raters(stored: StoredPair, raters: Sequence[str], masks: NDArray[Any]) -> StoredPair:
     """Add the names of the raters of masks ``(M, H, W)``, and how they agree, to a pair."""
     found = []
-    drawn = [(name, mask > 0) for name, mask in zip(raters, masks, strict=False)][:MOST_COMPARED]
+    drawn = [(name, mask > 0) for name, mask in zip(raters, masks, strict=False)][:MAX_COMPARED]
     sizes = {name: int(np.count_nonzero(mask)) for name, mask in drawn}
     for (first, one), (second, other) in combinations(drawn, 2):
         if sizes[first] and sizes[second]:
@@ -52,7 +52,7 @@ def raters_text(stored: Iterable[StoredPair]) -> str:
 
 
 def rater_warnings(stored: Iterable[StoredPair], where: str = "") -> list[str]:
-    """Return warnings about subfolders of masks that may hold something other than raters.
+    """Return warnings about subfolders of masks that may not be raters.
 
     Masks of one folder that in nearly all images lie inside those of another, as two classes do,
     or are equal, as copies are; and masks that hardly overlap.
@@ -70,7 +70,7 @@ def rater_warnings(stored: Iterable[StoredPair], where: str = "") -> list[str]:
     for (first, second), found in by_raters.items():
         names = shown(first), shown(second)
         count, dice = len(found), fmean(each.dice for each in found)
-        if count < FEWEST_SHARED:
+        if count < MIN_SHARED:
             continue
         for number, (smaller, larger) in enumerate((names, names[::-1])):
             within = sum(_is_inside(each, number) for each in found)
@@ -105,7 +105,7 @@ def rater_warnings(stored: Iterable[StoredPair], where: str = "") -> list[str]:
 _ADVICE = (
     "Subfolders count as raters who marked the same objects. If they are classes, write one mask "
     "per image with 1, 2, ... for the classes and name these in training: --set "
-    "model.classes=NAME,NAME. If one holds older or other masks, move it out of the folder."
+    "model.classes=NAME,NAME. If one contains older or other masks, move it out of the folder."
 )
 
 

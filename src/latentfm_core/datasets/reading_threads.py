@@ -14,7 +14,7 @@ T = TypeVar("T")
 _LOOK_SECONDS = 0.2
 
 _END_SECONDS = 1.0
-"""Time that the files being decoded have to end after an error or Ctrl+C."""
+"""Time that files being decoded have to finish after an error or Ctrl+C."""
 
 
 def in_threads(work: Callable[[int], T], count: int, threads: int) -> Generator[T, None, None]:

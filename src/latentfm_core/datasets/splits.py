@@ -114,7 +114,7 @@ def read_split(path: Path) -> Split:
     paths = {name for name in seen if is_path(name)}
     if paths:
         raise DatasetError(
-            f"The split file {shown(path)} holds {len(paths)} paths: {name_some(paths)}. Entries "
+            f"The split file {shown(path)} has {len(paths)} paths: {name_some(paths)}. Entries "
             "must be image names without folder and extension."
         )
     twice = {name for name, count in seen.items() if count > 1}

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 TURNS = {
     2: "mirrored left to right",
-    3: "turned by 180 degrees",
+    3: "rotated by 180 degrees",
     4: "mirrored top to bottom",
-    5: "turned and mirrored",
-    6: "turned by 90 degrees clockwise",
-    7: "turned and mirrored",
-    8: "turned by 90 degrees counterclockwise",
+    5: "rotated and mirrored",
+    6: "rotated by 90 degrees clockwise",
+    7: "rotated and mirrored",
+    8: "rotated by 90 degrees counterclockwise",
 }
 """What applying an EXIF or TIFF orientation does to the stored pixels."""
 

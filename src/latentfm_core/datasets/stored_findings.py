@@ -17,7 +17,7 @@ from latentfm_core.images.threshold_advice import INSTANCES
 _END = 0.01
 """Share of the grey levels at either end where a threshold separates nothing."""
 _SMOOTHED_MASKS = 3
-"""Fewest smoothed masks that are an error instead of a warning."""
+"""Minimum number of smoothed masks that are an error instead of a warning."""
 _QUARTER_TURNS = (5, 6, 7, 8)
 
 
@@ -58,7 +58,7 @@ def orientation_findings(stored: Iterable[StoredPair]) -> list[Finding]:
             "the images as a viewer shows them. If a program that ignores the metadata was used "
             "(many do), image and mask do not match: compare one of them in an image viewer."
             if orientation != 1
-            else f"{len(names)} masks were turned as their metadata (EXIF) say, and their images "
+            else f"{len(names)} masks were rotated as their metadata (EXIF) say, and their images "
             f"were not: {name_some(names)}. Compare one of them with its image in a viewer."
         )
         for orientation, names in sorted(differ.items())
@@ -112,7 +112,7 @@ def number_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findi
 def coding_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]:
     """Return a finding if the masks of a folder mark their foreground in different ways.
 
-    Each mask is binary by itself, but a value or colour that differs between masks may be a class.
+    Each mask alone is binary, but a value or colour that differs between masks may be a class.
 
     Parameters
     ----------
@@ -171,6 +171,6 @@ def scale_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findin
     text += (
         f": {listed}. It would fill or empty them. Save all masks with the same range of values "
         "(8 bits), or in black and white; or divide them by range into [[data.sets]], each with a "
-        "mask_threshold of its own."
+        "separate mask_threshold."
     )
     return [Finding(text, stops=True)]

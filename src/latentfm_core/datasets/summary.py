@@ -60,7 +60,7 @@ def mask_rows(masks: Sequence[MaskFacts], classes: Sequence[str]) -> dict[str, s
 
 
 def stored_rows(stored: Sequence[StoredPair], reading: ReadingConfig) -> dict[str, str]:
-    """Return the rows about how the files store their pixels, what of it is read, and raters."""
+    """Return the rows about how files store their pixels, what is read of them, and raters."""
     return {
         "orientation": _orientation_text(stored),
         "channel": _channel_text(reading),

@@ -43,7 +43,7 @@ def fit_calibration(
     cases
         Validation images, consumed one by one; never those of reported scores.
     settings
-        Sampling settings, except the noise scale; the calibration holds for about this number
+        Sampling settings, except the noise scale; the calibration is valid for about this number
         of samples.
     part
         Source of the images, for the card.
@@ -86,7 +86,7 @@ def fit_calibration(
 
 
 def ends_of_range(calibration: Calibration) -> list[str]:
-    """Return a text for each fitted value that is an end of its candidates."""
+    """Return a message for each fitted value at the limit of its range."""
     least, most = NOISE_SCALES[0], NOISE_SCALES[-1]
     texts = []
     if calibration.noise_scale in (least, most):

@@ -29,7 +29,7 @@ _SIDE = (0.65, 1.0)
 _CONTRAST = (0.8, 1.2)
 _BRIGHTNESS = (0.75, 1.25)
 _TINT = (0.95, 1.05)
-_FEWEST_PIXELS = 8
+_MIN_PIXELS = 8
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ def changed(rgb: Float32, rng: np.random.Generator) -> Float32:
 
 
 def _part(length: int, rng: np.random.Generator) -> slice:
-    kept = min(length, max(_FEWEST_PIXELS, round(length * rng.uniform(*_SIDE))))
+    kept = min(length, max(_MIN_PIXELS, round(length * rng.uniform(*_SIDE))))
     start = int(rng.integers(0, length - kept + 1))
     return slice(start, start + kept)
 

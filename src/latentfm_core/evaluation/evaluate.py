@@ -56,7 +56,7 @@ class Case:
     Raises
     ------
     ImageError
-        If the references hold masked or negative values.
+        If the references contain masked or negative values.
     """
 
     image: ImageInput

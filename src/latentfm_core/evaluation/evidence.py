@@ -168,7 +168,7 @@ def choose_threshold(
 ) -> int:
     """Return the index of the threshold with the best mean Dice, or that of the usual one.
 
-    Another value than that needs a mean gain of more than `SIGNIFICANT` standard errors of the
+    Any other value needs a mean gain of more than `SIGNIFICANT` standard errors of the
     paired differences between images (`standard_error`). Dice is flat near its optimum, so the
     maximum over a few hundred images is mostly chance: halves of one validation part chose 0.25
     and 0.55.

@@ -10,7 +10,7 @@ import numpy as np
 
 from latentfm_core.metrics.reliability import ReliabilityBins
 
-FEWEST_RANKED = 10
+MIN_RANKED = 10
 """Images needed for a rank correlation; with fewer it is mostly chance."""
 
 
@@ -148,7 +148,7 @@ class Evaluation:
         return float(np.mean(values)) if values else math.nan
 
     def means_over_images(self) -> dict[str, float]:
-        """Return the means of `METRICS` over the images, of each the mean over its objects."""
+        """Return the means of `METRICS` over the images, each the mean over its objects."""
         found: dict[str, dict[str, list[float]]] = {name: {} for name in METRICS}
         for score in self.scores:
             for name, images in found.items():
@@ -181,13 +181,13 @@ class Evaluation:
         """Return Spearman's correlation of expected and real Dice over the images.
 
         1: the image with the higher expectation is always better. NaN with fewer than
-        `FEWEST_RANKED` images, or if either is constant.
+        `MIN_RANKED` images, or if either is constant.
         """
         known = [score for score in self.scores if not math.isnan(score.expected_dice)]
         expected, measured = [s.expected_dice for s in known], [s.dice for s in known]
-        if len(known) < FEWEST_RANKED or len(set(expected)) == 1 or len(set(measured)) == 1:
+        if len(known) < MIN_RANKED or len(set(expected)) == 1 or len(set(measured)) == 1:
             return math.nan
-        # Imported here: it takes half a second, which other code should not wait for.
+        # Imported here: it takes half a second.
         from scipy.stats import spearmanr
 
         return float(spearmanr(expected, measured).statistic)

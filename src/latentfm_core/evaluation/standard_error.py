@@ -22,7 +22,7 @@ def standard_error(gain: Float64, groups: Groups | None = None) -> float:
 
     Frames of one video are correlated. With groups, the standard error is that between groups:
     sqrt(G / (G - 1) sum_g (sum_i (d_i - mean))^2) / n over the images i of the G groups, which
-    equals the ordinary one if every image is its own group. Infinite with fewer than two groups.
+    equals the usual one if every image is its own group. Infinite with fewer than two groups.
 
     Parameters
     ----------

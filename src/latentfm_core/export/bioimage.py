@@ -35,12 +35,12 @@ OUTPUTS = ("mean_mask", "mean_probability", "confidence", "samples")
 PAPER = ("LatentFM: latent flow matching segmentation", "10.48550/arXiv.2512.04821")
 
 ABSOLUTE, MISMATCHED = 2e-3, 1000
-"""Difference from PyTorch that is allowed, and pixels per million that may differ by more: where a
+"""Allowed difference from PyTorch, and pixels per million that may differ by more: where a
 probability is a threshold but for rounding, a mask may be either."""
 
 ABSOLUTE_CALIBRATED, MISMATCHED_CALIBRATED = 5e-3, 5000
-"""The same for a calibrated mean probability: where all samples are sure, the calibration tells
-apart what float32 hardly does (0.9999998 and 1). It is the most that the format takes."""
+"""The same for a calibrated mean probability: where all samples are sure, the calibration separates
+what float32 hardly can (0.9999998 and 1). It is the maximum that the format accepts."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _refuse_ensemble(card: ModelCard) -> None:
         folders = ", ".join(member.folder for member in card.members)
         raise ModelFolderError(
             f"{card.id} is an ensemble of {len(card.members)} models, and a BioImage.IO package "
-            f"holds a single one. Export one of the folders in it ({folders}), or all of them with "
+            f"has a single one. Export one of the folders in it ({folders}), or all of them with "
             "--format onnx."
         )
 
@@ -281,7 +281,7 @@ The model draws {settings.n_samples} plausible masks of one image (seeds {settin
 {settings.steps} {settings.solver} steps) and summarises them. It is deterministic: the noise that
 the samples start from is built in.
 
-Images are resized to {size} x {size} ({how}) before they go in; the maps have that size too.
+Images are resized to {size} x {size} ({how}) before inference; the maps have that size too.
 
 Licence of the weights: {card.licence or "not stated"}
 

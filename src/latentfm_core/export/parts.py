@@ -49,7 +49,7 @@ def write_parts(
     Parameters
     ----------
     folder
-        Output folder; an existing one is replaced only if `overwrite` and it holds nothing but an
+        Output folder; an existing one is replaced only if `overwrite` and it has nothing but an
         earlier export.
     segmenter
         On the CPU.
@@ -110,12 +110,12 @@ def _files_in(folder: Path) -> list[str]:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Refuse to replace a folder that holds anything but an earlier export.
+    """Refuse to replace a folder that contains anything but an earlier export.
 
     Raises
     ------
     OutputError
-        If it does; the message names what it holds.
+        If it does; the message names its contents.
     """
     if not is_there(folder):
         return
@@ -128,7 +128,7 @@ def refuse_foreign(folder: Path) -> None:
     others = [name for name in others if name not in own]
     if others:
         raise OutputError(
-            f"{shown(folder)} holds more than an earlier export, and all of it would be lost: "
+            f"{shown(folder)} contains more than an earlier export, and all of it would be lost: "
             f"{name_some(others)}. Choose another --out."
         )
 

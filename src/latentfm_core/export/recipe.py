@@ -20,7 +20,7 @@ from latentfm_core.uncertainty.summary import SAMPLE_THRESHOLD
 
 NOISE = "noise.npy"
 _EXAMPLES = ((300, 401), (401, 300), (1000, 3))
-"""Heights and widths whose place on the canvas the recipe gives, to check a program by."""
+"""Heights and widths whose canvas position the recipe gives, to test a program."""
 
 
 def canvas_of(size: int, fit: Fit) -> dict[str, Any]:
@@ -41,9 +41,9 @@ def canvas_of(size: int, fit: Fit) -> dict[str, Any]:
         "content": padded if fit == "pad" else whole,
         "rounding": "round: to the nearest whole number, halves to the even one; //: down",
         "padding": "the content lies at rows top to top + rows - 1 and columns left to "
-        "left + columns - 1 of the canvas; the rest, where there is any, repeats the nearest edge "
+        "left + columns - 1 of the canvas; the rest, if there is any, repeats the nearest edge "
         "pixel of the content (numpy.pad, mode edge)",
-        "resampling": "bilinear, half-pixel centres, antialiased where a side shrinks: "
+        "resampling": "bilinear, half-pixel centres, antialiased if a side shrinks: "
         "torch.nn.functional.interpolate(mode='bilinear', align_corners=False, antialias=True), "
         "then clipped to [0, 1]",
         "back": "cut the content out of a map of the canvas, and resample it in the same way to "

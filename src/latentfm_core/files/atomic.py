@@ -43,7 +43,7 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def atomic_path(final: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `final`, renamed to `final` on success.
+    """Yield a temporary path next to `final`, renamed to `final` on success.
 
     The temporary file keeps the suffix of `final`, by which image writers choose the format.
     After a failure, `final` is unchanged and the temporary file is removed. Leftovers of a killed
@@ -77,10 +77,10 @@ def atomic_path(final: Path) -> Iterator[Path]:
 def atomic_folder(
     final: Path, *, overwrite: bool = False, outdated: Sequence[Path] = ()
 ) -> Iterator[Path]:
-    """Yield a temporary folder beside `final`, renamed to `final` on success.
+    """Yield a temporary folder next to `final`, renamed to `final` on success.
 
     After a failure or cancellation, `final` is unchanged and the temporary folder is removed.
-    Leftovers of a killed process are removed by the next one that writes beside `final`.
+    Leftovers of a killed process are removed by the next one that writes next to `final`.
 
     Parameters
     ----------

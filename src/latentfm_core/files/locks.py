@@ -31,7 +31,7 @@ _MAX_OWNER = 200
 class FolderLock:
     """Exclusive write lock of a folder.
 
-    The lock file holds the process ID and host of its owner, for messages.
+    The lock file contains the process ID and host of its owner, for messages.
     """
 
     def __init__(self, folder: Path, name: str = NAME) -> None:
@@ -45,7 +45,7 @@ class FolderLock:
         return self._descriptor is not None or self._other is not None
 
     def acquire(self, patience: float = 0.0) -> bool:
-        """Take the lock; return False if another process holds it.
+        """Acquire the lock; return False if another process holds it.
 
         Parameters
         ----------

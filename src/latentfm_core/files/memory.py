@@ -17,7 +17,7 @@ def total_memory() -> float:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         available = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     with contextlib.suppress(OSError, ValueError):
-        available = min(available, float(_CGROUP.read_text()))  # "max" where there is no limit
+        available = min(available, float(_CGROUP.read_text()))  # "max" if there is no limit
     return available
 
 

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def not_essential(path: Path) -> Iterator[None]:
+def best_effort(path: Path) -> Iterator[None]:
     """Log a warning and continue if the block cannot write `path`.
 
     The first failure in a folder is a warning, later ones are logged at a lower level.

@@ -1,8 +1,8 @@
 """Signatures that identify this user's own training runs.
 
 A checkpoint names the folders of its images and its cache. One of another user, or an altered one,
-could make a resumed run read and write anywhere. A signature with a key that stays in the user's
-own folder distinguishes them.
+could make a resumed run read and write anywhere. A signature with a key in the user's own folder
+distinguishes them.
 """
 
 from __future__ import annotations

@@ -27,13 +27,13 @@ except ImportError:  # Windows
     FCNTL = None
 else:
     FCNTL = fcntl
-"""Locks of files; None where the system has none of this kind."""
+"""Locks of files; None if the system has none of this kind."""
 
 PREFIX = ".latentfm-"
 OLD = "old-"
 """Marks, after the prefix, a folder being replaced."""
 STALE_SECONDS = 600.0
-"""Minimum age of an abandoned temporary file where there are no locks."""
+"""Minimum age of an abandoned temporary file without locks."""
 
 _LONGEST = 200
 _NAME = re.compile(rf"{re.escape(PREFIX)}[a-z0-9_]{{8}}-(?P<final>.*)", re.DOTALL)
@@ -41,7 +41,7 @@ _NAME = re.compile(rf"{re.escape(PREFIX)}[a-z0-9_]{{8}}-(?P<final>.*)", re.DOTAL
 
 @contextmanager
 def new_file(final: Path) -> Iterator[Path]:
-    """Create an empty file beside `final`, locked until the end of the block; not removed.
+    """Create an empty file next to `final`, locked until the end of the block; not removed.
 
     It has the suffix of `final`, by which image writers choose the format.
     """
@@ -59,7 +59,7 @@ def new_file(final: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(final: Path) -> Iterator[Path]:
-    """Create an empty folder beside `final`, locked until the end of the block; not removed."""
+    """Create an empty folder next to `final`, locked until the end of the block; not removed."""
     mine = False
     with contextlib.ExitStack() as stack:
         # Before it was locked, another process may have removed it as abandoned.
@@ -149,7 +149,7 @@ def _suffix(final: Path) -> str:
 
 
 def _lock(descriptor: int) -> bool | None:
-    """Return whether the lock was acquired; None where there are no locks."""
+    """Return whether the lock was acquired; None if there are no locks."""
     if FCNTL is None:
         return None
     try:

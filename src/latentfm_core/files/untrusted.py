@@ -117,7 +117,7 @@ def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
     Raises
     ------
     ValueError
-        If it is not JSON, nested too deeply, has a key twice, or holds a number of thousands of
+        If it is not JSON, nested too deeply, has a key twice, or a number of thousands of
         digits.
     """
     text = decoded_text(content)

@@ -49,7 +49,7 @@ class Note:
 
 
 def is_learning(out: Path) -> bool:
-    """Return whether `out` holds a fine-tuning run, finished or not."""
+    """Return whether `out` contains a fine-tuning run, finished or not."""
     return (out / "training" / NOTE).is_file()
 
 
@@ -72,7 +72,7 @@ class FineTune:
     ConfigError
         If no model is given, or several processes were started.
     OutputError
-        If `out` already holds a model; the parent model is never modified.
+        If `out` already contains a model; the parent model is never modified.
     CheckpointError
         If there is nothing to resume.
     DatasetError
@@ -91,9 +91,7 @@ class FineTune:
         self._report = on_event
         self._stop = options.should_stop
         if options.resume and not is_learning(self.out):
-            raise CheckpointError(
-                f"{self.out} holds no fine-tuning run to resume; start a new one."
-            )
+            raise CheckpointError(f"{self.out} has no fine-tuning run to resume; start a new one.")
         self._parent = None if options.resume else self._choose_parent(options)
         if config is None:
             config = resumed_config(self.out)
@@ -129,7 +127,7 @@ class FineTune:
         parent = resolve_model(model_source(options.init))
         if (self.out / CARD).exists() or self.out.resolve() == parent.resolve():
             raise OutputError(
-                f"{self.out} already holds a model, and models are not overwritten. Choose "
+                f"{self.out} already contains a model, and models are not overwritten. Choose "
                 "another name for the new one."
             )
         return parent

@@ -14,18 +14,18 @@ from latentfm_core.model_io.card import ModelCard
 PRESET = "finetune"
 
 HELD_OUT_FROM = 8
-"""With fewer images, all are used for training and none is held out."""
-LEAST_HELD_OUT = 3
-LEAST_EPOCHS = 12
+"""Minimum number of images for holding some out; with fewer, all are used for training."""
+MIN_HELD_OUT = 3
+MIN_EPOCHS = 12
 
 _OBJECTIVE = ("time_sampling", "endpoint_weight", "auxiliary_weight")
 
 
 def held_out_fraction(count: int, usual: float) -> float:
-    """Return the share of `count` images to hold out, at least `LEAST_HELD_OUT` images."""
+    """Return the share of `count` images to hold out, at least `MIN_HELD_OUT` images."""
     if count < HELD_OUT_FROM:
         return 0.0
-    return max(usual, LEAST_HELD_OUT / count)
+    return max(usual, MIN_HELD_OUT / count)
 
 
 def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = None) -> Config:
@@ -46,7 +46,7 @@ def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = N
     ConfigError
         If no folders are named, or the masks come with the parent's classes in another order.
     DatasetError
-        If the folders hold no images with masks, or the split file cannot be used.
+        If the folders contain no images with masks, or the split file cannot be used.
     """
     check_masks_of_list(parent.config.model.classes, data.masks)
     pairs = training_pairs(data.model_copy(update={"skip_unmasked": True}))
@@ -88,7 +88,7 @@ def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = N
 def _flow(recipe: FlowConfig, parent: Config, n_train: int) -> FlowConfig:
     """Return the flow settings for `n_train` images: the preset has 2 steps an epoch."""
     per_epoch = max(1, n_train // recipe.batch_size)
-    epochs = max(LEAST_EPOCHS, round(recipe.epochs * 2 / per_epoch))
+    epochs = max(MIN_EPOCHS, round(recipe.epochs * 2 / per_epoch))
     share = epochs / recipe.epochs
     objective = {name: getattr(parent.training.flow, name) for name in _OBJECTIVE}
     return recipe.model_copy(

@@ -57,7 +57,7 @@ Velocity = Callable[[Tensor, Tensor], Tensor]
 def mean_velocity(velocity: Velocity, z: Tensor, t: Tensor, h: Tensor, steps: int) -> Tensor:
     """Return (z_{t+h} - z_t) / h along the flow, by `steps` midpoint steps.
 
-    With it, one Euler step of length h lands where the flow does (Geng et al. 2025, eq. 3, who
+    With it, one Euler step of length h ends where the flow does (Geng et al. 2025, eq. 3, who
     call it the average velocity; it is the flow map of Boffi et al. 2024 over its step).
 
     Parameters

@@ -1,4 +1,4 @@
-"""A Zarr store that refuses chunks which would decode to far more than they may hold."""
+"""A Zarr store that refuses chunks that would decode to more than their limit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ZSTD_MAGIC = 0xFD2FB528
 
 @dataclass(frozen=True)
 class _Bound:
-    """Codec of an array's chunks and the most bytes that one may decode to."""
+    """Codec of an array's chunks and the maximum bytes that one may decode to."""
 
     codec: str
     nbytes: int
@@ -70,7 +70,7 @@ class BoundedStore(WrapperStore[Store]):
         Raises
         ------
         ValueError
-            If it is a chunk that decodes to more than the array's chunks can hold.
+            If it is a chunk that decodes to more than the array's chunks can contain.
         NotRegularError
             If it is a pipe, socket or device, which could block.
         """

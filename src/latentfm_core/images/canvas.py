@@ -35,7 +35,7 @@ def canvas_geometry(shape: tuple[int, int], size: int, fit: Fit) -> Geometry:
 def to_canvas(rgb: Float32, size: int, fit: Fit) -> tuple[Float32, Geometry]:
     """Resize an image onto the canvas.
 
-    Bilinear with half-pixel centres; where a side shrinks, the kernel widens with it
+    Bilinear with half-pixel centres; if a side shrinks, the kernel widens with it
     (anti-aliasing). Padding repeats the nearest edge pixel.
 
     Parameters
@@ -50,7 +50,7 @@ def to_canvas(rgb: Float32, size: int, fit: Fit) -> tuple[Float32, Geometry]:
     canvas
         ``(size, size, C)`` float32 in [0, 1], a new array.
     geometry
-        What `from_canvas` needs to go back.
+        What `from_canvas` needs to map back.
     """
     geometry = canvas_geometry((rgb.shape[0], rgb.shape[1]), size, fit)
     content = _resize(np.moveaxis(rgb, -1, 0), geometry.box[2:])

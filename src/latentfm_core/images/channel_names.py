@@ -64,7 +64,7 @@ class ChannelAxis:
 def read_channel_axis(path: Path) -> ChannelAxis | None:
     """Return the channel axis of a TIFF file; None if there is none, or it cannot be read.
 
-    An axis is that of channels only where OME or ImageJ metadata call it so.
+    An axis is that of channels only if OME or ImageJ metadata say so.
     """
     try:
         with open_tiff(path) as tiff:

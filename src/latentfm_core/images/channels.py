@@ -69,7 +69,7 @@ def channels_of(page: Any, label: str, count: int, described: Sequence[Channel] 
 
 
 def named_channels(count: int, described: Sequence[Channel] = ()) -> Channels:
-    """Return the kind of channels on an axis of their own.
+    """Return the kind of channels on a separate axis.
 
     Three are red, green and blue unless their names or colours say otherwise: DAPI, GFP and Cy5
     are measurements.
@@ -82,7 +82,7 @@ def named_channels(count: int, described: Sequence[Channel] = ()) -> Channels:
 
 
 def check_channel(name: str, channels: Channels, chosen: int | None) -> None:
-    """Reject channels when one must be chosen and none was.
+    """Reject channels if one must be chosen and none was.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Colour tables of mask files: what their colours say about background and foreground."""
+"""Colour tables of mask files: which colours mean background and foreground."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RAMP = 16
 
 
 def coloured_indices(path: Path, decoded: Decoded) -> NDArray[np.intp] | None:
-    """Return the used indices of a colour table with colours; None if it holds grey levels.
+    """Return the used indices of a colour table with colours; None if it contains grey levels.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def check_numbered(path: Path, palette: NDArray[np.uint8]) -> None:
         )
 
 
-def refuse_alike(path: Path, decoded: Decoded) -> None:
+def refuse_merged(path: Path, decoded: Decoded) -> None:
     """Reject numbers that a table of grey levels shows alike, which would merge objects."""
     if decoded.indices is None or decoded.palette is None:
         return

@@ -77,7 +77,7 @@ def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -
         image = decode_pillow(path, limits)
         pixels = as_stored(page, image.pixels)
         image = replace(image, pixels=pixels, lossy=lossy, frames=1 + len(others), **spacing)
-        # Pillow has applied the orientation, and forgotten it.
+        # Pillow has applied and discarded the orientation.
         return replace(image, orientation=turn, inverted=is_inverted(tiff, page))
     pixels = orient(_one_plane(path, values, series, limits), turn)
     indices = palette = None

@@ -22,7 +22,7 @@ VALUES_SHOWN = 8
 """Number of values that a message lists."""
 
 _PIECE = 2**18
-"""Values that are looked at together."""
+"""Values examined at once."""
 
 _PERCENTILE_PIXELS = 4_000_000
 
@@ -34,7 +34,7 @@ def check_pixels(image: ImageInput) -> None:
     ------
     ImageError
         If the array is not ``(H, W)`` or ``(H, W, C)`` with C in 1..4, has a side below
-        `MIN_SIDE`, is not of a real dtype, holds NaN or infinite values, or is constant.
+        `MIN_SIDE`, is not of a real dtype, contains NaN or infinite values, or is constant.
     """
     check_array(image.pixels, image.name)
 

@@ -122,7 +122,7 @@ class PixelField:
         Raises
         ------
         ImageError
-            If the pixels cannot be read, or hold NaN or infinite values.
+            If the pixels cannot be read, or contain NaN or infinite values.
         """
         bottom, right = min(top + height, self.shape[0]), min(left + width, self.shape[1])
         part = self._intensity.scale(self._shifted((top, bottom), (left, right)))

@@ -24,9 +24,9 @@ _WHOLE_BYTES = frozenset({7, 15})
 
 
 def is_lossless(path: Path, pixels: NDArray[Any]) -> bool:
-    """Return whether a WebP or JPEG 2000 file holds exactly the values that were saved.
+    """Return whether a WebP or JPEG 2000 file contains exactly the values that were saved.
 
-    False for any other format, and where it is unclear.
+    False for any other format, and if it is unclear.
 
     Parameters
     ----------
@@ -78,8 +78,8 @@ def _is_reversible(header: bytes, size: int, pixels: NDArray[Any]) -> bool:
     """Return whether a codestream of `size` bytes is lossless.
 
     The reversible wavelet alone is not enough, since its coefficients may have been cut to a
-    quality or rate. A lossless copy of the decoded pixels is then larger than the file. (Of the
-    files that this takes for lossless, the worst of a test had 16 wrong pixels in 52,000.)
+    quality or rate. A lossless copy of the decoded pixels is then larger than the file. (Among
+    files judged lossless in a test, the worst had 16 wrong pixels in 52,000.)
     """
     segments = _segments(header)
     depths, cod = segments[_SIZ][_COMPONENTS::3], segments[_COD]

@@ -39,8 +39,8 @@ def around(block: NDArray[Any]) -> list[NDArray[Any]]:
     return [block[down : down + rows, right : right + columns] for down, right in _AROUND]
 
 
-def lowest_beside(block: NDArray[Any]) -> NDArray[Any]:
-    """Return the minimum of each pixel and the four beside it."""
+def lowest_neighbour(block: NDArray[Any]) -> NDArray[Any]:
+    """Return the minimum of each pixel and its four neighbours."""
     lowest = inner(block)
     for at in (1, 3, 4, 6):
         lowest = np.minimum(lowest, around(block)[at])

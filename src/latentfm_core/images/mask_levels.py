@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from latentfm_core.errors import ImageError
 from latentfm_core.images.intensity import different_values, listed
 from latentfm_core.images.mask_blocks import around as neighbours
-from latentfm_core.images.mask_blocks import blocks, inner, lowest_beside
+from latentfm_core.images.mask_blocks import blocks, inner, lowest_neighbour
 from latentfm_core.images.mask_rims import are_layers
 from latentfm_core.names import shown
 
@@ -24,7 +24,7 @@ SCATTER = 8
 _NOISE = 4 * SCATTER
 """The same near an edge."""
 _SAMPLED = 200_000
-"""Pixels that are looked at."""
+"""Pixels examined."""
 _EDGES = 0.5
 """Minimum share of in-between pixels that touch both lower and higher ones for a soft edge."""
 _SOME_EDGES = 0.06
@@ -152,7 +152,7 @@ def _outlines(planes: NDArray[Any], values: NDArray[Any]) -> tuple[int, int, flo
     low, high = values[0], values[-1]
     between = outline = touching = count = 0
     for _, block in blocks(planes):
-        own, lowest = inner(block), lowest_beside(block)
+        own, lowest = inner(block), lowest_neighbour(block)
         between += int(np.count_nonzero((own > low) & (own < high)))
         outline += int(np.count_nonzero((own > low) & (lowest == low)))
         of_highest = (own == high) & (lowest < high)

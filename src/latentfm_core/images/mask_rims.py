@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.images.intensity import different_values
-from latentfm_core.images.mask_blocks import around, blocks, in_square, inner, lowest_beside
+from latentfm_core.images.mask_blocks import around, blocks, in_square, inner, lowest_neighbour
 
 RIMS = 1
 """Grade of a mask whose edges have rims of other numbers."""
 SMOOTHED = 2
 """Grade of a mask whose rims have many numbers, as smoothing leaves them."""
-_MOST_LAYERS = 64
+_MAX_LAYERS = 64
 _MOST = 0.85
-"""Minimum share of layers, and of edges between numbers, for which the rules of layers hold."""
+"""Minimum share of layers, and of edges between numbers, for the rules of layers to apply."""
 _LONG = 0.5
 """Minimum share of the columns or rows that a layer covers."""
 _SOFT = 0.3
@@ -41,7 +41,7 @@ def are_layers(planes: NDArray[Any], values: NDArray[Any]) -> bool:
         The unique values of `planes`, sorted.
     """
     first, last = float(values[0]), float(values[-1])
-    if first not in (0, 1) or last > _MOST_LAYERS or values.size != last - first + 1:
+    if first not in (0, 1) or last > _MAX_LAYERS or values.size != last - first + 1:
         return False
     height, width = planes.shape[-2:]
     covered = [np.zeros((int(last) + 1, side), bool) for side in (width, height)]
@@ -78,7 +78,7 @@ def rim_grade(numbers: NDArray[Any]) -> int:
     for _, block in blocks(numbers):
         own, square = inner(block), in_square(block)
         low, high = np.minimum.reduce(around(block)), np.maximum.reduce(around(block))
-        outline += int(np.count_nonzero(lowest_beside(block) < own))
+        outline += int(np.count_nonzero(lowest_neighbour(block) < own))
         squares += np.bincount(own[square], minlength=squares.size)
         rim = (low < own) & (high > own) & ~square
         found.append(np.stack([each[rim].astype(np.int64) for each in (own, low, high)]))

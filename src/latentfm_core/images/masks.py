@@ -24,8 +24,8 @@ from latentfm_core.images.colour_tables import (
     check_numbered,
     coloured_indices,
     foreground_by_colour,
-    refuse_alike,
     refuse_inverted,
+    refuse_merged,
     refuse_transparent,
 )
 from latentfm_core.images.decode import decode
@@ -53,7 +53,7 @@ def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig 
     Raises
     ------
     ImageError
-        If the file cannot be read, holds NaN, has an ambiguous background colour, declares
+        If the file cannot be read, contains NaN, has an ambiguous background colour, declares
         foreground as transparent, or is not binary; the message then lists its values.
     """
     return mask_of(path, decode_mask(path, limits), threshold)
@@ -85,7 +85,7 @@ def read_labels(path: Path, classes: int, limits: ReadingConfig = READING) -> ND
     Raises
     ------
     ImageError
-        If the file cannot be read, is coloured, or holds grey levels or values other than 0 to
+        If the file cannot be read, is coloured, or contains grey levels or values other than 0 to
         `classes`; the message then lists them.
     """
     return labels_of(path, decode_mask(path, limits), classes)
@@ -113,7 +113,7 @@ def read_instances(path: Path, limits: ReadingConfig = READING) -> NDArray[np.ui
     Raises
     ------
     ImageError
-        As `read_numbers`, or if it holds grey levels or values other than integers up to 65535.
+        As `read_numbers`, or if it contains grey levels or values other than integers up to 65535.
     """
     return instances_of(path, decode_mask(path, limits))
 
@@ -148,7 +148,7 @@ def read_numbers(
     Raises
     ------
     ImageError
-        If the file cannot be read, is coloured, holds NaN, has numbers changed by lossy
+        If the file cannot be read, is coloured, contains NaN, has numbers changed by lossy
         compression, or a colour table whose index 0 is not black.
     """
     return _numbers_of(path, decode_mask(path, limits), binary)
@@ -159,7 +159,7 @@ def _numbers_of(path: Path, decoded: Decoded, binary: bool = False) -> NDArray[A
         _refuse_lossy_numbers(path, decoded)
     coloured = coloured_indices(path, decoded)
     if coloured is None or decoded.indices is None or decoded.palette is None:
-        refuse_alike(path, decoded)
+        refuse_merged(path, decoded)
         return _grey_levels(path, decoded)
     if binary and decoded.palette[0, :3].any() and len(coloured) <= 2:
         return foreground_by_colour(path, decoded, coloured)
@@ -168,12 +168,12 @@ def _numbers_of(path: Path, decoded: Decoded, binary: bool = False) -> NDArray[A
 
 
 def decode_mask(path: Path, limits: ReadingConfig = READING) -> Decoded:
-    """Decode a mask file, which must hold a single image.
+    """Decode a mask file, which must contain one image.
 
     Raises
     ------
     ImageError
-        As `decode`, or if it holds several, of which any could be the mask or an object of it.
+        As `decode`, or if it contains several, of which any could be the mask or an object of it.
     """
     decoded = decode(path, limits.for_masks)
     if decoded.frames > 1:

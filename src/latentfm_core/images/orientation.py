@@ -55,19 +55,19 @@ def orientation_to_apply(path: Path, pixels: Any, limits: ReadingConfig = READIN
 
 
 def provenance_places(mask: Path) -> tuple[Path, Path]:
-    """Return where the provenance of a mask may be: ``a.png.json``, and ``a.json`` of old."""
+    """Return where the provenance of a mask may be: ``a.png.json``, and ``a.json`` before."""
     return mask.with_name(f"{mask.name}.json"), mask.with_suffix(".json")
 
 
 def drawn_as_read(mask: Path, orientation: int, pixels: NDArray[Any]) -> bool:
     """Return whether a mask was drawn on an image as the commands read it.
 
-    Only the file of provenance that napari-latentfm writes beside its masks can tell.
+    Only the provenance file that napari-latentfm writes next to its masks can tell.
 
     Parameters
     ----------
     mask
-        The file of the mask, without an orientation of its own.
+        The file of the mask, without its own orientation.
     orientation
         That of the image file, already applied to `pixels`.
     """

@@ -65,13 +65,11 @@ def list_images(folder: Path, limits: ReadingConfig = READING) -> list[Path]:
     Raises
     ------
     DatasetError
-        If the folder is missing, unreadable or without images, or holds a symbolic link out of
+        If the folder is missing, unreadable or without images, or contains a symbolic link out of
         it that `limits` do not allow.
     """
     if not folder.is_dir():
-        raise DatasetError(
-            f"{shown(folder)} is not a folder. Choose the folder that holds the files."
-        )
+        raise DatasetError(f"{shown(folder)} is not a folder. Choose the folder with the files.")
     try:
         every = sorted(folder.iterdir())
         files = [path for path in every if is_image(path)]
@@ -81,7 +79,7 @@ def list_images(folder: Path, limits: ReadingConfig = READING) -> list[Path]:
         ) from None
     if not files:
         raise DatasetError(
-            f"{shown(folder)} holds no images. Files must be directly inside it and end in one of "
+            f"{shown(folder)} has no images. Files must be directly inside it and end in one of "
             f"{', '.join(sorted(IMAGE_SUFFIXES))}."
         )
     refuse_links_out(files, folder, limits, "images")

@@ -24,7 +24,7 @@ def image_signature(pixels: Any) -> str:
     """Return a hash of shape, dtype and pixels of an image: 32 hexadecimal digits.
 
     It is BLAKE2b (RFC 7693) of 128 bits. Up to 256 MiB all pixels are hashed, slab by slab,
-    so that a lazy array is never in memory as a whole. Of a larger image 64 blocks of at most
+    so that a lazy array is never entirely in memory. Of a larger image 64 blocks of at most
     65,536 pixels are read, spread evenly by an additive recurrence with irrational steps (a
     Kronecker sequence), the corners at both ends among them; a change elsewhere in it goes
     unnoticed. An image in memory and the same image as a lazy array have the same signature.

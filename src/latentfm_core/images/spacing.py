@@ -28,14 +28,14 @@ _PRINT_DENSITIES = (
 """Densities in pixels per inch of cameras, scanners, printers and image editors."""
 
 _FINEST_PRINT = 10_000
-"""Pixels per inch that no printer and no scanner has."""
+"""Pixels per inch above those of any printer or scanner."""
 
 _MICROSCOPES = {
     *("agilent", "andor", "bif", "eer", "fei", "fluoview", "indica", "lsm", "mediacy"),
     *("metaseries", "micromanager", "mmstack", "ndpi", "ndtiff", "nuvu", "philips", "qpi"),
     *("scanimage", "scn", "sem", "sis", "stk", "svs", "tvips", "vista"),
 }
-"""Files of microscopes and slide scanners, as tifffile calls them."""
+"""Files of microscopes and slide scanners, as named by tifffile."""
 
 _LENS = {"FNumber", "FocalLength"}
 """EXIF entries of a photograph."""
@@ -64,7 +64,7 @@ def spacing_of(tiff: tifffile.TiffFile) -> dict[str, Any]:
 def _is_print_size(tiff: tifffile.TiffFile, size: tuple[float, float], unit: str) -> bool:
     """Return whether a pixel size says only how large to print an image.
 
-    Microscope files are believed. Other files with plain resolution tags, or with inches or
+    Microscope files are trusted. Other files with plain resolution tags, or with inches or
     centimetres in the metadata of ImageJ or OME, which copy these tags, state a print size if the
     resolution is per inch, if it is a usual one per inch, or if EXIF metadata name a lens setting.
     """

@@ -70,7 +70,7 @@ def several_levels(grey: NDArray[Any]) -> str:
 def _numbers_advice(values: NDArray[Any]) -> str:
     low, ignored = float(values[0]), _ignored(values)
     background = "" if low == 0 else f"A mask needs 0 for the background. If {low:g} is it: "
-    ignore = f"; where {ignored:g} marks pixels to ignore, replace it by 0 first" if ignored else ""
+    ignore = f"; if {ignored:g} marks pixels to ignore, replace it by 0 first" if ignored else ""
     return (
         f"They look like object or class numbers. {background}To use all of them as foreground, "
         f"set --mask-threshold {low + 0.5:g} (data.mask_threshold){ignore}. To keep classes "

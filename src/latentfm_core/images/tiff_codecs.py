@@ -19,7 +19,7 @@ from latentfm_core.images.limits import open_unlimited
 ADDED = frozenset({5, 34926, 50000})
 """Values of the tag Compression: LZW, and two of Zstandard."""
 _LIBTIFF = {34926: 50000}
-"""The value that libtiff knows, where it differs."""
+"""The value that libtiff knows, if it differs."""
 _SHORT, _LONG = 3, 4
 
 

@@ -49,7 +49,7 @@ class TiffStack:
         Letters of the two axes of a plane, in the file's order. Planes other than YX load the
         whole stack.
     limits
-        Limits for a plane, and for the whole stack where it must be loaded.
+        Limits for a plane, and for the whole stack if it must be loaded.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class TiffStack:
         return ImageInput(pixels, self.spacing, self.unit, name)
 
     def check(self) -> None:
-        """Read everything once, so that damage shows before work on the planes.
+        """Read everything once, so that damage is found before work on the planes.
 
         Raises
         ------

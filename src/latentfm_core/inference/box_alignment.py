@@ -1,7 +1,7 @@
 """Align samples with the box that was drawn around their object.
 
-The network treats a box as a hint. What it draws from that hint often ends a little short of the
-box, or beyond it, although people draw boxes that touch their object.
+The network treats a box as a hint. The resulting outline often ends slightly inside or outside the
+box, although people draw boxes that touch their object.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def aligned_map(values: Float32, box: Edges, share: float) -> Float32:
 def _extent(values: Float32) -> Edges | None:
     """Return the edges of the outline to a fraction of a pixel; None without foreground.
 
-    Specks beside the object do not count.
+    Specks next to the object do not count.
     """
     pieces, large = large_pieces(values >= SAMPLE_THRESHOLD)
     if len(large) < pieces.max(initial=0):
@@ -104,7 +104,7 @@ def _crossing(profile: Float32, inside: int, outside: int) -> float:
 
 
 def _stretched(values: Float32, axis: int, found: Edges, target: Edges) -> Float32:
-    """Resample one axis, linearly, so that the interval `found` comes to lie at `target`."""
+    """Resample one axis, linearly, so that the interval `found` moves to `target`."""
     length = values.shape[axis]
     scale = (found[1] - found[0]) / max(float(target[1] - target[0]), 1e-6)
     places = found[0] + (np.arange(length) + 0.5 - target[0]) * scale - 0.5

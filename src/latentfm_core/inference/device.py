@@ -119,7 +119,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether `error` means out of memory on any device."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    # The CPU and MPS allocators have no exception type of their own.
+    # The CPU and MPS allocators have no specific exception type.
     # oneDNN says "could not create a primitive" when it cannot allocate one.
     known = (
         "not enough memory",

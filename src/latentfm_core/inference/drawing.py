@@ -146,8 +146,8 @@ def draw_objects(
 ) -> Generator[Progress, None, Float32]:
     """Yield after each ODE step, and return the probabilities ``(N, objects, S, S)``.
 
-    All objects have the same N seeds, and the scale of the noise is theirs, the second item, not
-    that of `path`, which must be 1. A batch may mix rows of different objects: ten objects with
+    All objects have the same N seeds, and their own noise scale, the second item; that of `path`
+    must be 1. A batch may mix rows of different objects: ten objects with
     eight samples each take five passes of sixteen rows, not ten of eight. Raises as `draw` does.
     """
     rows: list[Row] = []

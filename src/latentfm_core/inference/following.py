@@ -46,7 +46,7 @@ class FollowProgress:
     number, planes
         How many planes were visited, with this one, and how many there are.
     done, total
-        ODE steps of the present pass.
+        ODE steps of the current pass.
     """
 
     plane: int

@@ -28,7 +28,7 @@ from latentfm_core.prompts.prompt import Box, Prompt
 from latentfm_core.types import Bool, Float32, Geometry
 
 MOST_OBJECTS = 4
-"""Objects of a sample. One of more, such as cells, stays as the first pass drew it."""
+"""Objects of a sample. Samples of more, such as cells, are not refined."""
 
 FINER = 2
 """Side of the canvas of the results, in sides of the network's canvas, for a larger image."""
@@ -62,7 +62,7 @@ class Refiner:
     data
         Sets the canvas side, and how a whole image is fitted to it.
     field_scale
-        Least side of a field, in multiples of the longer side of its box.
+        Minimum side of a field, in multiples of the longer side of its box.
     """
 
     def __init__(self, rgb: Float32, data: DataConfig, field_scale: float) -> None:

@@ -56,8 +56,8 @@ from latentfm_core.uncertainty.summary import SAMPLE_THRESHOLD, harden, summary_
 class Sampler:
     """Sampling engine of `Segmenter`: the networks, and the card with their settings.
 
-    A single model has one network, an ensemble those of its members, which share out the samples
-    (`draw_shares`). Each network has its own training domain.
+    A single model has one network, an ensemble those of its members, among which the samples are
+    divided (`draw_shares`). Each network has its own training domain.
 
     `one`, `many` and `tiles` are generators of `Progress`; `Segmenter` documents their parameters,
     results and errors.
@@ -208,7 +208,7 @@ class Sampler:
         return (yield from follow(steps, lambda done: Progress(done, len(samples))))
 
     def reconstruct(self, mask: Mask) -> Mask:
-        """Send a mask through the mask VAEs and back, as `Segmenter.reconstruct_mask` does."""
+        """Encode and decode a mask with the mask VAEs, as `Segmenter.reconstruct_mask` does."""
         check_labels(mask, "mask")
         count, highest = len(self.card.config.model.classes), int(np.max(mask, initial=0))
         if mask.ndim != 2 or (count > 1 and highest > count):

@@ -290,7 +290,7 @@ class Segmenter:
         return self._sampler.summary_steps(samples, settings)
 
     def reconstruct_mask(self, mask: Mask) -> Mask:
-        """Send a mask ``(H, W)`` through the mask VAE and back; the dtype stays.
+        """Encode and decode a mask ``(H, W)`` with the mask VAE; the dtype is kept.
 
         It is bool, or uint8 labels if the model has several classes. Its Dice with the result is
         an upper bound for samples at this latent size. Of an ensemble, the mean probability over

@@ -1,4 +1,4 @@
-"""Share the samples of an image out over the networks of an ensemble."""
+"""Divide the samples of an image among the networks of an ensemble."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ def check_fits(count: int, samples: SampleSet, summary: Summary, keep: bool = Tr
 
 
 def _put(values: tuple[T, ...], plane: int, value: T) -> tuple[T, ...]:
-    """Return values with another one for a plane; none stay none."""
+    """Return values with a new one for a plane; None stays None."""
     return (*values[:plane], value, *values[plane + 1 :]) if values else values
 
 

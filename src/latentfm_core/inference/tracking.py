@@ -23,13 +23,13 @@ PRESENT = 0.5
 """Share of the samples that must contain the object."""
 
 MIN_AREA = 0.1
-"""Smallest area of the object in a sample, in areas of the last mask."""
+"""Minimum area of the object in a sample, in areas of the last mask."""
 
 MARGIN = 1.1
 """Sides of the box around a piece that was found without a prompt, in sides of the piece."""
 
 MAX_SHIFT = 3.0
-"""Longest way of the centre between two planes, in longer sides of the last box."""
+"""Maximum shift of the centre between two planes, in longer sides of the last box."""
 
 MAX_RATIO = 6.0
 """Largest ratio of the areas in two planes between which the object has moved."""
@@ -40,7 +40,7 @@ def samples_of_object(
 ) -> Generator[Progress, None, SampleSet | None]:
     """Draw samples of an object, first near its last mask, then where it may have moved.
 
-    A rough mask on background is answered with nothing, a box always with something. The rough
+    A rough mask on background gives an empty result, a box always a non-empty one. The rough
     mask therefore decides whether the object is still there, and the box outlines it.
     """
     # The box is a guess, wider than the object.
@@ -58,7 +58,7 @@ def samples_of_object(
     else:
         whole = yield from segmenter.sample_steps(image, settings)
         found = segmenter.summarise(whole, settings).mean_mask > 0
-        moved = box_where_it_moved(found, last)
+        moved = box_after_move(found, last)
         if moved is None:
             return None
         box = moved
@@ -80,7 +80,7 @@ def grown(box: Box, factor: float) -> Box:
     return top - rows, left - columns, bottom + rows, right + columns
 
 
-def box_where_it_moved(found: Bool, last: Bool) -> Box | None:
+def box_after_move(found: Bool, last: Bool) -> Box | None:
     """Return a box around the piece of a mask that an object most probably is.
 
     That is the piece nearest to the last mask; None if all are too far away, or have too different

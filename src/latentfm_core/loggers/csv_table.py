@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from latentfm_core.files.atomic import atomic_path
-from latentfm_core.files.optional import not_essential
+from latentfm_core.files.optional import best_effort
 from latentfm_core.files.regular import check_regular
 from latentfm_core.loggers.logger import Point
 
@@ -18,7 +18,7 @@ FORMATS = {"learning_rate": ".3g", "seconds": ".1f", "images_per_second": ".1f"}
 
 
 class CsvTable:
-    """Keeps one row per epoch; the file is replaced as a whole each time.
+    """Keeps one row per epoch; the whole file is replaced each time.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class CsvTable:
         writer = csv.DictWriter(stream, self._columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(self.rows)
-        with not_essential(self._path), atomic_path(self._path) as temporary:
+        with best_effort(self._path), atomic_path(self._path) as temporary:
             temporary.write_bytes(stream.getvalue().encode())
 
     def picture(self, at: Point, name: str, path: Path) -> None:

@@ -71,7 +71,7 @@ class MeasuredObject:
     pixels
         Sizes in pixels.
     physical
-        Sizes in the unit of the pixel size; None where that is unknown.
+        Sizes in the unit of the pixel size; None if that is unknown.
     """
 
     number: int
@@ -91,7 +91,7 @@ def objects_of(
     labels
         ``(H, W)`` integers, 0 is background.
     separate
-        Whether each connected piece of a label is an object of its own, as with cells that all
+        Whether each connected piece of a label is a separate object, as with cells that all
         have the label of their class. Else all pieces of a label are one object.
 
     Raises
@@ -128,7 +128,7 @@ def measure_objects(
     labels
         ``(H, W)`` integers, 0 is background.
     size
-        Size of a pixel; None where it is unknown.
+        Size of a pixel; None if it is unknown.
     separate
         As in `objects_of`.
     """

@@ -1,6 +1,6 @@
 """Outlines of a mask as polygons: each connected piece with its holes.
 
-Coordinates are those of pixel edges, as COCO and LabelMe have them: the first pixel reaches from
+Coordinates are those of pixel edges, as in COCO and LabelMe: the first pixel reaches from
 0 to 1, an image from 0 to H and 0 to W. Lines follow the middles of the edges between foreground
 and background (marching squares at one half, Lorensen and Cline 1987).
 """
@@ -23,7 +23,7 @@ Ring = NDArray[np.float64]
 """``(V, 2)`` of (row, column); the last vertex is not the first one again."""
 
 TOLERANCE = 0.5
-"""Pixels by which a simplified polygon may depart from the outline."""
+"""Pixels by which a simplified polygon may deviate from the outline."""
 
 _STRAIGHT = 1e-6
 """Tolerance that leaves out no more than vertices on a straight line."""
@@ -91,7 +91,7 @@ def polygon(piece: Piece, tolerance: float = TOLERANCE) -> Ring:
     Parameters
     ----------
     tolerance
-        Pixels by which the polygon may depart from the outline. Pieces of which less would be
+        Pixels by which the polygon may deviate from the outline. Pieces of which less would be
         left, such as lines one pixel wide, are simplified less or not at all.
 
     Returns
@@ -173,8 +173,8 @@ def _cut_open(piece: Piece, rings: Sequence[Ring]) -> _Line:
     """Return the outer ring and all holes as one line.
 
     Each hole is entered from the left of its leftmost edge, at the height of that pixel. The
-    ring met there is the outer one, or a hole that begins farther left, so that all hang
-    together.
+    ring met there is the outer one, or a hole that begins farther left, so that all are
+    connected.
     """
     if len(rings) == 1:
         return _Line(rings[0], np.zeros(len(rings[0]), bool))
@@ -199,7 +199,7 @@ def _walk(rings: Sequence[Ring], entries: dict[_Place, list[_Place]]) -> _Line:
     """Walk along the outer ring, and from each vertex with entries around the holes there."""
     anchors = {*entries, *(hole for holes in entries.values() for hole in holes)}
     steps: list[_Place] = []
-    # A stack, not recursion: holes may hang on one another by the thousand.
+    # A stack, not recursion: holes may be chained by the thousand.
     ways = [iter([(0, position) for position in range(len(rings[0]))])]
     while ways:
         step = next(ways[-1], None)

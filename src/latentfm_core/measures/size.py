@@ -16,7 +16,7 @@ Spacing = tuple[float, float]
 """Pixel size (row, column)."""
 
 PIXELS: Spacing = (1.0, 1.0)
-"""The spacing with which sizes come in pixels."""
+"""The spacing that gives sizes in pixels."""
 
 TOUCHING = np.ones((3, 3), bool)
 """Pixels that touch at a corner belong to one piece."""
@@ -67,7 +67,7 @@ def feret(mask: NDArray[np.bool_], spacing: Spacing = PIXELS) -> float:
     rows = np.flatnonzero(mask.any(axis=1))
     if not rows.size:
         return 0.0
-    # The outermost pixels of each row hold all corners of the convex hull.
+    # The outermost pixels of each row contain all corners of the convex hull.
     inside = mask[rows]
     left = inside.argmax(axis=1)
     right = mask.shape[1] - inside[:, ::-1].argmax(axis=1)

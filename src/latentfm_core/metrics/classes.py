@@ -1,7 +1,7 @@
 """Metrics of binary masks, extended to several classes.
 
 Labels are compared class by class, background left out, and averaged over the foreground
-classes that occur in either of the two; where none occurs, they agree. With one class, or
+classes that occur in either of the two; if none occurs, they agree. With one class, or
 with boolean masks, that is the binary metric itself.
 """
 
@@ -54,7 +54,7 @@ def _over_classes(figure: Callable[[Bool, Bool], float], first: Labels, second: 
     for given in (first, second):
         check_labels(given, "labels")
     if first.dtype == np.bool_ and second.dtype == np.bool_:
-        return figure(first, second)  # no need to look which labels there are
+        return figure(first, second)  # no need to find the labels
     labels = np.union1d(np.unique(first), np.unique(second)).astype(np.int64)
     classes = labels[labels > 0]
     if classes.size <= 1:

@@ -34,7 +34,7 @@ def ged(samples: Bool, references: Bool) -> float:
 
     GED^2 = 2 E[d(S, Y)] - E[d(S, S')] - E[d(Y, Y')], d = 1 - IoU (Kohl et al. 2018, after
     Szekely and Rizzo 2013). Expectations are means over all pairs, a mask with itself
-    included, as usual for this metric. It is 0 when both sets hold the same masks in the same
+    included, as usual for this metric. It is 0 when both sets contain the same masks in the same
     proportions, and never negative except by rounding.
 
     Parameters

@@ -168,7 +168,7 @@ def error_auroc(confidence: Float32, prediction: Bool, mask: Bool) -> float | No
     if prediction.dtype != np.bool_ or mask.dtype != np.bool_:
         raise ValueError(f"masks must be boolean, got {prediction.dtype} and {mask.dtype}")
     if np.isnan(confidence).any():
-        raise ValueError("confidence holds NaN")
+        raise ValueError("confidence contains NaN")
     wrong = (prediction != mask).ravel()
     errors = int(np.count_nonzero(wrong))
     right = wrong.size - errors

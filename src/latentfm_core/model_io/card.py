@@ -22,7 +22,7 @@ from latentfm_core.uncertainty.calibration import Calibration
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
 ENSEMBLE = "ensemble.json"
-"""Card of an ensemble, in the folder that holds the model folders."""
+"""Card of an ensemble, in the folder that contains the model folders."""
 MAX_CARD_BYTES = 1_000_000
 
 DISCLAIMER = "Research use only; not a medical device."
@@ -39,7 +39,7 @@ class WeightsInfo(Settings):
     Attributes
     ----------
     file
-        Always ``model.safetensors``, beside the card.
+        Always ``model.safetensors``, next to the card.
     sha256
         Hex digest of the file.
     size_bytes
@@ -72,7 +72,7 @@ class TrainingInfo(Settings):
     Attributes
     ----------
     command
-        The commands that started and resumed the run, one a line.
+        The commands that started and resumed the run, one per line.
     seed, seconds, device, versions
         Of the run; the seconds of all its parts.
     epochs

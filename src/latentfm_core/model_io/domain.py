@@ -1,4 +1,4 @@
-"""Store the training domain of a model in a small file beside its weights.
+"""Store the training domain of a model in a small file next to its weights.
 
 It is a separate file, not a part of the card: reading a card stays cheap, and a model without it
 is still complete.
@@ -122,7 +122,7 @@ def _check(tensors: dict[str, np.ndarray], channels: int) -> None:
         raise ValueError(f"it is not for {channels} channels")
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
-            raise ValueError(f"{name} holds NaN or infinite values")
+            raise ValueError(f"{name} contains NaN or infinite values")
 
 
 def _channels(card: ModelCard) -> int:

@@ -1,6 +1,6 @@
-"""Ensembles: a folder of model folders is a model whose samples its members share out.
+"""Ensembles: a folder of model folders is a model whose members divide the samples.
 
-The folder of a cross-validation is one. An ensemble has no weights of its own. Its card is made
+The folder of a cross-validation is one. An ensemble stores no weights itself. Its card is made
 from those of its members; ``ensemble.json`` stores it once there is more to say, such as a
 calibration.
 """
@@ -39,7 +39,7 @@ def member_folders(folder: Path) -> list[Path]:
     """Return the members of an ensemble in their order; empty if `folder` is not an ensemble.
 
     They are the folds of a cross-validation, or at least two model folders, sorted by name with
-    numbers in numerical order. A folder with a card of its own is a single model.
+    numbers in numerical order. A folder with its own card is a single model.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def member_folders(folder: Path) -> list[Path]:
         ) from None
     if len(found) > MOST_MEMBERS:
         raise ModelFolderError(
-            f"{folder} holds {len(found)} models, and an ensemble has at most {MOST_MEMBERS}. "
+            f"{folder} has {len(found)} models, and an ensemble has at most {MOST_MEMBERS}. "
             "Choose one of them."
         )
     return sorted(found, key=_in_numerical_order) if len(found) > 1 else []
@@ -141,7 +141,7 @@ def joint_card(folder: Path, members: Sequence[Path]) -> ModelCard:
 
 
 def joint_sha256(members: Sequence[MemberInfo]) -> str:
-    """Return the digest of an ensemble: that of its members' digests, one a line, in order."""
+    """Return the digest of an ensemble: that of its members' digests, one per line, in order."""
     text = "".join(f"{member.sha256}\n" for member in members)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
@@ -204,13 +204,13 @@ def _new_card(
     return ModelCard(
         id=model_id(name),
         title=f"{name} (ensemble of {len(cards)} models)"[:200],
-        description=f"Samples are shared out over {', '.join(card.id for card in cards)}.",
+        description=f"Samples are divided among {', '.join(card.id for card in cards)}.",
         created=max(card.created for card in cards),
         licence=first.licence if len(licences) == 1 else "",
         config=config,
         encoder=first.encoder,
         members=members,
-        # Without weights of its own it has no validation of its own: the mean of its members'.
+        # An ensemble is not validated itself: use the mean of its members'.
         metrics={"val_dice": sum(dice) / len(dice)} if dice else {},
         weights=WeightsInfo(
             sha256=joint_sha256(members),

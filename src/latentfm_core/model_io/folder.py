@@ -94,7 +94,7 @@ def save_model(
 
 
 def _check_size(path: Path, info: WeightsInfo, expected: Mapping[str, Tensor]) -> None:
-    """Reject a file that cannot hold these tensors, before reading it."""
+    """Reject a file that cannot contain these tensors, before reading it."""
     itemsize = getattr(torch, info.dtype).itemsize
     tensors = sum(math.prod(tensor.shape) for tensor in expected.values()) * itemsize
     size = path.stat().st_size
@@ -144,14 +144,14 @@ def _read_tensors(
     broken = [name for name in sorted(tensors) if not bool(torch.isfinite(tensors[name]).all())]
     if broken:
         raise ModelFolderError(
-            f"{path} holds NaN or infinite weights (for example in {broken[0]}), and cannot "
+            f"{path} contains NaN or infinite weights (for example in {broken[0]}), and cannot "
             "segment images. Choose another model, or train it again."
         )
     return tensors
 
 
 def load_model(folder: Path) -> tuple[LatentFM, ModelCard]:
-    """Read a single model; weights come back as float32 on the CPU, in evaluation mode.
+    """Read a single model; weights are returned as float32 on the CPU, in evaluation mode.
 
     Raises
     ------

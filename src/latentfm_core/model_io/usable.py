@@ -1,4 +1,4 @@
-"""Whether the validation of a model says that it is of use."""
+"""Whether a model is usable according to its validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of a network's tensors, and what they were called before."""
+"""Names of a network's tensors, and their earlier names."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _FORMAT_1 = re.compile(rf"({'|'.join(_NETWORKS)})\.(\w+)\.")
 
 
 def current_name(name: str) -> str:
-    """Return today's name of a tensor of format 1 or 2.
+    """Return the current name of a tensor of format 1 or 2.
 
     Only the velocity networks were renamed. No name of one format means something else in the
-    other, so that a name of today is returned as it is.
+    other, so that a current name is returned unchanged.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def current_name(name: str) -> str:
 
 
 def stored_names(names: Iterable[str], prefix: str = "") -> dict[str, str]:
-    """Return the stored names of tensors by today's names; those after `prefix` are translated."""
+    """Return the stored names of tensors by current names; those after `prefix` are translated."""
     return {
         prefix + current_name(name.removeprefix(prefix)) if name.startswith(prefix) else name: name
         for name in names

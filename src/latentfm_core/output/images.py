@@ -45,7 +45,7 @@ def write_tiff(
         ``(H, W)``, or ``(N, H, W)`` with `channels`, or with the axes of a stack in place of
         ``(H, W)``; uint8 or float32.
     source
-        Source of `spacing` and `unit`; a unit that is not a length is left out.
+        Source of `spacing` and `unit`; a unit that is not a length is omitted.
     channels
         Names of the N planes. They form the channel axis, the only one of OME whose
         entries can have names.

@@ -17,12 +17,12 @@ from latentfm_core.names import is_there
 from latentfm_core.types import Summary
 
 ATTRIBUTES = "latentfm"
-"""Name of the attribute that holds the provenance of the maps."""
+"""Name of the attribute with the provenance of the maps."""
 CHUNK = 512
 """Side of a chunk in pixels."""
 SMALLEST = 1024
 _MAX_ATTRIBUTES = 4_000_000
-"""The longer side of the smallest copy is at most this."""
+"""Maximum longer side of the coarsest level."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class MapStore:
             levels[0][region] = values.view(np.uint8) if values.dtype == np.bool_ else values
 
     def shrink(self) -> Iterator[None]:
-        """Make the smaller copies; yield after each chunk."""
+        """Write the coarser levels; yield after each chunk."""
         for levels in self._levels.values():
             for fine, coarse in pairwise(levels):
                 height, width = coarse.shape[-2:]

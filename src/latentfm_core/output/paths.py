@@ -18,7 +18,7 @@ _NOT_UTF8 = re.compile("[\ud800-\udfff]")
 
 
 def printable(name: str) -> str:
-    """Return `name` without bytes that are not UTF-8; JSON and CSV cannot hold them."""
+    """Return `name` without bytes that are not UTF-8; JSON and CSV cannot store them."""
     return _NOT_UTF8.sub("_", name)
 
 

@@ -148,7 +148,7 @@ def write_sidecar(
     channel: int | None = None,
     image_digest: str = "",
 ) -> None:
-    """Write the JSON file beside a result.
+    """Write the JSON file of a result.
 
     Parameters
     ----------

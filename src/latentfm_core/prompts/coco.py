@@ -89,7 +89,7 @@ class _Coco(BaseModel):
 def coco_prompts(
     content: Mapping[str, Any], path: Path
 ) -> tuple[dict[str, list[Prompt]], dict[str, tuple[int, int]]]:
-    """Return the prompts of COCO annotations, and rows and columns where known, by image name.
+    """Return the prompts of COCO annotations, and rows and columns if known, by image name.
 
     ``bbox`` ``[x, y, width, height]`` is a box, visible ``keypoints`` are positive points.
 

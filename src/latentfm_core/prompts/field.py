@@ -14,7 +14,7 @@ FIELD_SCALE = 2.0
 """Side of the field around a box, in longer sides of the box."""
 
 MIN_FIELD = 32
-"""Smallest side of a field in pixels: a smaller one lacks context."""
+"""Minimum side of a field in pixels: a smaller one lacks context."""
 
 Window = tuple[int, int, int, int]
 """``(top, left, height, width)`` in whole pixels of the image."""
@@ -23,7 +23,7 @@ Window = tuple[int, int, int, int]
 def field_of(prompt: Prompt, shape: tuple[int, int], scale: float = FIELD_SCALE) -> Window | None:
     """Return the square field around a prompt, clipped to the image.
 
-    It holds all positive points and strokes; negative ones do not enlarge it. Without a box and a
+    It covers all positive points and strokes; negative ones do not enlarge it. Without a box and a
     rough mask the extent of the object is unknown: None means the whole image, and so does a field
     that would be as large.
     """

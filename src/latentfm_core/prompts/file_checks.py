@@ -61,7 +61,7 @@ def check_boxes(
     *,
     corners: bool = False,
 ) -> None:
-    """Check boxes against the sizes of their images, where given.
+    """Check boxes against the sizes of their images, if given.
 
     A warning names the images that boxes leave.
 

@@ -58,7 +58,7 @@ class PromptFile:
     read
         Returns the prompts of the image of a name in `names`, one for each object.
     sizes
-        Rows and columns of the annotated images, where the file gives them.
+        Rows and columns of the annotated images, if the file gives them.
     corners
         Whether the file is of a format with sizes of boxes, all of which could be corners.
     """
@@ -180,7 +180,7 @@ def _prompts_in(content: Any, path: Path, limits: ReadingConfig) -> PromptFile:
     """Return the prompts in a JSON value of the file `path`."""
     looks = _other_format(content)
     if looks or not isinstance(content, dict):
-        seems = f"look like {looks}, which is not read" if looks else "must hold a JSON object"
+        seems = f"look like {looks}, which is not read" if looks else "must be a JSON object"
         raise DatasetError(f"The prompts {path} {seems}. {_ACCEPTED}")
     sizes: dict[str, tuple[int, int]] = {}
     try:

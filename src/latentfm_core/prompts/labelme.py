@@ -47,9 +47,9 @@ def is_labelme(content: Any) -> bool:
 
 
 def labelme_files(folder: Path, limits: ReadingConfig) -> dict[Path, dict[str, Any]]:
-    """Return the contents of the LabelMe files in a folder; none if it holds label images.
+    """Return the contents of the LabelMe files in a folder; none if it contains label images.
 
-    Images beside them are those that the files describe. A warning names the JSON files that are
+    Images next to them are those that the files describe. A warning names the JSON files that are
     not used.
     """
     every = sorted(folder.iterdir())
@@ -58,7 +58,7 @@ def labelme_files(folder: Path, limits: ReadingConfig) -> dict[Path, dict[str, A
     described = {_image_name(str(content["imagePath"])) for content in found.values()}
     if found and _has_labels(every, described, limits):
         logger.warning(
-            "%s holds label images, so its LabelMe files are not used: %s",
+            "%s contains label images, so its LabelMe files are not used: %s",
             shown(folder),
             name_some(file.name for file in found),
         )

@@ -13,11 +13,11 @@ from latentfm_core.types import UNUSABLE
 FEWEST = 4
 """Validations needed for a judgement."""
 TOLERANCE = 0.01
-"""Change of the validation figure (Dice or GED) that counts."""
+"""Minimum relevant change of the validation figure (Dice or GED)."""
 LOW = 0.7
 """Dice below which a model that no longer improves counts as underfitted."""
 LEARNED = 0.02
-"""Relative fall of the training loss that counts."""
+"""Minimum relevant relative fall of the training loss."""
 
 UNTRAINED = (
     "Not trained long enough: the best validation Dice is only {dice} (epoch {best}), and the "

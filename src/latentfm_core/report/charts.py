@@ -18,7 +18,7 @@ DASHES = ("", "6 3", "2 2", "8 3 2 3")
 
 WIDTH, HEIGHT = 440, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 12, 46
-_MOST_TICKS = 7
+_MAX_TICKS = 7
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Axis:
         for each, step in (((1, 2, 3, 5), 1), ((1, 2, 5), 1), ((1, 3), 1), ((1,), far)):
             values = [one * 10.0**power for power in range(first, last + 1, step) for one in each]
             inside = [value for value in values if self.low <= value <= self.high]
-            if len(inside) <= _MOST_TICKS:
+            if len(inside) <= _MAX_TICKS:
                 break
         return inside
 
@@ -126,7 +126,7 @@ class Chart:
             self._dot(*self._place(x, y), colour, f"{tooltip}{x:.4g}, {y:.4g}", link)
 
     def mark(self, x: float, name: str) -> None:
-        """Draw a dashed vertical line with a label beside it."""
+        """Draw a dashed vertical line with a label next to it."""
         left, bottom = self._place(x, self._y.low)
         anchor, shift = ("end", -5) if self._x.share(x) > 0.5 else ("start", 5)
         line = f'x1="{left}" y1="{_TOP}" x2="{left}" y2="{bottom}"'

@@ -30,7 +30,7 @@ _SOURCES = {
 
 CAUTION = (
     "Research use only; not a medical device. This page shows the images, their names and the "
-    "command with its paths: share it only where these are allowed."
+    "command with its paths: share it only if this is allowed."
 )
 
 

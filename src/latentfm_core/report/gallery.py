@@ -36,7 +36,7 @@ class CasePictures:
     image, confidence
         Data URIs.
     experts, mean, samples
-        Paths of outlines, for each mask one path per class (empty where there is none).
+        Paths of outlines, for each mask one path per class (empty if there is none).
     """
 
     width: int

@@ -33,8 +33,8 @@ class Grids:
     def pictures(self, epochs: Sequence[Row]) -> tuple[list[Picture], list[Picture]]:
         """Return pictures of the validated `epochs`: of the best and the last, and of others.
 
-        A picture of an epoch that is not among them is left out: a killed run, which will come
-        to it again, has left it.
+        A picture of an epoch that is not among them is omitted: it is left over from a killed run,
+        which will repeat it.
         """
         known = validated(epochs)
         best = best_of(known)

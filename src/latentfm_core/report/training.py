@@ -25,7 +25,7 @@ FILE = "report.html"
 
 CAUTION = (
     "Research use only; not a medical device. This page shows images of the validation part: "
-    "share it only where these are allowed."
+    "share it only if this is allowed."
 )
 
 TITLES = {

@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file that holds tensors and, in its header, the state.
+"""Checkpoints: one safetensors file that contains tensors and, in its header, the state.
 
 One file means that weights, optimiser and position can never come from different moments.
 """
@@ -60,7 +60,7 @@ class Position:
     validation_seconds, validated_seconds
         Expected time of one validation, 0 if unknown; time of all of them so far.
     validation_images
-        Images of a validation, where the budget allows fewer than the settings; else 0.
+        Images of a validation, if the budget allows fewer than the settings; else 0.
     planned_seconds
         Time limit of the flow for which `validation_images` was chosen.
     epochs, stage_times, outside_times
@@ -168,14 +168,14 @@ class Checkpoint(CheckpointHeader):
         }
 
     def restore_model(self, model: nn.Module) -> None:
-        """Put the stored weights into `model`."""
+        """Load the stored weights into `model`."""
         try:
             model.load_state_dict(self._part("model."))
         except RuntimeError:
             raise CheckpointError(_OTHER_NETWORK) from None
 
     def restore_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
-        """Put the stored moments into `optimizer`, if the checkpoint has any."""
+        """Load the stored moments into `optimizer`, if the checkpoint has any."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in self._part("optimizer.").items():
@@ -196,7 +196,7 @@ class Checkpoint(CheckpointHeader):
         optimizer.load_state_dict({"state": state, "param_groups": described["param_groups"]})
 
     def restore_ema(self, ema: EMA) -> None:
-        """Put the stored averages into `ema`, if the checkpoint has any."""
+        """Load the stored averages into `ema`, if the checkpoint has any."""
         for name, value in self._part("ema.").items():
             position_index = int(name)
             if position_index >= len(ema.shadow) or value.shape != ema.shadow[position_index].shape:

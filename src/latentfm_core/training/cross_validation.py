@@ -30,7 +30,7 @@ from latentfm_core.training.trainer import Trainer
 logger = logging.getLogger(__name__)
 
 _LONGEST_NAME = 85
-"""Of an id, before the number of the fold."""
+"""Maximum length of an id before the number of the fold."""
 
 
 class CrossValidation:
@@ -57,10 +57,10 @@ class CrossValidation:
     ConfigError
         If ``data.folds`` is not set, or the settings do not suit a cross-validation.
     CheckpointError
-        If `out` holds other folds, or runs while `resume` is off, or a fold that has begun cannot
+        If `out` has other folds, or runs while `resume` is off, or a fold that has begun cannot
         be continued or extended with these settings.
     OutputError
-        If `out` holds a model.
+        If `out` contains a model.
     """
 
     def __init__(self, config: Config, options: RunOptions) -> None:
@@ -72,7 +72,7 @@ class CrossValidation:
         check_places(self.out, config.data)
         if (self.out / CARD).exists():
             raise OutputError(
-                f"{self.out} holds a model. Choose another --out for the folds of a "
+                f"{self.out} contains a model. Choose another --out for the folds of a "
                 "cross-validation."
             )
         if not options.resume:
@@ -94,11 +94,11 @@ class CrossValidation:
             )
 
     def _refuse_second_run(self) -> None:
-        """Reject new runs where there are some, before hours of training other folds."""
+        """Reject new runs if there are earlier ones, before hours of training other folds."""
         begun = [out.name for out in self._chosen().values() if is_begun(out)]
         if begun:
             raise CheckpointError(
-                f"{self.out} already holds training runs ({', '.join(begun)}). Add --resume to "
+                f"{self.out} already has training runs ({', '.join(begun)}). Add --resume to "
                 "continue the cross-validation (and remove --config and --preset), or choose "
                 "another --out."
             )
@@ -238,7 +238,7 @@ class CrossValidation:
 def find_folds(data: DataConfig) -> Folds:
     """Draw the folds of the images that `data` names; of several sets, with unique names.
 
-    Every set is divided by itself, so that each fold has images of all of them.
+    Every set is divided separately, so that each fold has images of all of them.
 
     Raises
     ------

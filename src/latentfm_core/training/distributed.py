@@ -76,7 +76,7 @@ class Team:
         """Wait until every process has reached this point."""
 
     @contextmanager
-    def one_here_first(self) -> Iterator[None]:
+    def local_first(self) -> Iterator[None]:
         """Let one process of each machine go through the block before the others."""
         yield
 
@@ -128,7 +128,7 @@ class Processes(Team):
         self._fabric.barrier()
 
     @contextmanager
-    def one_here_first(self) -> Iterator[None]:
+    def local_first(self) -> Iterator[None]:
         """Let one process of each machine go through the block before the others."""
         if self._fabric.local_rank:
             self.wait()

@@ -58,7 +58,7 @@ def refuse_ignored_by_folds(runs: Mapping[Path, Config], options: RunOptions) ->
         The message names it.
     """
     for out, config in runs.items():
-        # The card of a fold is that of the cross-validation with an id of its own.
+        # The card of a fold is that of the cross-validation with its own id.
         refuse_ignored(read_header(out / TRAINING), config, replace(options, out=out, card=None))
 
 

@@ -1,4 +1,4 @@
-"""Augmentation towards modalities that no training set holds, such as ultrasound."""
+"""Augmentation towards modalities that no training set contains, such as ultrasound."""
 
 from __future__ import annotations
 

@@ -28,13 +28,13 @@ WHOLE_FIELD = 0.3
 """Share of the prompted images shown in full, as before a first click."""
 
 ABSENT = 0.05
-"""Share of the prompted images with a rough mask on background: the object has gone.
+"""Share of the prompted images with a rough mask on background: the object has disappeared.
 
 A mask followed through the planes of a stack has to end somewhere.
 """
 
 PLACES = 10
-"""Places tried for such a mask."""
+"""Positions tried for this mask."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Crop:
     shown
         ``(S, S)`` bool, the object that the prompt is made from, by any rater.
 
-    A target that is empty where `shown` is not is an object that has gone.
+    A target that is empty where `shown` is not is an object that has disappeared.
     """
 
     image: Tensor

@@ -32,7 +32,7 @@ def paint_some(images: Tensor, masks: Tensor, global_batch: GlobalBatch) -> Tens
     images
         ``(B, 3, S, S)`` float in [0, 1].
     masks
-        ``(B, 1, S, S)`` float in {0, 1}. Images whose mask is empty or full stay.
+        ``(B, 1, S, S)`` float in {0, 1}. Images with an empty or full mask are unchanged.
     """
     chosen = global_batch.uniform(0, 1) < PAINTED
     ground = global_batch.uniform(0.15, 0.9, 1, 1, 1)

@@ -40,7 +40,7 @@ def _weights(data: DataConfig) -> list[str]:
         return []
     return [
         f"Of the data sets, {name_some(given)} have a weight and {name_some(without)} have none, "
-        "which then is the square root of the number of training images and may be far larger. "
+        "which is then the square root of the number of training images and may be far larger. "
         "The row sets of the summary shows how often each is drawn. Set weight for all, or for "
         "none."
     ]

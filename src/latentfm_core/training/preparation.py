@@ -94,7 +94,7 @@ def prepare(
     dtype = resolve_precision(config.training.precision, team.device)
     reader = DataReader(config, options, checkpoint, quiet=not team.first)
     # The others read from the cache what one has decoded; without a cache none waits.
-    turns = team.one_here_first() if config.data.cache else nullcontext()
+    turns = team.local_first() if config.data.cache else nullcontext()
     with team.together(), turns:
         data = reader.read()
     torch.manual_seed(seed_for(config.training.seed, 99))
@@ -114,7 +114,7 @@ def prepare(
             _extend(state)
     to_device(model, team.device)
     announce(state)
-    if checkpoint is not None and _is_validated_otherwise(state, checkpoint):
+    if checkpoint is not None and _validation_changed(state, checkpoint):
         score_best_again(state)
     # No process writes to the folder before all have checked for an existing run.
     team.wait()
@@ -160,7 +160,7 @@ def _record(before: RunRecord | None, data: RunData, options: RunOptions) -> Dat
     return data_record(known, data.split, found, left_out)
 
 
-def _is_validated_otherwise(state: RunState, checkpoint: Checkpoint) -> bool:
+def _validation_changed(state: RunState, checkpoint: Checkpoint) -> bool:
     """Return whether the validation images, or what the network sees of them, have changed."""
     before, val = checkpoint.run, state.data.val
     if before is None or val is None:

@@ -16,7 +16,7 @@ from latentfm_core.types import Bool, Float32
 KINDS = ("box", "points", "box_points", "strokes", "rough_mask")
 CHANCES = (0.4, 0.27, 0.15, 0.09, 0.09)
 
-MOST_POINTS = 3
+MAX_POINTS = 3
 
 CORRECTED = 0.35
 """Share of the prompted images that also get corrections of a sample."""
@@ -35,7 +35,7 @@ def simulate_prompts(
     shown
         ``(B, S, S)`` bool, the objects that the prompts are made from.
     absent
-        ``(B,)`` bool, whether the mask to learn is empty: the object has gone, see
+        ``(B,)`` bool, whether the mask to learn is empty: the object has disappeared, see
         `simulate_prompt`.
     prompted
         ``(B,)``, whether there is a prompt.
@@ -57,8 +57,8 @@ def simulate_prompt(shown: Bool, rng: np.random.Generator, *, absent: bool = Fal
     shown
         ``(S, S)`` bool, the object; not empty.
     absent
-        Whether the object was there in another plane alone: then the prompt is its rough mask,
-        because a user neither draws a box nor clicks where there is no object.
+        Whether the object exists in another plane only: then the prompt is its rough mask,
+        because users neither draw a box nor click without an object.
     """
     side = len(shown)
     maps = np.zeros((4, side, side), np.float32)
@@ -90,7 +90,7 @@ def correct(maps: Float32, sample: Bool, target: Bool, rng: np.random.Generator)
         ``(S, S)`` bool, the model's sample and the target.
     """
     error = sample != target
-    for _ in range(int(rng.integers(1, MOST_POINTS + 1))):
+    for _ in range(int(rng.integers(1, MAX_POINTS + 1))):
         point = centre_of_largest(error, rng)
         if point is None:
             return
@@ -126,7 +126,7 @@ def _points(maps: Float32, shown: Bool, rng: np.random.Generator) -> None:
     if rng.random() < 0.5:
         return
     for places, channel in ((inside, POSITIVE), (outside, NEGATIVE)):
-        for _ in range(int(rng.integers(0, MOST_POINTS)) if len(places) else 0):
+        for _ in range(int(rng.integers(0, MAX_POINTS)) if len(places) else 0):
             row, column = places[rng.integers(len(places))]
             draw_point(maps[channel], (row + 0.5, column + 0.5))
 

@@ -28,7 +28,7 @@ _MEANING = (
     "unprompted",
     "rare_class",
 )
-"""Settings of the data that say what is learned from which images."""
+"""Settings of the data that define what is learned from which images."""
 
 
 def resumed_config(out: Path, trust_paths: bool = False, *, named: bool = False) -> Config:

@@ -87,7 +87,7 @@ class DataReader:
         CheckpointError
             If they have changed since the run began and `changed_data` does not allow it.
         Cancelled
-            If a stop was asked for.
+            If a stop was requested.
         """
         start = time.monotonic()
         data = self._read_sets() if self._data.sets else self._read_pairs()

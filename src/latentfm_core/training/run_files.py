@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from latentfm_core.datasets.splits import write_split
 from latentfm_core.files.atomic import write_text
-from latentfm_core.files.optional import not_essential
+from latentfm_core.files.optional import best_effort
 from latentfm_core.files.own_runs import signature_of
 from latentfm_core.inference.device import describe
 from latentfm_core.model_io.bundled import resolve_model
@@ -47,7 +47,7 @@ class RunFiles:
         run = self._run
         if not run.folder.is_dir():
             # Only this process has the weights now: keep them rather than abort.
-            logger.warning("%s is gone. It is created again, training continues.", run.folder)
+            logger.warning("%s has disappeared. It is recreated; training continues.", run.folder)
             self.write_facts()
         config = run.config.to_json()
         facts = signed_facts(run.options.out, config, run.record.init)
@@ -79,6 +79,6 @@ class RunFiles:
         if run.position.stage == DONE:
             # Only marks the run as finished for the next --resume.
             run.position.written = written.weights_sha256
-            with not_essential(run.folder / FILE):
+            with best_effort(run.folder / FILE):
                 self.save()
         return written

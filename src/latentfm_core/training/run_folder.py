@@ -43,8 +43,8 @@ def check_places(out: Path, data: DataConfig) -> None:
     for name in _FOLDERS:
         if (out / name).is_symlink():
             raise OutputError(
-                f"{out / name} is a symbolic link, and the training would write to where it "
-                "leads. Remove the link, or choose another --out."
+                f"{out / name} is a symbolic link, and training would write to its target. "
+                "Remove the link, or choose another --out."
             )
     for option, folder in (("--out", out), ("--cache", data.cache)):
         if folder is not None:
@@ -88,13 +88,13 @@ class RunFolder:
         CheckpointError
             If another process has started a run there in the meantime.
         OutputError
-            If it cannot be made.
+            If it cannot be created.
         """
         try:
             make_folder(self._out)
         except OSError as error:
             raise write_error(self._out, error) from None
-        self.claim_if_there()
+        self.claim_existing()
         if self._ready:
             return
         if not self._resume:
@@ -102,7 +102,7 @@ class RunFolder:
             self._clear()
         self._ready = True
 
-    def claim_if_there(self) -> None:
+    def claim_existing(self) -> None:
         """Lock the folder if it exists; raise `FolderBusy` if another process has it."""
         if self._out.is_dir() and not self._lock.acquire(patience=0.2):
             raise busy(
@@ -126,13 +126,13 @@ class RunFolder:
             except OSError as error:
                 raise write_error(aside, error) from None
             logger.warning(
-                "%s holds files of an earlier run without a checkpoint. They are kept in %s.",
+                "%s has files of an earlier run without a checkpoint. They are kept in %s.",
                 folder,
                 aside.name,
             )
         if (self._out / CARD).exists():
             logger.warning(
-                "%s holds a model. It will be replaced at the end of this run.", self._out
+                "%s contains a model. It will be replaced at the end of this run.", self._out
             )
 
 
@@ -140,6 +140,6 @@ def refuse_second_run(out: Path) -> None:
     """Raise `CheckpointError` if a folder has the checkpoint of an earlier run."""
     if (out / TRAINING / FILE).is_file():
         raise CheckpointError(
-            f"{shown(out)} already holds a training run. Add --resume to continue it (and remove "
+            f"{shown(out)} already has a training run. Add --resume to continue it (and remove "
             "--config and --preset), or choose another --out."
         )

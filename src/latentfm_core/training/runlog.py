@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from latentfm_core.files.optional import not_essential
+from latentfm_core.files.optional import best_effort
 from latentfm_core.loggers.csv_table import CsvTable, read_table
 from latentfm_core.loggers.logger import Logger, Point
 from latentfm_core.report.training import TITLES, TrainingReport
@@ -92,7 +92,7 @@ class RunLog:
             **report.validation,
         }
         for name, each in self._loggers.items():
-            with not_essential(self._folder / name / "metrics"):
+            with best_effort(self._folder / name / "metrics"):
                 each.metrics(at, values)
                 if report.validation and picture is not None and picture.is_file():
                     each.picture(at, "samples", picture)
@@ -110,7 +110,7 @@ class RunLog:
         if self._table.rows:
             self._show()
         for name, each in self._loggers.items():
-            with not_essential(self._folder / name / "metrics"):
+            with best_effort(self._folder / name / "metrics"):
                 each.close()
 
 
@@ -152,7 +152,7 @@ def epoch_line(report: EpochReport, best: bool = False) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time for people: "40 s", "12 min", "3 h 05 min".
+    """Return a readable duration: "40 s", "12 min", "3 h 05 min".
 
     Examples
     --------

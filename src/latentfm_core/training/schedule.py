@@ -11,7 +11,7 @@ WARMUP_SHARE = 0.05
 
 
 def longest_warm_up(total: int) -> int:
-    """Return the most steps of a stage of `total` steps in which the learning rate rises."""
+    """Return the maximum number of warm-up steps of a stage of `total` steps."""
     return int(total * WARMUP_SHARE)
 
 

@@ -22,7 +22,7 @@ from latentfm_core.training.run_data import DataSet
 from latentfm_core.training.run_folder import BEST
 from latentfm_core.training.run_state import RunState
 from latentfm_core.training.runlog import NAMES
-from latentfm_core.training.stage_progress import MUCH
+from latentfm_core.training.stage_progress import MAX_VALIDATION_SHARE
 from latentfm_core.training.validate import selection_score, validate
 from latentfm_core.training.validate_prompts import validate_prompts
 
@@ -49,9 +49,9 @@ def validate_epoch(run: RunState, loop: StageLoop, report: EpochReport) -> None:
         if not loop.leaves_time():
             if first_time("validated less often", run.folder):
                 logger.info(
-                    "Validation is left out where it would take more than %.0f%% of the time of "
+                    "Validation is skipped if it would take more than %.0f%% of the time of "
                     "the flow.",
-                    100 * MUCH,
+                    100 * MAX_VALIDATION_SHARE,
                 )
             return
     with nullcontext() if loop.ema is None else loop.ema.applied():
@@ -151,7 +151,7 @@ def figures_of(
     picture
         PNG file for the first images.
     steps, images
-        ODE steps and most images; None takes those of the settings and of the time budget.
+        ODE steps and image limit; None takes those of the settings and of the time budget.
     """
     config, stop = run.config, run.options.should_stop
     if most := images or run.position.validation_images:

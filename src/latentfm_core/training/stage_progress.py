@@ -13,7 +13,7 @@ from latentfm_core.training.stage import Stage
 from latentfm_core.training.step_timer import Part
 from latentfm_core.training.time_budget import share_of_budget
 
-MUCH = 0.3
+MAX_VALIDATION_SHARE = 0.3
 """Largest share of the flow's time budget that goes to validation, except the last one."""
 
 
@@ -78,14 +78,14 @@ class StageProgress:
     def leaves_time(self) -> bool:
         """Return whether a time budget leaves time for a validation before the one at the end.
 
-        Validation may take the share `MUCH` of the time.
+        Validation may take the share `MAX_VALIDATION_SHARE` of the time.
         """
         position, config = self._position, self._stage.config
         if config.training.minutes is None:
             return True
         one = position.validation_seconds
         outside = position.stage_outside + one
-        most = MUCH * (outside + position.stage_seconds)
+        most = MAX_VALIDATION_SHARE * (outside + position.stage_seconds)
         if position.validated_seconds + one > most:
             return False
         return share_of_budget(config, position, outside=outside) < 1

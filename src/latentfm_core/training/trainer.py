@@ -36,7 +36,7 @@ class Trainer:
     OutputError
         If the folder cannot be used, or another process has it (`FolderBusy`).
     Cancelled
-        If a stop was asked for while images were read.
+        If a stop was requested while images were read.
     """
 
     def __init__(self, config: Config, options: RunOptions) -> None:
@@ -44,7 +44,7 @@ class Trainer:
         team = join_team(config.training.device)
         self._place = RunFolder(options.out, options.resume)
         if team.first:
-            self._place.claim_if_there()
+            self._place.claim_existing()
         try:
             self.state = prepare(config, options, checkpoint, team)
         except BaseException:
@@ -77,7 +77,7 @@ class Trainer:
         except FolderBusy:
             raise
         except OutputError as error:
-            raise OutputError(f"{error} {self._how_to_go_on()}") from error
+            raise OutputError(f"{error} {self._resume_advice()}") from error
         except Diverged as error:
             raise self._with_advice(error) from error
         finally:
@@ -104,7 +104,7 @@ class Trainer:
         Raises
         ------
         OutputError
-            If it cannot be made, or another process has it (`FolderBusy`).
+            If it cannot be created, or another process has it (`FolderBusy`).
         CheckpointError
             If another run was started there in the meantime.
         """
@@ -133,7 +133,7 @@ class Trainer:
             how = f"Start again with {setting}."
         return Diverged(f"{error} {how}", error.stage, error.learning_rate)
 
-    def _how_to_go_on(self) -> str:
+    def _resume_advice(self) -> str:
         if not self._has_checkpoint():
             return "No checkpoint was written; start the run again."
         return "The last checkpoint is kept. After that, resume the run (latentfm-train: --resume)."

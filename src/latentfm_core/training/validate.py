@@ -17,7 +17,7 @@ from latentfm_core.config import Config
 from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.datasets.object_set import ObjectSet
 from latentfm_core.files.atomic import atomic_path
-from latentfm_core.files.optional import not_essential
+from latentfm_core.files.optional import best_effort
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.classes import class_dice, class_ged, class_iou
 from latentfm_core.model_io.card import ModelCard, WeightsInfo
@@ -85,7 +85,7 @@ def validate(
 def write_picture(path: Path, rows: Sequence[NDArray[Any]]) -> None:
     """Write rows of `picture_row`, one below the other, as a PNG file."""
     if rows:
-        with not_essential(path), atomic_path(path) as temporary:
+        with best_effort(path), atomic_path(path) as temporary:
             imsave(temporary, np.concatenate(rows), check_contrast=False)
 
 
@@ -98,7 +98,7 @@ def mean_figures(
 ) -> dict[str, float]:
     """Return the means over `count` images of the figures that occur; empty if stopped.
 
-    The processes share out the images. Rank 0 makes the picture and therefore segments all
+    The images are divided among the processes. Rank 0 makes the picture and therefore segments all
     images in it.
 
     Parameters
@@ -124,7 +124,7 @@ def mean_figures(
 def _gathered(
     scores: NDArray[np.float64], stopped: bool, team: Team
 ) -> tuple[NDArray[np.float64], bool]:
-    """Combine the values of all processes; NaN where none has a value."""
+    """Combine the values of all processes; NaN if none has a value."""
     if team.size == 1:
         return scores, stopped
     known = ~np.isnan(scores)

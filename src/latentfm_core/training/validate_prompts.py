@@ -52,7 +52,7 @@ def validate_prompts(
     Parameters
     ----------
     picture
-        PNG file that gets a row for each of the first images, with a box where there is one.
+        PNG file that gets a row for each of the first images, with a box if there is one.
     steps
         ODE steps; None takes those of the settings.
     """

@@ -47,7 +47,7 @@ def _estimate(run: RunState, data: DataSet, limit: float) -> None:
         position.validation_images = most
         logger.warning(
             "A validation of %d images would take about %s, more than a quarter of the time of the "
-            "flow: only %d of them take part. Give the run more --minutes, or set "
+            "flow: only %d of them are used. Give the run more --minutes, or set "
             "training.validation_images.",
             asked, duration(asked * each), most,
         )  # fmt: skip

@@ -28,7 +28,7 @@ PASSING = 0.9
 """Share of the validation images, changed copies included, whose score is at most 1."""
 
 FEWEST = 20
-"""Fewest images of each part to fit a domain."""
+"""Minimum number of images of each part to fit a domain."""
 
 _SMALLEST = 1e-6
 _LARGEST = float(np.finfo(np.float16).max)

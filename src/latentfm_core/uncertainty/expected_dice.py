@@ -28,13 +28,13 @@ from latentfm_core.types import Mask
 NOT_CALIBRATED = (
     "not calibrated, and usually too high: use it to rank images. latentfm-calibrate corrects it."
 )
-"""What a report says of raw values, after "it is"."""
+"""What a report says about raw values, after "it is"."""
 
 EDGE = 1e-3
 """Shares are clipped this far from 0 and 1 before their logit is taken."""
 
 FEWEST = 20
-"""Fewest images to fit a map of two parameters."""
+"""Minimum number of images to fit a map of two parameters."""
 
 _BOUND = 20.0
 

@@ -126,8 +126,8 @@ def sample_distances(sample_masks: Mask) -> Float64:
     """Return ``(N, N)`` float64 distances of samples ``(N, H, W)``, in [0, 1].
 
     1 - sum min(a, b) / sum max(a, b) (Ruzicka) of the covered shares of the cells of a grid
-    over the foreground, at most `GRID` cells a side. This is 1 - IoU where a cell is one
-    pixel, and no foreground is lost where it is not. With several classes both sums run over
+    over the foreground, at most `GRID` cells a side. This is 1 - IoU if a cell is one
+    pixel, and no foreground is lost if it is not. With several classes both sums run over
     the classes. Two empty samples have distance 0.
     """
     if len(sample_masks) < 2:

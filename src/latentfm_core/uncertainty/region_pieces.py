@@ -20,7 +20,7 @@ Box = tuple[int, int, int, int]
 
 CANDIDATES = 80
 """Largest number of pieces examined one by one; noise makes thousands."""
-CRUMB = 0.05
+FRAGMENT = 0.05
 """A group with a smaller share of the largest stake joins a nearby group."""
 SPECK = 0.01
 """Likewise: without a nearby group, one below this share is dropped."""
@@ -87,7 +87,7 @@ def merge(
     """Return groups of pieces, at most `count`, the weightiest first.
 
     As long as there are too many, the one with the least stake joins the nearest one, unless the
-    two together are longer than `longest`; then it is left out. Crumbs join others that are at
+    two together are longer than `longest`; then it is left out. Fragments join others that are at
     most `reach` pixels away. Pieces smaller than `least` pixels are left out.
 
     Parameters
@@ -119,7 +119,7 @@ def _merged(groups: list[_Group], longest: float, reach: float, count: int) -> l
     while len(groups) > 1:
         smallest = min(groups, key=lambda group: group.stake)
         too_many = len(groups) > count
-        if not too_many and smallest.stake >= CRUMB * largest:
+        if not too_many and smallest.stake >= FRAGMENT * largest:
             break
         groups.remove(smallest)
         near = min(groups, key=lambda group: group.distance(smallest))

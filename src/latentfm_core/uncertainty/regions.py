@@ -20,10 +20,10 @@ AGREEMENT = 0.9
 RAW_LIMIT = 1 - 4 * AGREEMENT * (1 - AGREEMENT)
 """Raw confidence ``1 - 4 q (1 - q)`` where the share q = `AGREEMENT` of the samples agree."""
 ROUNDING = 1e-4
-LEAST_SHARE = 1e-4
+MIN_SHARE = 1e-4
 """Smaller parts of the image are specks."""
 LONGEST_SHARE = 0.2
-"""A region is cut where it is longer than this share of the image's longer side, or than a longer
+"""A region is cut if it is longer than this share of the image's longer side, or than a longer
 stretch, if there would be too many."""
 LARGEST_SHARE = 0.4
 """Merging does not make a region longer than this."""
@@ -98,7 +98,7 @@ def uncertain_regions(
     lines = [line for line in outline if length(line) > SMOOTH_SHARE * side]
     smooth = [smoothed(line, SMOOTH_SHARE * side) for line in lines]
     pieces = cut(uncertain, smooth, _stretch(smooth, side), GAP_SHARE * side)
-    least = max(4, LEAST_SHARE * uncertain.size)
+    least = max(4, MIN_SHARE * uncertain.size)
     labels = np.zeros(uncertain.shape, np.int32)
     regions = []
     sizes = LARGEST_SHARE * side, REACH_SHARE * side

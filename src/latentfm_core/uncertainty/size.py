@@ -24,7 +24,7 @@ class Spread:
     Attributes
     ----------
     values
-        ``(N,)`` float64, one for each sample; 0 where it is empty.
+        ``(N,)`` float64, one for each sample; 0 if it is empty.
     mean, low, high
         Mean, and the ends of the 90 % interval (linear interpolation of the order
         statistics).

@@ -128,7 +128,7 @@ def export_accepted(
     An image whose annotation is missing or damaged is left out, and named at the end.
 
     A caller that stops asking for the next image cancels the export: a file of all images is
-    then not written, and of other formats those that are finished stay.
+    then not written, and finished files of other formats are kept.
 
     Parameters
     ----------

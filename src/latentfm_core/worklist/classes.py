@@ -1,4 +1,4 @@
-"""Label names of a work list, in a JSON file beside its state."""
+"""Label names of a work list, in a JSON file next to its state."""
 
 from __future__ import annotations
 

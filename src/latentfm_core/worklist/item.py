@@ -10,14 +10,14 @@ from latentfm_core.config import Fraction, Settings
 from latentfm_core.names import is_path, shown
 
 State = Literal["not started", "in progress", "completed", "flagged"]
-"""As in the file; windows and messages call "completed" done."""
+"""State as stored in the file; windows and messages call "completed" done."""
 
 MAX_IMAGES = 100_000
 
 MAX_NOTE = 2000
 
 MAX_NAME = 2000
-"""Letters of a name, each byte that is not UTF-8 escaped by six."""
+"""Maximum length of a name; each byte that is not UTF-8 is escaped by six letters."""
 
 FORMER_NAMES = {"doubt": "uncertainty", "doubt_of": "measured_with"}
 """Names of fields in files of earlier versions."""
@@ -93,12 +93,12 @@ class StoredList(Settings):
 
 
 def check_name(name: str) -> str:
-    """Return `name` if it names a file right inside a folder.
+    """Return `name` if it names a file directly inside a folder.
 
     Raises
     ------
     ValueError
-        If it is empty, ``.`` or ``..``, too long, or holds a folder or a drive.
+        If it is empty, ``.`` or ``..``, too long, or contains a folder or a drive.
     """
     if len(name) > MAX_NAME or is_path(name):
         raise ValueError(f"{shown(name)!r} is not a name of a file inside the folder")

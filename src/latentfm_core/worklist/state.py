@@ -36,7 +36,7 @@ class WorkList:
     """The images of a folder and the state of each.
 
     Every change is written at once and atomically. Several windows or processes may work
-    through one list: a change is made to what the file holds at that moment. The state of
+    through one list: a change is applied to the current content of the file. The state of
     a missing image is kept in case it returns.
 
     Parameters
@@ -120,7 +120,7 @@ class WorkList:
         """Return the states of all existing images."""
         return {name: self.item(name) for name in self._names}
 
-    def check_there(self) -> None:
+    def check_exists(self) -> None:
         """Raise `OutputError` if the output folder has disappeared.
 
         It is not created again, perhaps on another disk below a drive's mount point.
@@ -128,7 +128,7 @@ class WorkList:
         check_still_there(self.output)
 
     def update(self, name: str, **changes: object) -> Item:
-        """Change the state of an image, and write the file; long notes and errors are cut short.
+        """Change the state of an image, and write the file; long notes and errors are truncated.
 
         Raises
         ------
@@ -140,7 +140,7 @@ class WorkList:
         check_name(name)
         for text in {"note", "error"} & changes.keys():
             changes[text] = printable(str(changes[text]))[:MAX_NOTE]
-        self.check_there()
+        self.check_exists()
         with one_change(self.output):
             items = {**self._items, **self._changed_elsewhere()}
             values = items.get(storable(name), Item()).model_dump() | changes | {"updated": now()}

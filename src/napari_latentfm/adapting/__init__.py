@@ -1,1 +1,1 @@
-"""Adaptation of the model to the accepted images of a work list, in a process of its own."""
+"""Adaptation of the model to the accepted images of a work list, in a separate process."""

@@ -65,7 +65,7 @@ class Autosaver:
         Emitted with a message when it could not be saved.
     touched
         Emitted after every event of the annotation layer that may be an edit; the first one after a
-        move of a slider is none.
+        move of a slider is not one.
     watched
         Emitted when another annotation layer, or none, is watched.
     store, work

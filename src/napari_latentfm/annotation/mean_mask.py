@@ -55,7 +55,7 @@ def mean_mask_on_screen(session: ReviewSession) -> NDArray[Any]:
 def count_as_taken(session: ReviewSession) -> None:
     """Record that what was painted on the layer of the mean mask is in the annotation now.
 
-    The layer may then be updated and removed like others. That of a stack holds other planes.
+    The layer may then be updated and removed like others. That of a stack contains other planes.
     """
     layer = _mean_mask_layer(session)
     if layer is not None and session.stack is None:

@@ -74,7 +74,7 @@ def remember(layer: Labels, reviewed: Reviewed) -> Origin:
         _colours(samples.classes, samples.colours, older),
     )
     record_of(layer).origin = origin
-    _dress(layer, older, origin.colours)
+    _apply_colours(layer, older, origin.colours)
     return origin
 
 
@@ -103,7 +103,7 @@ def facts_of(layer: Labels) -> Facts | None:
 def carry(layer: Labels, sidecar: AnnotationSidecar) -> None:
     """Restore the provenance of an annotation whose labels were just restored.
 
-    Files do not hold the proposals themselves. The number of edited pixels continues from that
+    Files do not contain the proposals themselves. The number of edited pixels continues from that
     of the file, counted against the labels as restored.
     """
     record = record_of(layer)
@@ -124,7 +124,7 @@ def carry(layer: Labels, sidecar: AnnotationSidecar) -> None:
         if not record.origin.colours and record.origin.classes == sidecar.classes:
             before = record.origin
             record.origin = replace(before, colours=sidecar.class_colours)
-            _dress(layer, before, sidecar.class_colours)
+            _apply_colours(layer, before, sidecar.class_colours)
 
 
 def edited_by_plane(facts: Facts, labels: NDArray[Any]) -> dict[PlaneIndex, int]:
@@ -215,7 +215,7 @@ def _colours(
     return older.colours
 
 
-def _dress(layer: Labels, older: Origin | None, colours: tuple[str, ...]) -> None:
-    """Give a layer the colours of another model; else those that a user set stay."""
+def _apply_colours(layer: Labels, older: Origin | None, colours: tuple[str, ...]) -> None:
+    """Give a layer the colours of another model; colours set by the user are kept."""
     if colours != (older.colours if older else ()):
         layer.colormap = label_colours(colours)

@@ -26,7 +26,7 @@ ELLIPSE_POINTS = 128
 def drawn_region(session: ReviewSession) -> Bool | None:
     """Return the inside of the shapes drawn on the plane under review as ``(H, W)`` bool.
 
-    Open paths count as closed; lines enclose nothing. Shapes on other planes do not count.
+    Open paths count as closed; lines enclose nothing. Shapes on other planes are ignored.
 
     None if nothing is drawn there.
     """

@@ -40,7 +40,7 @@ class AnnotationSection(QWidget):
         Emitted with how the taking of a mask has ended; the section may be folded.
     restored
         Emitted with the `AnnotationSidecar` of an annotation that was opened or recovered; it
-        holds seed and sampling settings.
+        contains seed and sampling settings.
     export_offered
         Emitted with the tooltip of *Export…*, and whether there is an annotation to export.
     """

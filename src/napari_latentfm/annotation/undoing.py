@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_latentfm.results.session import ReviewSession
 
 MAX_BYTES = 2**28
-"""Of the earlier proposals that are kept; those that were taken longest ago go first."""
+"""Maximum size of kept earlier proposals; the oldest are dropped first."""
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from napari_latentfm.layers.pyramid import finest
 def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """Write one Labels layer to TIFF, PNG or NIfTI; the npe2 writer of this plugin.
 
-    The provenance of an annotation is written beside it.
+    The provenance of an annotation is written next to it.
 
     Returns the files that were written.
 

@@ -30,7 +30,7 @@ def worker_command(module: str) -> tuple[str, ...]:
 
 
 def parsed(lines: Iterable[str], parse: Callable[[str], Event]) -> Iterator[Event]:
-    """Yield the events of the lines of a process; a line that is none is logged."""
+    """Yield the events of the lines of a process; an invalid line is logged."""
     for line in lines:
         try:
             event = parse(line)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from qtpy.QtCore import QCoreApplication, QObject, QTimer
 
 PAUSE_MS = 100
-"""Between two looks at how much garbage there may be."""
+"""Interval between two checks for garbage."""
 
 
 class GuiCollector(QObject):
@@ -28,7 +28,7 @@ class GuiCollector(QObject):
         self._timer.timeout.connect(self._collect)
         application.aboutToQuit.connect(self.resume)
 
-    def thread_begins(self) -> Callable[..., None]:
+    def thread_starts(self) -> Callable[..., None]:
         """Pause automatic collection; call it in the GUI thread before a thread is started.
 
         Returns
@@ -46,7 +46,7 @@ class GuiCollector(QObject):
         return lambda *_: self._threads.discard(thread)
 
     def resume(self) -> None:
-        """Forget the threads, and leave collection to Python again."""
+        """Forget the threads, and turn automatic collection on again."""
         self._threads.clear()
         if self._timer.isActive():
             self._timer.stop()

@@ -43,7 +43,7 @@ class CanvasContext(QObject):
     def make_current(self, _event: Any = None) -> None:
         """Make the context of the canvas current."""
         middle = self._window.centralWidget()
-        # A QOpenGLWidget is in a module of its own, which differs between the Qt bindings.
+        # A QOpenGLWidget is in a separate module, which differs between the Qt bindings.
         widgets: list[Any] = [] if middle is None else middle.findChildren(QWidget)
         for widget in widgets:
             if widget.inherits("QOpenGLWidget") and widget.isValid():

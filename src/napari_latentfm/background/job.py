@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 FIRST_MS = 400
 """Time until the first update: a quick answer comes sooner without any."""
 PROGRESS_MS = 100
-"""Least time between two updates. Each one repaints the window, while the worker computes."""
+"""Minimum time between two updates. Each one repaints the window, while the worker computes."""
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)

@@ -32,7 +32,7 @@ class LastingObjects(QObject):
     be large: the ones that were present are released after their removal as `LARGE` and `PAUSE`
     say. Later layers are released at once. All others wait until the owner is deleted.
 
-    Nothing is done where another part of the program has called `gc.freeze`.
+    Nothing is done if another part of the program has called `gc.freeze`.
 
     Parameters
     ----------

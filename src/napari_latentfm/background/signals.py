@@ -155,7 +155,7 @@ def start_worker(
     """
     # napari's annotations allow neither functions nor slots without arguments.
     create: Callable[..., Any] = create_worker
-    ended = gui_collector().thread_begins()
+    ended = gui_collector().thread_starts()
     worker = create(_ending(work, ended), *arguments, _start_thread=False)
     worker.yielded.connect(yielded)
     worker.returned.connect(returned)

@@ -114,7 +114,7 @@ class TaskQueue:
                 self._running = None
                 self._report(entry)
         finally:
-            # An error of a listener must not hold up the other tasks.
+            # An error of a listener must not block the other tasks.
             self._next()
 
     def _report(self, entry: _Task) -> None:

@@ -51,7 +51,7 @@ class ThreadTask(QObject):
         """Start the thread."""
         # Its owner may drop it before it has ended.
         _RUNNING.add(self)
-        ended = gui_collector().thread_begins()
+        ended = gui_collector().thread_starts()
         threading.Thread(target=self._run, args=(ended,), name="latentfm-task").start()
 
     def quit(self) -> None:

@@ -1,4 +1,4 @@
-"""Accepting the chosen image, in a work list or by itself."""
+"""Accepting the chosen image, in a work list or alone."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Accepting:
     Parameters
     ----------
     queue
-        The work list. An image that is not its open one is accepted by itself, and the user
+        The work list. An image that is not its open one is accepted alone, and the user
         exports it.
     autosaver
         Keeps what was accepted without a work list.
@@ -92,7 +92,7 @@ class Accepting:
     def accept(self) -> None:
         """Accept the annotation, or the mean mask if you changed nothing; go to the next image.
 
-        The mean mask of an image unlike the training images is accepted the second time only.
+        The mean mask of an image unlike the training images is accepted only at the second press.
         """
         if self._asks():
             return
@@ -106,7 +106,7 @@ class Accepting:
     def accept_empty(self, proposed: int = 0) -> None:
         """Accept that there is nothing to mark in this image; go to the next image.
 
-        Where something is marked it is erased, the second time only.
+        Marks are erased, but only at the second press.
 
         Parameters
         ----------

@@ -61,7 +61,7 @@ class ActiveTool(QObject):
             self._layer.mode = PAN_ZOOM
 
     def release(self) -> None:
-        """Give the key back; the tool stays."""
+        """Release the key; the tool stays active."""
         if self._layer is not None:
             for event in _events(self._layer):
                 event.disconnect(self._look)
@@ -100,7 +100,7 @@ class ActiveTool(QObject):
 
 
 def tool_of(layer: Layer) -> str:
-    """Return what the selected tool of a layer of this plugin does, ``""`` without such a tool."""
+    """Return what the selected tool of a layer of this plugin does, ``""`` without one."""
     mode, kinds = str(layer.mode), layer.metadata
     if PROMPT_KEY in kinds and mode == "add_rectangle":
         return BOX

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_latentfm.review.sections import ReviewSections
 
 SECTION = "dock"
-"""Of the preferences."""
+"""Section of the preferences."""
 COMPARE = "Compare"
 SETTLE_MS = 2000
 """Time in which the sections of a new image grow to their heights."""
@@ -170,7 +170,7 @@ class AnnotateTab(QWidget):
         legend.setContentsMargins(4, 2, 4, 0)
         page.addWidget(legend)
         for area in self.findChildren(QScrollArea):
-            # It scrolls to the widget with the focus by itself.
+            # It scrolls to the focused widget automatically.
             area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
 
     def _remember_opened(self) -> None:
@@ -183,7 +183,7 @@ def remember(**values: object) -> None:
 
 
 def _actions(parts: tuple[Any, ...]) -> dict[str, Callable[[], None]]:
-    """Return the keys of several parts; the first of two with the same key has it."""
+    """Return the keys of several parts; of two with the same key, the first has it."""
     found: dict[str, Callable[[], None]] = {}
     for part in parts:
         found = part.key_actions() | found

@@ -102,7 +102,7 @@ class ChosenImage(QObject):
     def _select(self, chosen: Image) -> None:
         """Select the chosen image in the layer list, unless a layer on it or the user's own is.
 
-        napari's tools would otherwise go on with a hidden layer of another image.
+        napari's tools would otherwise continue with a hidden layer of another image.
         """
         selection = self._viewer.layers.selection
         active = selection.active

@@ -24,11 +24,11 @@ CANVAS_KEYS = {
     "Ctrl-Z": "Undo the last mark, stroke or edit in the selected layer.",
     "Ctrl-Shift-Z": "Redo the last undone stroke or edit in the selected layer.",
 }
-"""Keys that layers have, and tools while they are active."""
+"""Keys of layers and of active tools."""
 
 
 class DockKeys(QObject):
-    """Binds the keys of the dock while it is in sight."""
+    """Binds the keys of the dock while it is visible."""
 
     def __init__(self, viewer: napari.viewer.Viewer, panel: LatentFMPanel) -> None:
         super().__init__(panel)
@@ -51,7 +51,7 @@ class DockKeys(QObject):
         sheet.activateWindow()  # Escape closes it
 
     def bind(self) -> None:
-        """Take the keys, unless the panel is not in a dock."""
+        """Bind the keys, unless the panel is not in a dock."""
         self.release()
         if self._panel.parent() is None:
             return
@@ -62,7 +62,7 @@ class DockKeys(QObject):
             self._keys.bind(actions)
 
     def release(self) -> None:
-        """Give the keys back."""
+        """Release the keys."""
         self._keys.release()
         self._enter.release()
         self.tool.release()

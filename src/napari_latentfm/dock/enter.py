@@ -51,7 +51,7 @@ class CanvasEnter:
     """Calls a function at Enter, on the canvas and in widgets of the dock that do not use the key.
 
     napari's Labels and Shapes layers bind Enter in every mode and come before the viewer. Such a
-    layer therefore gets a binding of its own for as long as it is active, which passes the key
+    layer therefore gets its own binding for as long as it is active, which passes the key
     on to napari during a drawing.
 
     Parameters
@@ -82,10 +82,10 @@ class CanvasEnter:
             self._bound = False
             if self._viewer.keymap.get(ENTER) == self._press_viewer:
                 del self._viewer.keymap[ENTER]
-        self._let_go()
+        self._release_key()
 
     def _follow(self, _event: Any = None) -> None:
-        self._let_go()
+        self._release_key()
         layer = self._viewer.layers.selection.active
         if not self._bound or layer is None or ENTER in layer.keymap:
             return
@@ -93,7 +93,7 @@ class CanvasEnter:
             layer.bind_key(KEY, self._press_layer)
             self._layer = layer
 
-    def _let_go(self) -> None:
+    def _release_key(self) -> None:
         layer, self._layer = self._layer, None
         if layer is not None and layer.keymap.get(ENTER) == self._press_layer:
             del layer.keymap[ENTER]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import napari
 
 NAME = "LatentFM"
-"""Of the dock."""
+"""Name of the dock."""
 
 _PANELS: WeakKeyDictionary[Any, ReferenceType[LatentFMPanel]] = WeakKeyDictionary()
 

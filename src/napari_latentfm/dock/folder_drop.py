@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from napari_latentfm.dock.panel import LatentFMPanel
 
 NAPARI_KEYS = Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.AltModifier
-"""With which napari opens files as a stack, or asks for a reader."""
+"""Keys with which napari opens files as a stack, or asks for a reader."""
 
 
 class FolderDrop(QObject):
     """Takes a folder that is dropped on the dock, or on the canvas before napari's readers get it.
 
     napari would open a folder of single images as one stack. It still does so with Shift or Alt,
-    and with a folder without images of its own, such as that of a stored array.
+    and with a folder without direct images, such as that of a stored array.
     """
 
     def __init__(self, panel: LatentFMPanel) -> None:
@@ -45,7 +45,7 @@ class FolderDrop(QObject):
                 widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """Open a folder of images; everything else goes on to napari, which accepts all drags."""
+        """Open a folder of images; everything else goes to napari, which accepts all drags."""
         if not isinstance(event, QDropEvent):
             return False
         if watched is self._panel:

@@ -126,7 +126,7 @@ class Footer(QWidget):
         self.flag.setText("⚑ Flagged" if flagged else "Flag")
 
     def show_empty_name(self, name: str) -> None:
-        """Call an image without foreground as the model calls it."""
+        """Name images without foreground as the model does."""
         self.accept_empty.setText(name)
 
     def _lay_out(self) -> None:
@@ -152,7 +152,7 @@ class Footer(QWidget):
 
 
 class Notice(QFrame):
-    """A warning or error, whole, with a button that dismisses it."""
+    """A warning or error, in full, with a button that dismisses it."""
 
     def __init__(self) -> None:
         super().__init__()

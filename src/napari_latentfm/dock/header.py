@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ADVANCED = "Advanced"
 LABEL_WIDTH = 66
-"""Pixels; of the few labels in the header."""
+"""Width in pixels of the labels in the header."""
 
 
 class Header(QWidget):
@@ -105,7 +105,7 @@ class Header(QWidget):
 
 
 def _with_label(form: SamplingForm, control: Any, width: int | None = None) -> QWidget:
-    """Return a control with the label that magicgui has put beside it."""
+    """Return a control with the label that magicgui has put next to it."""
     native: QWidget = control.native
     row = native.parentWidget()
     if row is None or row is form.native:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_latentfm.dock.panel import LatentFMPanel
     from napari_latentfm.prompting.objects import PromptObject
 
-LEFT = "{name}: {count} not taken. The marks come back when you open the image again."
+LEFT = "{name}: {count} not taken. The marks are restored when you open the image again."
 DONE = "{name} is done, {done} of {count}."
 DONE_EMPTY = "{name} is done (empty), {done} of {count}. Page Up returns to it."
 

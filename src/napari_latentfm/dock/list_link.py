@@ -94,7 +94,7 @@ class ListLink(QObject):
         self._queue.sampler.stop("open")
 
     def _on_status(self, text: str) -> None:
-        # The header describes the samples, too, after an answer to a prompt only a moment later.
+        # The header describes the samples, too, but after a prompt only a moment later.
         for described in (self._queue.described, str(self._form.status.value)):
             text = text.replace(described, "")
         self._panel.footer.say(text.strip())

@@ -68,7 +68,7 @@ class LatentFMPanel(QWidget):
     Attributes
     ----------
     sampling, point, review, queue, learning
-        The parts, which also work in docks of their own.
+        The parts, which also work in separate docks.
     chosen
         The image that everything in the dock acts on.
     """
@@ -179,7 +179,7 @@ class LatentFMPanel(QWidget):
         }
 
     def release(self) -> None:
-        """Cancel what runs, keep the annotation, and give the keys back."""
+        """Cancel what runs, keep the annotation, and release the keys."""
         self._keys.release()
         self.footer.commit()
         sections = chain(*self.annotate.parts.values())
@@ -187,7 +187,7 @@ class LatentFMPanel(QWidget):
             part.release()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Take the keys in a dock; end when taken out of it, which sends no close event."""
+        """Bind the keys in a dock; end when taken out of it, which sends no close event."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange:
             if self.parent() is not None:
@@ -198,13 +198,13 @@ class LatentFMPanel(QWidget):
                 QTimer.singleShot(0, partial(_end, self))
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
-        """Take the keys, and drops on the window."""
+        """Bind the keys, and accept drops on the window."""
         super().showEvent(event)
         self._keys.bind()
         self._drop.watch(self.window())
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
-        """Give the keys back: a dock out of sight must not accept anything."""
+        """Release the keys: a hidden dock must not accept anything."""
         super().hideEvent(event)
         self._keys.release()
         self._left.marks.flush()

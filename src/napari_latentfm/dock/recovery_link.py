@@ -35,7 +35,7 @@ class RecoveryLink(QObject):
         self._timer.start()
 
     def _look_for_kept(self) -> None:
-        """Offer a kept annotation of the chosen image; the list looks for those of its own."""
+        """Offer a kept annotation of the chosen image; the list looks for its own."""
         if not self._panel.accepting.in_list:
             self._recovery.look_at(self._panel.chosen.layer)
             self._marks.offer(self._panel.chosen.layer)

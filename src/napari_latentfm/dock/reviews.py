@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_latentfm.results.session import ReviewSession
 
 MAX_BYTES = 2**29
-"""Of the arrays that are kept; the results reviewed longest ago go first."""
+"""Maximum size of kept results; those reviewed longest ago are dropped first."""
 
 
 class KeptReviews:

@@ -36,7 +36,7 @@ class SharedModel:
             return
         header, queue = self._head, self._queue
         with self._sharing():
-            # The model first: it brings a number of samples of its own.
+            # The model first: it sets its own number of samples.
             queue.model.setCurrentIndex(queue.model.findData(header.model.value))
             queue.model_folder.setText(header.folder.line_edit.value.strip())
             queue.n_samples.setValue(header.n_samples.value)

@@ -35,6 +35,6 @@ class Welcome(QFrame):
         row.addWidget(self.close_button)
 
     def dismiss(self) -> None:
-        """Hide the steps for good."""
+        """Hide the steps permanently."""
         self.hide()
         self.dismissed.emit()

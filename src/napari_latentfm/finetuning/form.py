@@ -77,11 +77,11 @@ class LearningForm(QWidget):
             "The model to start from. A copy of it is trained; the model itself does not change."
         )
         self._offer_models()
-        self.folder = FolderEdit("Folder that holds model.json and model.safetensors.")
+        self.folder = FolderEdit("Folder with model.json and model.safetensors.")
         self.images = FolderEdit("Folder of images; images without a mask are ignored.")
         self.masks = FolderEdit(
             "Folder of masks named like the images. Leave it empty to use the accepted masks in "
-            f"{ANNOTATIONS} beside the images."
+            f"{ANNOTATIONS} next to the images."
         )
         self.minutes = QDoubleSpinBox()
         self.minutes.setRange(0.1, MAX_MINUTES)
@@ -161,7 +161,7 @@ class LearningForm(QWidget):
         return models_folder() / name
 
     def masks_folder(self) -> Path | None:
-        """Return the given folder of masks, or else the default one beside the images."""
+        """Return the given folder of masks, or else the default one next to the images."""
         images = self.images.path()
         return self.masks.path() or (images / ANNOTATIONS if images else None)
 

@@ -13,16 +13,16 @@ BLUE, ORANGE, GREY = "#56B4E9", "#E69F00", "#999999"
 HEIGHT = 96
 """Pixels."""
 LEFT, RIGHT, TOP, BOTTOM = 40, 8, 16, 14
-MOST_POINTS = 300
+MAX_POINTS = 300
 """Most points that are drawn; more are averaged in equal blocks."""
 
 
 def thinned(points: list[tuple[float, float]]) -> NDArray[np.float64]:
-    """Return ``(n, 2)`` points, n at most `MOST_POINTS`, as means of equal blocks."""
+    """Return ``(n, 2)`` points, n at most `MAX_POINTS`, as means of equal blocks."""
     values = np.array(points, dtype=np.float64).reshape(-1, 2)
-    if len(values) <= MOST_POINTS:
+    if len(values) <= MAX_POINTS:
         return values
-    return np.stack([block.mean(axis=0) for block in np.array_split(values, MOST_POINTS)])
+    return np.stack([block.mean(axis=0) for block in np.array_split(values, MAX_POINTS)])
 
 
 class CurvePlot(QWidget):
@@ -36,7 +36,7 @@ class CurvePlot(QWidget):
     Attributes
     ----------
     final
-        The final value, which is shown beside the title instead of the last point; None during
+        The final value, which is shown next to the title instead of the last point; None during
         a run.
     """
 

@@ -204,7 +204,7 @@ class FixSection(QWidget):
         self.progress.setTextVisible(False)
         self.progress.setMaximumHeight(8)
         self.progress.setRange(0, 1)
-        self.progress.setToolTip("Moves while an operation is running.")
+        self.progress.setToolTip("Operation in progress.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)

@@ -171,7 +171,7 @@ def record_of(layer: Labels) -> Record:
 
 
 def annotation_with(data: Any) -> Labels | None:
-    """Return the annotation layer that holds this very array, if one does."""
+    """Return the annotation layer with exactly this array, if there is one."""
     for layer, record in list(_RECORDS.items()):
         own = record.origin is not None and record.layer_id == str(layer.unique_id)
         if own and layer.data is data:

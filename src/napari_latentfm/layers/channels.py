@@ -25,7 +25,7 @@ def find_channels(layer: Image) -> ChannelAxis | None:
     if layer.ndim < 3 or not path or Path(path).suffix.lower() not in SUFFIXES:
         return None
     found = read_channel_axis(Path(path))
-    # A reader may have dropped axes, or made each channel a layer of its own.
+    # A reader may have dropped axes, or made each channel a separate layer.
     if found is None or found.shape != tuple(level_zero(layer).shape[: layer.ndim]):
         return None
     _KNOWN[layer] = found

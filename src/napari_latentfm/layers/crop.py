@@ -1,6 +1,6 @@
 """Crops of a plane of an image layer, such as the current view, as separate image layers.
 
-A crop lies exactly on the pixels that it was taken from. As an ordinary image layer it can be
+A crop is exactly on the pixels that it was taken from. As an ordinary image layer it can be
 sampled, reviewed, annotated and exported.
 """
 

@@ -30,7 +30,7 @@ AskAboutEdits = Callable[[Sequence[str]], EditedLayers]
 
 
 def is_result(layer: Layer) -> bool:
-    """Return whether a layer holds a result of this plugin, or a copy of one."""
+    """Return whether a layer contains a result of this plugin, or a copy of one."""
     return METADATA_KEY in layer.metadata
 
 

@@ -34,7 +34,7 @@ class EscapeKey:
         self._shortcut.setEnabled(False)
 
     def bind(self, layer: Layer) -> None:
-        """Take the key for a tool on a layer."""
+        """Bind the key for a tool on a layer."""
         self.release()
         self._layer = layer
         # napari's layers bind Escape themselves.
@@ -42,7 +42,7 @@ class EscapeKey:
         self._shortcut.setEnabled(True)
 
     def release(self) -> None:
-        """Give the key back."""
+        """Release the key."""
         layer, self._layer = self._layer, None
         if layer is None:
             return

@@ -14,7 +14,7 @@ from latentfm_core.images.intensity import different_values
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-MOST_LABELS = 16
+MAX_LABELS = 16
 """Most labels that are written with a pass over the window each; more are written by pixel."""
 
 
@@ -50,7 +50,7 @@ def paint_where(
         return 0
     labels = _labels_in(target, changed)
     paint = getattr(layer, "_paint_region_with_mask", None)
-    if paint is None or len(labels) > MOST_LABELS:
+    if paint is None or len(labels) > MAX_LABELS:
         _set_items(layer, window, changed, target)
         return count
     axes, kept = list(range(layer.ndim)), layer.preserve_labels
@@ -68,7 +68,7 @@ def paint_where(
 def _labels_in(target: NDArray[Any], changed: NDArray[np.bool_]) -> Sequence[int]:
     """Return the labels to write, possibly with unused ones: checking would take longer."""
     high = int(target.max())
-    if target.dtype.kind == "u" and high < MOST_LABELS:
+    if target.dtype.kind == "u" and high < MAX_LABELS:
         return range(high + 1)
     return [int(label) for label in different_values(target[changed])]
 

@@ -38,7 +38,7 @@ TITLES: dict[Role, str] = {
 
 MEAN_COLOUR, SAMPLE_COLOUR = ROLE_COLOURS["mean mask"], ROLE_COLOURS["sample"]
 OTHER_COLOUR = "#999999"
-"""Of labels that have no colour of their own."""
+"""Colour of labels without a specific colour."""
 LOW_CONFIDENCE = 0.6
 """Confidence of a pixel whose colour is in the legend."""
 CONTOURS: dict[Role, int] = {"samples": 1, "mean_mask": 2}

@@ -34,7 +34,7 @@ SAME_PLACE = 0.5
 
 _HIDDEN: set[str] = set()
 """Ids of layers that were hidden here, not by the user; napari's proxies are other objects."""
-_SHOWN_BY_HAND: set[str] = set()
+_SHOWN_BY_USER: set[str] = set()
 """Ids of images that the user showed again after that; they stay over the images of a work list."""
 
 
@@ -143,12 +143,12 @@ def bring_forward(viewer: ViewerModel, source: Image) -> int:
             _HIDDEN.discard(str(layer.unique_id))
             layer.visible = True
     source.visible = True
-    _SHOWN_BY_HAND.discard(own)
+    _SHOWN_BY_USER.discard(own)
     above = layers[ids.index(own) + 1 :]
     images = [
         layer
         for layer in above
-        if layer.visible and _covers(layer, source) and str(layer.unique_id) not in _SHOWN_BY_HAND
+        if layer.visible and _covers(layer, source) and str(layer.unique_id) not in _SHOWN_BY_USER
     ]
     hidden = {str(image.unique_id) for image in images}
     # Layers of images that are already hidden must not cover this one either.
@@ -173,8 +173,8 @@ def hide_others(viewer: ViewerModel, source: Image, but: Collection[Layer] = ())
     others = [each for each in viewer.layers if each is not source and each not in but]
     images = [each for each in others if each.visible and _covers(each, source)]
     # What was hidden here and is visible was shown by the user.
-    _SHOWN_BY_HAND.update(str(each.unique_id) for each in images if str(each.unique_id) in _HIDDEN)
-    images = [each for each in images if str(each.unique_id) not in _SHOWN_BY_HAND]
+    _SHOWN_BY_USER.update(str(each.unique_id) for each in images if str(each.unique_id) in _HIDDEN)
+    images = [each for each in images if str(each.unique_id) not in _SHOWN_BY_USER]
     _hide(others, {str(image.unique_id) for image in images})
     return tuple(image.name for image in images)
 

@@ -26,7 +26,7 @@ POSITIVE_COLOUR, NOT_COLOUR = ROLE_COLOURS["positive"], ROLE_COLOURS["negative"]
 """Bright green and dark red, for strokes, boxes and points alike. They also differ in lightness,
 and so with every kind of colour vision."""
 SURE_COLOURS = (POSITIVE_COLOUR, *CLASS_COLOURS[1:])
-"""Of the classes: the positive colour for the first, that of its outline for each other one."""
+"""Stroke colours: the positive colour for the first class, outline colours for the others."""
 BRUSH_PER_SIDE = 48
 """Ratio of the image's longer side to the width of the brush."""
 
@@ -80,7 +80,7 @@ def take_brush(viewer: ViewerModel, layer: Labels, label: int) -> None:
 
 
 def recolour_strokes(layer: Labels, classes: int, own: Sequence[str]) -> None:
-    """Give the strokes the colours of another model; else those that a user set stay."""
+    """Give the strokes the colours of another model; colours set by the user are kept."""
     if layer.metadata.get(COLOURS_KEY) != [classes, *own]:
         layer.metadata = {**layer.metadata, COLOURS_KEY: [classes, *own]}
         layer.colormap = _colormap(classes, own)

@@ -104,7 +104,7 @@ def place_part(
     number: int,
     ask: AskAboutEdits,
 ) -> bool:
-    """Write the results of one plane into the layers that hold a whole stack.
+    """Write the results of one plane into the layers of a whole stack.
 
     Layers that the user has removed are not added again.
 

@@ -71,7 +71,7 @@ def stored_maps(folder: Path) -> list[StoredMap]:
     Raises
     ------
     ImageError
-        If the folder does not hold a complete result.
+        If the folder does not contain a complete result.
     """
     try:
         root = zarr.open_group(str(folder), mode="r")
@@ -84,7 +84,7 @@ def stored_maps(folder: Path) -> list[StoredMap]:
         return [_stored(role, group, several, own) for role, group in groups]
     except Exception as error:
         raise ImageError(
-            f"{folder} holds no complete result of an image in tiles "
+            f"{folder} has no complete result of an image in tiles "
             f"({type(error).__name__}: {error}). Segment the image again."
         ) from None
 

@@ -31,7 +31,7 @@ WAITS = (
     "Undo mark."
 )
 REPLACED = (
-    "The new box replaced that of object {}; Ctrl+Z brings it back. To mark another object, press "
+    "The new box replaced that of object {}; Ctrl+Z restores it. To mark another object, press "
     "Shift+O before its box."
 )
 UNANSWERED = (

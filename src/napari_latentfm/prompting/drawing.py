@@ -146,7 +146,7 @@ class Drawing:
         if one is None:
             # Removes the mark from its layer.
             context.marks.write(place.layer, place.plane, 0, Prompt())
-            self._shown.look_at_marks(place)
+            self._shown.dim_marks(place)
             if complaint:
                 self._context.report(complaint)
             return
@@ -171,7 +171,7 @@ class Drawing:
     def _write(self, place: Place, number: int, prompt: Prompt) -> None:
         if place.layer in self._context.viewer.layers:
             self._context.marks.write(place.layer, place.plane, number, prompt)
-            self._shown.look_at_marks(place)
+            self._shown.dim_marks(place)
 
     def _checked(self, place: Place, drawn: Prompt) -> tuple[Prompt, str]:
         """Return the marks that lie in the image, and a message about the others."""

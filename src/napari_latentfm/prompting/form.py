@@ -93,7 +93,7 @@ class PromptForm(QWidget):
 
     def _make_object_controls(self) -> None:
         self.new_button = push_button(
-            "New object (Shift+O)", "Begin the next object, with a label of its own."
+            "New object (Shift+O)", "Begin the next object, with a separate label."
         )
         self.delete_button = push_button(
             "Delete object",

@@ -1,4 +1,4 @@
-"""A label of a Labels layer as a prompt: a rough mask, or strokes where it is a thin scribble."""
+"""A label of a Labels layer as a prompt: a rough mask, or strokes if it is a thin scribble."""
 
 from __future__ import annotations
 

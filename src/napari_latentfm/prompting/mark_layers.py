@@ -48,7 +48,7 @@ FINAL = ("added", "removed", "changed")
 class MarkLayers:
     """Boxes and points on the images of one viewer.
 
-    The layers hold the marks of all objects, distinguished by the column `OBJECT` of the features,
+    The layers have the marks of all objects, distinguished by the column `OBJECT` of the features,
     so that napari's own tools (move, delete) work on them.
 
     Parameters

@@ -116,7 +116,7 @@ class ObjectList(QTreeWidget):
         old = next((row for row in self._rows if row.number == number), None)
         if old is not None and old.visible != on:
             self._ticked = number, on
-            # Qt still reports the click on this item, which the list may no longer hold then.
+            # Qt still reports the click on this item, which may no longer be in the list then.
             self._after_click.start()
 
     def _on_ticked(self) -> None:

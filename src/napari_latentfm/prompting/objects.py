@@ -138,7 +138,7 @@ class PromptObject:
         self.samples, self.mask = None, None
 
     def without_arrays(self) -> PromptObject:
-        """Return the object unanswered, to keep it for long; strokes are kept as they are now."""
+        """Return the object without its result, for long-term storage; strokes are copied."""
         small = [each for each in self.history if each.strokes is None and each.mask is None]
         return replace(self, samples=None, mask=None, drawn_for=None, history=small)
 

@@ -26,7 +26,7 @@ OBJECTS_KEY = "latentfm_objects"
 
 
 class Outlines:
-    """Mean masks of objects, each with its label, as outlines in a layer of their own."""
+    """Mean masks of objects, each with its label, as outlines in a separate layer."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
@@ -59,7 +59,7 @@ class Outlines:
             if not masks:
                 return
             layer = self._add(image, plane, own)
-        self._dress(layer, own)
+        self._apply_colours(layer, own)
         values = np.zeros(plane.shape, np.uint8)
         for label in sorted(masks, reverse=True):
             masks[label].paint(values, label)
@@ -68,7 +68,7 @@ class Outlines:
             layer.data[part] = values
             layer.refresh()
 
-    def _dress(self, layer: Labels, own: Sequence[str]) -> None:
+    def _apply_colours(self, layer: Labels, own: Sequence[str]) -> None:
         colours = list(own)
         if layer.metadata.get(COLOURS_KEY, []) != colours:
             layer.metadata = {**layer.metadata, COLOURS_KEY: colours}

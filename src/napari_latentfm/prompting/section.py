@@ -129,7 +129,7 @@ class PromptSection(QWidget):
         self._taking.take_pending()
 
     def untaken(self, image: Image) -> list[PromptObject]:
-        """Return the visible objects of an image that are not in its annotation, unanswered."""
+        """Return the visible objects of an image that are not in its annotation, without result."""
         return self._selection.untaken(image)
 
     def has_objects(self, image: Image) -> bool:

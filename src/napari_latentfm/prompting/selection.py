@@ -71,7 +71,7 @@ class ObjectSelection:
         """Show the marks and strokes of an object."""
         self._context.marks.write(place.layer, one.plane, one.number, one.prompt)
         self._strokes.put(place, one.prompt.strokes)
-        self._shown.look_at_marks(place)
+        self._shown.dim_marks(place)
 
     def close_taken(self) -> None:
         """Close the object under review, which was written into the annotation."""
@@ -101,7 +101,7 @@ class ObjectSelection:
                 layer.visible = True
 
     def untaken(self, image: Image) -> list[PromptObject]:
-        """Return the visible objects of an image that are not in its annotation, unanswered.
+        """Return the visible objects of an image that are not in its annotation, without results.
 
         Those for which the model found nothing are left out.
         """

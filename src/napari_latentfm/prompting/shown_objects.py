@@ -82,7 +82,7 @@ class ShownObjects(QObject):
         self._follow_annotation(place)
         self.renewed.emit(place.layer)
 
-    def look_at_marks(self, place: Place) -> None:
+    def dim_marks(self, place: Place) -> None:
         """Dim the marks of all objects but the current one; hide those of hidden objects."""
         book = self._context.book
         current = book.current(place.layer, place.plane)
@@ -95,7 +95,7 @@ class ShownObjects(QObject):
         if place is not None:
             for one in self._context.book.everywhere(place.layer, number):
                 one.visible = on
-            self.look_at_marks(place)
+            self.dim_marks(place)
             self.renew()
 
     def _follow_annotation(self, place: Place) -> None:

@@ -49,7 +49,7 @@ class FollowedStacks:
         self._planes = {key: each for key, each in self._planes.items() if key[0] != gone}
 
     def review_of(self, place: Place, one: PromptObject) -> StackReview | None:
-        """Return the review of all planes of an object, if the layers of the stack hold it."""
+        """Return the review of all planes of an object, if the layers of the stack show it."""
         stack = self._last.get(str(place.layer.unique_id))
         if (
             stack is None

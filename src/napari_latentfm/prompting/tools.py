@@ -101,7 +101,7 @@ class PromptTools:
                 marks.take_box(place.layer, place.plane)
             else:
                 marks.take_point(place.layer, place.plane, tool == "point")
-        self._shown.look_at_marks(place)
+        self._shown.dim_marks(place)
         self._context.form.hold(tool)
 
     def drop(self) -> None:

@@ -66,7 +66,7 @@ def show_plane_steps(
     ask: AskAboutEdits,
     roles: Collection[Role] | None = None,
 ) -> Generator[None, None, bool]:
-    """Show the result of one plane in layers that hold only this plane.
+    """Show the result of one plane in layers with only this plane.
 
     Parameters, result and errors are those of `show_result_steps`.
     """

@@ -48,7 +48,7 @@ class StackRun(Result):
         return self._pixels
 
     def with_plane(self, number: int, result: Result) -> Self:
-        """Return the result with another one of a plane, whose maps are written into its arrays."""
+        """Return the result with a new one of a plane, whose maps are written into its arrays."""
         pixels = self.plane_pixels.copy()
         pixels[number] = int(np.count_nonzero(result.summary.mean_mask))
         stack = self.stack.with_plane(number, result.samples, result.summary)

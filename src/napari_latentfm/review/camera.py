@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CONTEXT = 2.0
 """Size of the view relative to the largest region."""
-LEAST_SHARE = 1 / 8
+MIN_SHARE = 1 / 8
 """Smallest share of the plane's longer side that the view shows."""
 USUAL_CANVAS = (600, 800)
 
@@ -58,7 +58,7 @@ def go_to(
         return float((np.array(_canvas_size(viewer)) / extent).min())
 
     longest = max(max(box[2] - box[0], box[3] - box[1]) for box in boxes)
-    side = min(max(CONTEXT * longest, LEAST_SHARE * max(plane.shape)), max(plane.shape))
+    side = min(max(CONTEXT * longest, MIN_SHARE * max(plane.shape)), max(plane.shape))
     usual = zoom(side, side)
     if not usual < camera.zoom <= zoom(bottom - top, right - left):
         camera.zoom = usual

@@ -1,4 +1,4 @@
-"""Temporary layers on the image, which hold no work of the user."""
+"""Temporary layers on the image, which contain no work of the user."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from latentfm_core.types import Mask
 
 CONTOUR_COLOURS = tuple(ROLE_COLOURS[f"{level:.0%} contour"] for level in AGREEMENT_LEVELS)
-"""Light to dark purple for 10, 50 and 90% of the samples, a hue that no outline has."""
+"""Light to dark purple for 10, 50 and 90% of the samples, a hue that no outline uses."""
 CONTOUR_WIDTHS = (0.7, 1.0, 1.5)
 """Widths in addition to the colours: the more samples agree, the wider the line."""
 OVERLAY_KEY = "latentfm_overlay"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class ReviewPanel(QTabWidget):
     """Sections for the last result of the sampling panel in the same viewer.
 
-    Each tab scrolls by itself, so that a window of 1280 x 720 shows all controls.
+    Each tab scrolls separately, so that a window of 1280 x 720 shows all controls.
 
     Attributes
     ----------

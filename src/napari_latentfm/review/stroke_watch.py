@@ -22,7 +22,7 @@ PAUSE_MS = 400
 class StrokeWatch(QObject):
     """Follows the strokes of one plane of a layer at a time.
 
-    Only that plane is looked at: comparing a whole stack would hold up the window. Strokes that
+    Only that plane is checked: comparing a whole stack would block the window. Strokes that
     were left on another plane are noticed once it is followed again.
 
     Attributes

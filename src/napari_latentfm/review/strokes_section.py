@@ -239,7 +239,7 @@ class StrokesSection(QWidget):
         self.brushes.chosen.connect(self._paint)
         self.follow = QCheckBox("Draw samples after each stroke")
         self.follow.setChecked(bool(preferences.get(SECTION).get("follow", True)))
-        self.follow.setToolTip("Otherwise press the button below after painting.")
+        self.follow.setToolTip("Otherwise, press the button below after painting.")
         self.follow.toggled.connect(self._on_follow)
         self.watch.enabled = self.follow.isChecked()
         self.redraw_button = push_button(
@@ -247,7 +247,7 @@ class StrokesSection(QWidget):
         )
         self.clear_button = push_button(
             "Clear strokes",
-            "Remove the strokes on this plane. Ctrl+Z brings them back.",
+            "Remove the strokes on this plane. Ctrl+Z restores them.",
             self.clear,
         )
         self.progress = QProgressBar()

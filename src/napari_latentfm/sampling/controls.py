@@ -83,7 +83,7 @@ def model_box() -> ComboBox:
 
 def model_folder_edit() -> FileEdit:
     """Return the control of the model folder."""
-    return _folder_edit("Folder", "Folder that holds model.json and model.safetensors.")
+    return _folder_edit("Folder", "Folder with model.json and model.safetensors.")
 
 
 def samples_slider() -> Slider:
@@ -105,7 +105,7 @@ def steps_box() -> SpinBox:
     return _setting(
         "steps",
         "ODE steps",
-        "Steps of the ODE solver from noise to mask. More steps are more exact and slower.",
+        "Steps of the ODE solver from noise to mask. More steps are more accurate and slower.",
     )
 
 

@@ -83,7 +83,7 @@ def state(form: SamplingForm) -> dict[str, Any]:
 def restore(form: SamplingForm, kept: Mapping[str, Any]) -> None:
     """Restore choices; unknown names and values out of range are ignored."""
     for name in _SAVED:
-        # A folder control would take an empty text for the current directory.
+        # A folder control would read an empty text as the current directory.
         if kept.get(name, "") != "":
             with contextlib.suppress(ValueError, TypeError):
                 getattr(form, name).value = kept[name]

@@ -24,7 +24,7 @@ READY = "ready."
 _UNLIKE = "This image is unlike those that the model was trained on: "
 UNLIKE = f"{_UNLIKE}{unlike_advice(prompted=False)}."
 POINTED_AT = f"{_UNLIKE}{unlike_advice(prompted=True)}."
-"""For an object that the user pointed at, so that the model did not have to find it."""
+"""Warning for an object that the user pointed at: the model did not have to find it."""
 
 
 def warning(result: Result) -> str:

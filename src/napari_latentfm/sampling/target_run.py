@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Ending = Literal["done", "cancelled", "failed"]
 
 CANCELLED = "cancelled; nothing was changed."
-LAYERS_KEPT = "Your layers were kept; the new result was dropped."
+LAYERS_KEPT = "Your layers were kept; the new result was discarded."
 
 R = TypeVar("R")
 

@@ -67,7 +67,7 @@ class TiledTarget:
     def show(
         self, viewer: napari.viewer.Viewer, result: LargeResult, _ask: AskAboutEdits
     ) -> Generator[None, None, bool]:
-        """Add the maps as layers that lie on their image and are read from disk."""
+        """Add the maps as layers aligned with their image and are read from disk."""
         from napari_latentfm.layers.zarr import stored_maps
 
         layers = [self._layer(result, stored) for stored in stored_maps(result.folder)]
@@ -179,7 +179,7 @@ def unused_path(folder: Path, name: str) -> Path:
         path = folder / f"{stem if n == 1 else f'{stem}-{n}'}.zarr"
         if not path.exists() and not path.with_suffix(".json").exists():
             return path
-    raise OutputError(f"{folder} is full of results of {name!r}. Choose another folder.")
+    raise OutputError(f"{folder} has too many results of {name!r}. Choose another folder.")
 
 
 def _draw(

@@ -14,7 +14,7 @@ FOLDER_CHOICE = "Folder…"
 
 
 def bounds(name: str) -> tuple[int, int]:
-    """Return the lowest and highest value that `SamplingConfig` takes for an integer."""
+    """Return the lowest and highest value that `SamplingConfig` accepts for an integer."""
     limits = SamplingConfig.model_fields[name].metadata
     low = next(limit.ge for limit in limits if hasattr(limit, "ge"))
     high = next(limit.le for limit in limits if hasattr(limit, "le"))

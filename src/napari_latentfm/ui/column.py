@@ -12,7 +12,7 @@ ROW = 8
 
 
 class Column(QWidget):
-    """Holds controls that Tab goes through as they are seen, whenever each was made."""
+    """Contains controls that Tab goes through in visual order."""
 
     def focusNextPrevChild(self, forward: bool) -> bool:  # noqa: N802
         """Move the focus."""

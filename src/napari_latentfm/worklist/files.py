@@ -70,7 +70,7 @@ def save_in(work: WorkList, snapshot: Snapshot, path: Path) -> None:
 
     Raises `LatentFMError` as `save` does, and if that folder has disappeared.
     """
-    work.check_there()
+    work.check_exists()
     save(snapshot, path)
     if snapshot.facts is not None:
         add_classes(work.output, snapshot.facts.names)

@@ -100,7 +100,7 @@ class QueueForm(QWidget):
             "A bundled model, or the folder of a model or ensemble from latentfm-train."
         )
         self.model_row = FolderEdit(
-            "Folder that holds model.json and model.safetensors.",
+            "Folder with model.json and model.safetensors.",
             "Choose the model folder",
             compact=True,
         )

@@ -15,7 +15,7 @@ from napari_latentfm.background.task_queue import TaskQueue
 from napari_latentfm.worklist.files import Opened, Snapshot, load, remove, save_in
 from napari_latentfm.worklist.open_image import OpenImage
 from napari_latentfm.worklist.prefetch import Drawn
-from napari_latentfm.worklist.saving import count_time, going_on, keep, note_unfinished
+from napari_latentfm.worklist.saving import count_time, keep, note_unfinished, save_failure
 
 
 class Navigator:
@@ -73,7 +73,7 @@ class Navigator:
         path = work.unfinished(snapshot.name)
         if into is not None and self._unsaved == (snapshot.digest, path):
             self._open_image.detach_annotation()
-            self.warned.emit(going_on("", unsaved=True))
+            self.warned.emit(save_failure("", unsaved=True))
             then()
             return
         done = partial(self._left, work, snapshot, path, then)
@@ -126,7 +126,7 @@ class Navigator:
             count_time(work, self._open_image)
         except LatentFMError as problem:
             self.moving, self._unsaved = False, (snapshot.digest, path)
-            self.failed.emit(LatentFMError(going_on(problem, unsaved=False)))
+            self.failed.emit(LatentFMError(save_failure(problem, unsaved=False)))
             return
         self._open_image.mark_saved(snapshot)
         self._unsaved = None

@@ -11,8 +11,8 @@ from napari_latentfm.background.signals import listen
 from napari_latentfm.reading import SECTION, choose_channel, choose_megapixels, reading_limits
 from napari_latentfm.ui.collapsible import Collapsible
 
-MOST_MEGAPIXELS = 16_384
-MOST_CHANNELS = 1000
+MAX_MEGAPIXELS = 16_384
+MAX_CHANNELS = 1000
 
 
 class ReadingControls(Collapsible):
@@ -27,14 +27,14 @@ class ReadingControls(Collapsible):
     def __init__(self) -> None:
         super().__init__("How files are read", "Size limit, and the channel to segment.")
         self.megapixels = QSpinBox()
-        self.megapixels.setRange(1, MOST_MEGAPIXELS)
+        self.megapixels.setRange(1, MAX_MEGAPIXELS)
         self.megapixels.setSuffix(" megapixels")
         self.megapixels.setToolTip(
             "Larger files are refused before they fill the memory. Raise the limit for large "
             "images from sources that you trust."
         )
         self.channel = QSpinBox()
-        self.channel.setRange(0, MOST_CHANNELS)
+        self.channel.setRange(0, MAX_CHANNELS)
         self.channel.setSpecialValueText("none")
         self.channel.setToolTip(
             "The channel to segment in files of several channels that are not red, green and "

@@ -71,7 +71,7 @@ def missing_folder(work: WorkList | None) -> ImageError | None:
     )
 
 
-def going_on(error: object, unsaved: bool) -> str:
+def save_failure(error: object, unsaved: bool) -> str:
     """Return a message about a failed save; `unsaved` at the second attempt."""
     if unsaved:
         return "The annotation that could not be saved stays in the viewer as an ordinary layer."

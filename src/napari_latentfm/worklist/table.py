@@ -15,10 +15,10 @@ from latentfm_core.worklist.item import Item
 COLUMNS = ("Image", "State", "Time", "Uncertain")
 MEANINGS = {
     "Time": "Minutes and seconds spent on the image.",
-    "Uncertain": "1 - expected Dice, an estimate: 0% where all samples agree with the mean mask, "
-    "near 100% where they contradict each other, the mean mask is empty or covers the image, or "
+    "Uncertain": "1 - expected Dice, an estimate: 0% if all samples agree with the mean mask, "
+    "near 100% if they contradict each other, the mean mask is empty or covers the image, or "
     "the image is unlike the training images. "
-    "See the images with the highest uncertainty first.",
+    "Check the images with the highest uncertainty first.",
 }
 SIGNS = {"not started": "", "in progress": "◐ ", "completed": "✓ ", "flagged": "⚑ "}
 """States are shown by shape, not by colour alone."""

@@ -89,7 +89,7 @@ def adapted(promptable_model_folder: Path) -> AdaptationSession:
     return session
 
 
-def test_it_is_used_once_it_is_better_on_images_it_has_not_learned_from(
+def test_the_adapted_model_is_used_once_better_on_unseen_images(
     adapted: AdaptationSession,
 ) -> None:
     assert [test.image for test in adapted.record.tests] == [f"{n}.png" for n in range(1, 6)]
@@ -101,8 +101,8 @@ def test_it_is_used_once_it_is_better_on_images_it_has_not_learned_from(
     assert dice_without_prompt(adapted.adapted, others) > before + 0.1
 
 
-def test_only_a_rough_mask_is_learned_to_be_empty(adapted: AdaptationSession) -> None:
-    # A box or a click in a place without an object would teach the model to ignore prompts.
+def test_only_a_rough_mask_may_have_an_empty_target(adapted: AdaptationSession) -> None:
+    # A box or a click without an object would teach the model to ignore prompts.
     config = AdaptationConfig(views=256, unprompted=0.0)
     item = training_image(unseen(0).image, unseen(0).labels)
     size = adapted.parent_card.config.data.size
@@ -132,7 +132,7 @@ def test_the_computing_time_is_bounded_by_the_number_of_images(adapted: Adaptati
     assert adapted.learner.steps == steps
 
 
-def test_training_stops_at_the_step_after_which_the_caller_stops(
+def test_training_stops_at_the_step_that_the_caller_requests(
     promptable_model_folder: Path,
 ) -> None:
     session = AdaptationSession(promptable_model_folder, QUICK)
@@ -145,7 +145,7 @@ def test_training_stops_at_the_step_after_which_the_caller_stops(
     assert session.due > 0
 
 
-def test_it_comes_back_with_the_list(
+def test_the_adapted_model_is_restored_with_the_list(
     adapted: AdaptationSession, promptable_model_folder: Path, tmp_path: Path
 ) -> None:
     folder = AdaptationFolder(tmp_path)
@@ -179,7 +179,7 @@ def test_it_comes_back_with_the_list(
     assert len(again.record.images) == 7
 
 
-def test_images_like_the_accepted_ones_are_less_unlike_the_training_images(
+def test_images_like_the_accepted_ones_get_a_lower_domain_score(
     promptable_model_folder: Path, tmp_path: Path
 ) -> None:
     parent = copy_model(promptable_model_folder, tmp_path / "parent")
@@ -244,7 +244,7 @@ def test_undo_returns_to_the_original_model(promptable_model_folder: Path) -> No
     assert not session.comparison.used
 
 
-def test_an_image_accepted_again_replaces_its_labels_and_is_no_test(
+def test_accepting_an_image_again_replaces_its_labels_and_is_not_a_test(
     promptable_model_folder: Path,
 ) -> None:
     session = AdaptationSession(promptable_model_folder, QUICK)
@@ -259,7 +259,7 @@ def test_an_image_accepted_again_replaces_its_labels_and_is_no_test(
     assert session.due == due, "nothing new was accepted"
 
 
-def test_an_image_without_objects_can_be_learned(promptable_model_folder: Path) -> None:
+def test_an_image_without_objects_can_be_trained_on(promptable_model_folder: Path) -> None:
     session = AdaptationSession(promptable_model_folder, QUICK)
     exhaust(session.accept(unseen(0)))
     item = unseen(1)
@@ -306,13 +306,13 @@ def test_the_adapted_model_is_used_only_with_a_gain(
     assert compare(tests, AdaptationConfig()).used is used
 
 
-def test_the_fewest_tests_may_be_more_than_those_that_count_in_any_case() -> None:
+def test_the_minimum_may_exceed_the_number_of_recent_tests() -> None:
     config = AdaptationConfig(fewest=12)
     assert not compare([outcome(0.1)] * 11, config).used
     assert compare([outcome(0.1)] * 12, config).used
 
 
-def test_how_many_tests_count_in_any_case_is_a_setting() -> None:
+def test_the_number_of_recent_tests_is_a_setting() -> None:
     tests = [outcome(-0.3)] * 4 + [outcome(0.1)] * 4
     assert compare(tests, AdaptationConfig(recent=4)).used
     assert not compare(tests, AdaptationConfig(recent=8)).used
@@ -367,7 +367,7 @@ def has_learned(count: int) -> Callable[[Event], bool]:
     return lambda event: isinstance(event, Adapted) and event.images == count
 
 
-def test_the_loop_learns_pauses_undoes_and_stops(
+def test_the_loop_trains_pauses_undoes_and_stops(
     promptable_model_folder: Path, tmp_path: Path
 ) -> None:
     listed, inbox = Listed(tmp_path, promptable_model_folder), Inbox()

@@ -25,7 +25,7 @@ from tests.helpers.annotations import SIGN, info, labels_of
 # --- signature ----------------------------------------------------------------------------
 
 
-def test_signature_knows_an_image_by_its_pixels() -> None:
+def test_signature_identifies_an_image_by_its_pixels() -> None:
     image = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
     assert image_signature(image) == image_signature(image.copy()[...])
     other = image.copy()
@@ -49,7 +49,7 @@ class Lazy:
         return part
 
 
-def test_large_and_lazy_images_are_never_read_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_and_lazy_images_are_never_read_entirely(monkeypatch: pytest.MonkeyPatch) -> None:
     stack = np.random.default_rng(0).integers(0, 255, (40, 512, 512), np.uint8)
     whole = Lazy(stack)
     monkeypatch.setattr(signature_module, "SLAB_BYTES", 2**20)
@@ -71,7 +71,7 @@ def test_large_and_lazy_images_are_never_read_as_a_whole(monkeypatch: pytest.Mon
 # --- autosave -----------------------------------------------------------------------------
 
 
-def test_newest_of_three_states_comes_back(tmp_path: Path) -> None:
+def test_the_newest_of_three_states_is_restored(tmp_path: Path) -> None:
     store = AutosaveStore(tmp_path)
     for value in range(1, 6):
         store.save(SIGN, labels_of(value), info(strokes=value, seconds=1.5))
@@ -110,7 +110,7 @@ def test_damaged_newest_falls_back_to_the_older(tmp_path: Path, what: str) -> No
     assert newest.info.strokes == 3
 
 
-def test_a_second_window_does_not_push_out_states_of_the_first(tmp_path: Path) -> None:
+def test_a_second_window_does_not_evict_states_of_the_first(tmp_path: Path) -> None:
     store = AutosaveStore(tmp_path)
     store.save(SIGN, labels_of(9), info(strokes=9), "00000001")
     for value in range(1, 9):
@@ -185,7 +185,7 @@ for line in sys.stdin:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_at_any_moment_the_last_state_is_there(tmp_path: Path) -> None:
+def test_the_last_state_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
     chance = random.Random(0)
     store = AutosaveStore(tmp_path)
     command = [sys.executable, "-W", "ignore", "-c", _SAVING, str(tmp_path)]
@@ -197,7 +197,7 @@ def test_killed_at_any_moment_the_last_state_is_there(tmp_path: Path) -> None:
             process.stdin.write(f"{start}\n")
             process.stdin.flush()
             child, output = 0, list[int]()
-            # Killed while it saves once more, at some moment of that.
+            # Killed at some moment while it saves again.
             while not child or len(output) < 2:
                 word, _, rest = process.stdout.readline().strip().partition(" ")
                 child, output = (
@@ -208,7 +208,7 @@ def test_killed_at_any_moment_the_last_state_is_there(tmp_path: Path) -> None:
             output += [int(line) for line in iter(process.stdout.readline, "dead\n")]
             newest = store.newest(SIGN)
             assert newest is not None
-            # Whatever the process said was kept is there.
+            # Everything reported as saved exists.
             assert newest.info.strokes >= output[-1]
             start = newest.info.strokes
             expected = np.random.default_rng(start).integers(0, 3, (400, 500), np.uint8)
@@ -225,7 +225,7 @@ def test_killed_at_any_moment_the_last_state_is_there(tmp_path: Path) -> None:
 # --- marks of objects that were not taken ---------------------------------------------------
 
 
-def test_marks_are_kept_until_there_are_none(tmp_path: Path) -> None:
+def test_marks_are_kept_until_all_are_deleted(tmp_path: Path) -> None:
     store, sign = MarkStore(tmp_path / "marks"), "ab" * 16
     assert store.read(sign) is None
     box = MarkedObject(number=2, index=(None, None), box=(1.5, 2, 30, 40), positive=((3, 4),))
@@ -252,7 +252,7 @@ def test_damaged_marks_are_ignored_and_replaced(tmp_path: Path, content: bytes) 
     assert store.read(sign) == marks
 
 
-def test_marks_of_the_images_that_changed_last_are_kept(
+def test_marks_of_the_most_recent_images_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(marks_module, "KEPT", 2)

@@ -116,7 +116,7 @@ def test_a_source_that_does_not_fit_is_refused(
 
 
 @pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm"])
-def test_files_of_real_scanners(tmp_path: Path, name: str) -> None:
+def test_files_from_real_scanners(tmp_path: Path, name: str) -> None:
     highdicom = pytest.importorskip("highdicom")
     data = pytest.importorskip("pydicom.data")
     scan = Path(data.get_testdata_file(name))

@@ -64,12 +64,12 @@ def test_a_piece_is_kept_or_removed() -> None:
 
 
 @pytest.mark.parametrize("at", [(0, 0), (40, 35), (20, 60), (-1, 5), (40, 500), None])
-def test_a_click_beside_the_label_says_so(at: tuple[int, int] | None) -> None:
+def test_a_click_outside_the_label_is_reported(at: tuple[int, int] | None) -> None:
     with pytest.raises(ImageError, match="Click inside a piece"):
         edit(scene(), 1, Operation("remove", at=at))
 
 
-def test_pieces_that_touch_at_a_corner_are_one() -> None:
+def test_pieces_that_touch_at_a_corner_are_connected() -> None:
     labels = np.zeros((8, 8), np.uint8)
     labels[1:3, 1:3] = labels[3:5, 3:5] = labels[6, 6] = 1
     changed = after(labels, Operation("remove", at=(1, 1)))
@@ -112,14 +112,14 @@ def test_smoothing_keeps_small_pieces_and_pieces_at_the_border() -> None:
     assert not changed[79, 41]
 
 
-def test_growing_and_shrinking_go_as_far_as_asked() -> None:
+def test_growing_and_shrinking_use_the_given_distance() -> None:
     labels = disc(40, 50, 20).astype(np.uint8)
     for kind, radius in (("grow", 25), ("shrink", 15)):
         changed = after(labels, Operation(kind, 5)) == 1  # type: ignore[arg-type]
         assert changed.sum() == pytest.approx(disc(40, 50, radius).sum(), rel=0.03)
 
 
-def test_growth_ends_at_other_labels_and_does_not_leap_over_them() -> None:
+def test_growth_stops_at_other_labels_and_does_not_jump_over_them() -> None:
     labels = np.zeros(SHAPE, np.uint8)
     labels[disc(40, 50, 10)] = 1
     labels[:, 62:64] = 2
@@ -148,7 +148,7 @@ def test_impossible_edits_are_refused() -> None:
             edit(labels, 1, Operation("grow", pixels))
 
 
-def test_nothing_to_change_is_an_empty_edit() -> None:
+def test_an_edit_without_changes_is_empty() -> None:
     found = edit(disc(40, 50, 20).astype(np.uint8), 1, Operation("fill"))
     assert (found.added, found.removed) == (0, 0)
 

@@ -61,7 +61,7 @@ def test_tiff_keeps_axes_steps_and_units(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("suffix", [".tif", ".nii", ".nii.gz"])
-def test_stacks_come_back(
+def test_stacks_survive_a_round_trip(
     tmp_path: Path, axes: str, units: tuple[str, ...], shape: tuple[int, ...], suffix: str
 ) -> None:
     if suffix != ".tif":
@@ -107,9 +107,7 @@ def test_nifti_has_columns_first_and_millimetres(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("axes", ["LPS", "RAS", "PSL", "ILA"])
-def test_nifti_of_another_orientation_is_turned_to_that_of_the_image(
-    tmp_path: Path, axes: str
-) -> None:
+def test_nifti_of_another_orientation_is_reoriented_to_the_image(tmp_path: Path, axes: str) -> None:
     nibabel = pytest.importorskip("nibabel")
     orientations = nibabel.orientations
     labels = np.random.default_rng(0).integers(0, 4, (3, 4, 5), np.uint8)
@@ -126,7 +124,7 @@ def test_nifti_of_another_orientation_is_turned_to_that_of_the_image(
     assert note == "" if axes == "LPS" else f"run to {axes}" in note
 
 
-def test_a_nifti_plane_whose_axes_are_swapped_is_turned(tmp_path: Path) -> None:
+def test_a_nifti_plane_with_swapped_axes_is_transposed(tmp_path: Path) -> None:
     nibabel = pytest.importorskip("nibabel")
     labels = np.random.default_rng(0).integers(0, 4, (4, 5), np.uint8)
     swapped = np.array([[0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], float)
@@ -140,13 +138,13 @@ def test_nifti_keeps_the_orientation_of_its_image(tmp_path: Path) -> None:
     path = tmp_path / "a.nii.gz"
     export_annotation(path, labels, info((3, 4, 5)), "PSR")
     assert nibabel.aff2axcodes(nibabel.load(path).affine) == ("P", "S", "R")
-    # With its provenance the annotation is as it was exported, whatever the image is taken for.
+    # With its provenance the annotation is as exported, whatever the image's orientation.
     back, sidecar = read_annotation(path)
     assert sidecar is not None
     np.testing.assert_array_equal(back, labels)
 
 
-def test_what_nifti_does_not_say_about_its_axes_is_told(tmp_path: Path) -> None:
+def test_missing_axis_information_in_nifti_is_reported(tmp_path: Path) -> None:
     nibabel = pytest.importorskip("nibabel")
     values = np.random.default_rng(0).integers(0, 4, (5, 4, 3)).astype(np.uint8)
     unknown, oblique = tmp_path / "unknown.nii", tmp_path / "oblique.nii"
@@ -194,7 +192,7 @@ def test_provenance_is_ignored_after_the_labels_changed(tmp_path: Path) -> None:
     assert side is None
 
 
-def test_two_formats_of_a_name_have_a_provenance_each(tmp_path: Path) -> None:
+def test_two_formats_of_one_name_each_have_a_provenance(tmp_path: Path) -> None:
     export_annotation(tmp_path / "a.png", labels_of(1), info(strokes=5))
     export_annotation(tmp_path / "a.tif", labels_of(2), info(strokes=7))
     found = [read_annotation(tmp_path / name)[1] for name in ("a.png", "a.tif")]
@@ -246,7 +244,7 @@ def test_unreadable_files_are_reported(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("suffix", [".tif", ".png", ".nii.gz"])
-def test_a_file_cut_short_never_gives_other_labels(
+def test_a_truncated_file_never_gives_wrong_labels(
     tmp_path: Path, suffix: str, share: float
 ) -> None:
     if suffix == ".nii.gz":
@@ -261,7 +259,7 @@ def test_a_file_cut_short_never_gives_other_labels(
     except LatentFMError:
         pass
     else:
-        # The description at the end of a TIFF may be gone; the pixels may not.
+        # The description at the end of a TIFF may be missing, but not the pixels.
         assert share > 0.95
         np.testing.assert_array_equal(back, labels)
 

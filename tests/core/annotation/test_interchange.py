@@ -50,7 +50,7 @@ def border(mask: np.ndarray) -> np.ndarray:
     return ndimage.binary_dilation(mask, around) & ~ndimage.binary_erosion(mask, around)
 
 
-def test_run_lengths_are_decoded_to_the_bit(tmp_path: Path) -> None:
+def test_run_lengths_are_decoded_exactly(tmp_path: Path) -> None:
     file = CocoFile("rle")
     file.add(marked())
     file.add(marked(image="empty.png", labels=np.zeros((20, 30), np.uint8)))
@@ -86,7 +86,7 @@ def shapes() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", shapes())
 @pytest.mark.parametrize("separate", [False, True])
-def test_run_lengths_of_any_object_are_decoded_to_the_bit(
+def test_run_lengths_of_any_object_are_decoded_exactly(
     tmp_path: Path, name: str, separate: bool
 ) -> None:
     given = shapes()[name]
@@ -103,7 +103,7 @@ def test_run_lengths_of_any_object_are_decoded_to_the_bit(
     np.testing.assert_array_equal(again, given)
 
 
-def test_polygons_are_decoded_within_a_pixel(tmp_path: Path) -> None:
+def test_decoded_polygons_are_accurate_to_a_pixel(tmp_path: Path) -> None:
     file = CocoFile("polygons")
     file.add(marked())
     file.write(tmp_path / "all.json")
@@ -117,7 +117,7 @@ def test_polygons_are_decoded_within_a_pixel(tmp_path: Path) -> None:
         assert wrong.sum() < 0.03 * wanted.sum()
 
 
-def test_pieces_can_be_annotations_of_their_own(tmp_path: Path) -> None:
+def test_pieces_can_be_separate_annotations(tmp_path: Path) -> None:
     file = CocoFile(separate=True)
     file.add(marked())
     file.write(tmp_path / "all.json")
@@ -127,7 +127,7 @@ def test_pieces_can_be_annotations_of_their_own(tmp_path: Path) -> None:
 
 
 def test_objects_of_one_class_are_annotations_of_one_category(tmp_path: Path) -> None:
-    """Labels 1 and 3 are objects of the model's only class; label 2 is a class of its own."""
+    """Labels 1 and 3 are objects of the model's only class; label 2 is a separate class."""
     values = labels()
     values[60:66, :9] = 2
     file = CocoFile()
@@ -155,7 +155,7 @@ def test_objects_of_one_class_are_annotations_of_one_category(tmp_path: Path) ->
         ((), {2: "cup"}, ["label 1", "cup", "label 3"]),
     ],
 )
-def test_what_a_label_is_called(
+def test_names_of_labels(
     classes: tuple[str, ...], names: dict[int, str], wanted: list[str]
 ) -> None:
     image = marked(classes=classes, names=names)
@@ -171,7 +171,7 @@ def test_one_label_with_two_names_is_refused() -> None:
         CocoFile().add(marked(labels=np.zeros((2, 4, 5), np.uint8)))
 
 
-def test_labelme_shapes_of_several_objects_have_the_name_of_their_class(tmp_path: Path) -> None:
+def test_labelme_shapes_are_named_after_their_class(tmp_path: Path) -> None:
     path = tmp_path / "skin.json"
     write_labelme(path, marked(names={}, classes=("lesion",)))
     shapes = json.loads(path.read_text())["shapes"]
@@ -180,7 +180,7 @@ def test_labelme_shapes_of_several_objects_have_the_name_of_their_class(tmp_path
     ]
 
 
-def test_labelme_files_have_all_fields_of_its_reader(tmp_path: Path) -> None:
+def test_labelme_files_have_all_fields_that_its_reader_needs(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     path = tmp_path / "out" / "skin.json"
     write_labelme(path, marked(path=tmp_path / "skin.png"))

@@ -24,7 +24,7 @@ COMMANDS = ("train", "predict", "evaluate", "calibrate", "export")
 OWN = {"--out", "--overwrite", "--format", "--data", "--split", "--part", "--model", "--precision"}
 """Options that each command describes in its own words."""
 NO_SAMPLES = {"train": {"--seed"}}
-"""Of training, which draws no samples."""
+"""Options of training, which draws no samples."""
 
 
 def _options() -> dict[str, dict[str, argparse.Action]]:
@@ -38,7 +38,7 @@ def _options() -> dict[str, dict[str, argparse.Action]]:
     return found
 
 
-def test_options_of_one_name_are_declared_alike() -> None:
+def test_options_with_the_same_name_are_declared_alike() -> None:
     options = _options()
     for name in options.keys() - OWN:
         said = {(action.help, action.metavar, action.dest) for action in options[name].values()}
@@ -47,20 +47,20 @@ def test_options_of_one_name_are_declared_alike() -> None:
     assert {"--images", "--mask-threshold", "--skip-bad", "--device", "--samples"} <= shared
 
 
-def test_every_option_explains_itself() -> None:
+def test_every_option_has_a_help_text() -> None:
     for name, commands in _options().items():
         for command, action in commands.items():
             assert action.help, f"latentfm-{command} does not explain {name}"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_says_its_version(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_prints_its_version(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     main = import_module(f"latentfm_core.cli.{command}").main
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"latentfm-{command} {version('napari-latentfm')}\n"
 
 
-def test_warnings_are_marked_in_one_way(capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_are_marked_consistently(capsys: pytest.CaptureFixture[str]) -> None:
     def work(args: argparse.Namespace) -> None:
         logger = logging.getLogger("latentfm_core.anything")
         logger.info("Began.")
@@ -106,7 +106,7 @@ def test_an_empty_argument_is_refused(refused: Printed) -> None:
         ("evaluate", "--report-cases -2"),
     ],
 )
-def test_a_number_out_of_range_is_refused_by_the_name_of_its_option(
+def test_a_number_out_of_range_is_refused_with_its_option(
     command: str, words: str, refused: Printed
 ) -> None:
     name, *rest = command.split()

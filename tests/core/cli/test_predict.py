@@ -132,7 +132,7 @@ def test_outputs_chooses_the_maps(run, folder, tmp_path):
     assert names(tmp_path / "out") == {"one.json", "one_confidence.tif", "one_probability.tif"}
 
 
-def test_images_of_one_stem_do_not_overwrite_each_other(run, tmp_path, tiny_model_folder):
+def test_images_with_the_same_stem_do_not_overwrite_each_other(run, tmp_path, tiny_model_folder):
     images = tmp_path / "images"
     images.mkdir()
     save_png(images / "a.png")
@@ -144,12 +144,12 @@ def test_images_of_one_stem_do_not_overwrite_each_other(run, tmp_path, tiny_mode
         assert sidecar["image"] == f"a.{suffix}"
 
 
-def test_an_image_named_twice_is_segmented_once(run, folder, capsys):
+def test_an_image_given_twice_is_segmented_once(run, folder, capsys):
     assert run(folder, folder / "one.png") == 0
     assert "3 of 3" in capsys.readouterr().out
 
 
-def test_settings_not_given_are_those_of_the_model_card(folder, tmp_path, tiny_model_folder):
+def test_missing_settings_come_from_the_model_card(folder, tmp_path, tiny_model_folder):
     model = copy_model(tiny_model_folder, tmp_path / "model")
     with_sampling(model, n_samples=2, steps=3, seed=11, threshold=0.3, device="cuda:7")
     words = [str(folder / "one.png"), "--model", str(model), "--out", str(tmp_path / "out")]
@@ -168,7 +168,7 @@ def test_the_bundled_model_is_the_default(folder, tmp_path):
     assert sidecar["n_samples"] == 1
 
 
-# --- results that are there already ---------------------------------------------------------
+# --- results that already exist ---------------------------------------------------------
 
 
 def test_existing_results_are_kept_unless_overwrite(run, folder, tmp_path, refused):
@@ -186,7 +186,7 @@ def test_existing_results_are_kept_unless_overwrite(run, folder, tmp_path, refus
         assert image.size == (64, 64)
 
 
-def test_skip_done_does_only_missing_images(run, folder, tmp_path, capsys, refused):
+def test_skip_done_segments_only_missing_images(run, folder, tmp_path, capsys, refused):
     out = tmp_path / "out"
     assert run(folder / "one.png") == 0
     before = (out / "one.json").read_bytes()
@@ -222,7 +222,7 @@ def test_skip_done_notices_another_training_domain(folder, tmp_path, tiny_model_
     assert main([*given, "--skip-done"]) == 0
 
 
-def test_skip_done_compares_the_content_of_images_not_their_date(run, folder, refused):
+def test_skip_done_compares_image_contents_not_dates(run, folder, refused):
     assert run(folder) == 0
     image = folder / "two.png"
     later, earlier = time.time() + 60, time.time() - 10_000
@@ -238,7 +238,7 @@ def test_skip_done_compares_the_content_of_images_not_their_date(run, folder, re
     assert run(folder, "--skip-done") == 0
 
 
-def test_skip_done_compares_the_date_of_images_with_results_of_earlier_versions(
+def test_skip_done_compares_image_dates_for_results_of_earlier_versions(
     run, folder, tmp_path, refused
 ):
     assert run(folder) == 0
@@ -253,7 +253,7 @@ def test_skip_done_compares_the_date_of_images_with_results_of_earlier_versions(
 
 
 @pytest.mark.parametrize("whole", [2**28, 100])
-def test_a_digest_is_of_names_in_a_folder_and_contents(tmp_path, monkeypatch, whole):
+def test_a_digest_covers_names_in_a_folder_and_contents(tmp_path, monkeypatch, whole):
     monkeypatch.setattr(digest_module, "WHOLE_BYTES", whole)
     monkeypatch.setattr(digest_module, "BLOCK_BYTES", 10)
     files = {"a": bytes(200), "b/c": bytes(50), "empty": b""}
@@ -288,9 +288,7 @@ def test_skip_done_refuses_results_of_another_channel(run, tmp_path, refused):
     assert "other settings" in refused(run, folder, "--channel", "4", "--skip-done")
 
 
-def test_an_incomplete_result_is_not_answered_with_the_option_that_was_given(
-    run, folder, tmp_path, refused
-):
+def test_an_incomplete_result_does_not_suggest_the_option_in_use(run, folder, tmp_path, refused):
     assert run(folder) == 0
     (tmp_path / "out" / "one_mean_mask.tif").unlink()
     message = refused(run, folder, "--skip-done")

@@ -33,14 +33,14 @@ def test_skip_bad_continues_and_lists_skipped_files(run, folder, tmp_path, capsy
     assert not any(Path(name).name.startswith("b") for name in names(tmp_path / "out"))
 
 
-def test_skip_bad_without_any_good_image_is_an_error(run, tmp_path, refused):
+def test_skip_bad_without_a_readable_image_is_an_error(run, tmp_path, refused):
     bad = tmp_path / "bad.tif"
     tifffile.imwrite(bad, np.full((40, 64), np.nan, np.float32))
     assert "bad.tif" in refused(run, bad, "--skip-bad")
     assert names(tmp_path / "out") == set()
 
 
-def test_missing_and_empty_inputs_are_named(run, tmp_path, refused):
+def test_missing_and_empty_inputs_are_reported(run, tmp_path, refused):
     assert "nowhere.png" in refused(run, tmp_path / "nowhere.png")
     (tmp_path / "hollow").mkdir()
     assert "hollow" in refused(run, tmp_path / "hollow")
@@ -80,7 +80,7 @@ def damage(model: Path, how: str) -> None:
         "missing folder",
     ],
 )
-def test_a_damaged_model_is_named(folder, tmp_path, tiny_model_folder, refused, how):
+def test_a_damaged_model_is_reported(folder, tmp_path, tiny_model_folder, refused, how):
     model = tmp_path / "my_model"
     shutil.copytree(tiny_model_folder, model, ignore=shutil.ignore_patterns("training"))
     damage(model, how)
@@ -108,7 +108,7 @@ def test_a_damaged_model_is_named(folder, tmp_path, tiny_model_folder, refused, 
         (["--verbose", "--quiet"], "--quiet"),
     ],
 )
-def test_wrong_options_are_named(folder, tmp_path, tiny_model_folder, refused, arguments, named):
+def test_wrong_options_are_reported(folder, tmp_path, tiny_model_folder, refused, arguments, named):
     words = [str(folder), "--model", str(tiny_model_folder), "--out", str(tmp_path / "out")]
     assert named in refused(main, [*words, "--device", "cpu", *arguments])
     assert not (tmp_path / "out").exists()
@@ -137,7 +137,7 @@ def test_results_among_the_images_are_refused(folder, tiny_model_folder, refused
         ("ensemble.json", b"{}"),
     ],
 )
-def test_a_folder_of_a_model_or_run_is_no_place_for_results(
+def test_results_in_a_model_or_run_folder_are_refused(
     folder, tmp_path, tiny_model_folder, refused, held, content
 ):
     out = tmp_path / "mine"
@@ -145,16 +145,16 @@ def test_a_folder_of_a_model_or_run_is_no_place_for_results(
     (out / held).write_bytes(content)
     words = ["--model", str(tiny_model_folder), "--out", str(out), "--overwrite"]
     message = refused(main, [str(folder), *words])
-    assert f"holds a model or a training run ({held})" in message
+    assert f"has a model or a training run ({held})" in message
     data = ["--images", str(folder), "--masks", str(folder)]
-    assert "holds a model" in refused(evaluate, [*data, *words])
-    assert "holds a model" in refused(main, [str(folder / "one.png"), "--tiled", *words])
+    assert "has a model" in refused(evaluate, [*data, *words])
+    assert "has a model" in refused(main, [str(folder / "one.png"), "--tiled", *words])
     assert names(out) == {held}
     assert (out / held).read_bytes() == content
 
 
 @pytest.mark.parametrize("name", ["folds", "ensemble"])
-def test_results_of_images_with_names_of_a_model_are_results(run, folder, printed, name):
+def test_results_named_like_model_files_are_results(run, folder, printed, name):
     (folder / "one.png").rename(folder / f"{name}.png")
     for _ in range(2):
         printed(run, folder / f"{name}.png", "--overwrite")
@@ -187,7 +187,7 @@ def test_a_result_does_not_replace_an_image_of_the_run(folder, tiny_model_folder
     assert (folder / "one_mean_mask.png").read_bytes() == before
 
 
-def test_an_output_folder_that_is_a_file_is_named(folder, tmp_path, tiny_model_folder, refused):
+def test_an_output_folder_that_is_a_file_is_reported(folder, tmp_path, tiny_model_folder, refused):
     out = tmp_path / "taken"
     out.write_text("mine")
     words = [folder, "--model", tiny_model_folder, "--out", out]
@@ -208,7 +208,7 @@ def exhausted_gpu() -> None:
 
 
 @pytest.mark.parametrize("allocate", [exhausted_torch, exhausted_numpy, exhausted_gpu])
-def test_exhausted_memory_names_the_setting(run, folder, tmp_path, refused, monkeypatch, allocate):
+def test_out_of_memory_names_the_setting(run, folder, tmp_path, refused, monkeypatch, allocate):
     monkeypatch.setattr(Segmenter, "summarise", lambda *_: allocate())
     message = refused(run, folder)
     assert "memory" in message
@@ -216,7 +216,7 @@ def test_exhausted_memory_names_the_setting(run, folder, tmp_path, refused, monk
     assert names(tmp_path / "out") == set()
 
 
-def test_a_defect_is_one_line_unless_verbose(run, folder, capsys, monkeypatch):
+def test_a_bug_is_one_line_unless_verbose(run, folder, capsys, monkeypatch):
     def broken(*_: object) -> None:
         raise IndexError("list index out of range")
 

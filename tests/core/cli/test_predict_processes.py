@@ -69,7 +69,7 @@ def start(words: list[str], rank: int) -> subprocess.Popen[str]:
     )
 
 
-def test_a_killed_process_loses_no_image_and_none_is_done_twice(
+def test_a_killed_process_neither_loses_nor_repeats_an_image(
     words: list[str], folder: Path, tmp_path: Path, tiny_model_folder: Path
 ) -> None:
     out = tmp_path / "out"
@@ -84,7 +84,7 @@ def test_a_killed_process_loses_no_image_and_none_is_done_twice(
 
     def second_is_at_work() -> bool:
         look()
-        # The second begins in the middle of the list, and has its second image in hand.
+        # The second starts in the middle of the list, and works on its second image.
         return (out / FOLDER / f"{IMAGES[6]}.begun").exists() or out / "image_06.json" in seen
 
     wait_for(second_is_at_work, workers[1])
@@ -119,7 +119,7 @@ def test_unfinished_results_of_a_killed_process_are_replaced(
 
 
 @pytest.mark.usefixtures("first_of_two")
-def test_a_second_start_does_only_missing_images(
+def test_a_second_start_segments_only_missing_images(
     words: list[str], tmp_path: Path, printed: Printed
 ) -> None:
     out = tmp_path / "out"
@@ -133,9 +133,7 @@ def test_a_second_start_does_only_missing_images(
 
 
 @pytest.mark.usefixtures("first_of_two")
-def test_a_users_own_file_is_not_overwritten(
-    words: list[str], tmp_path: Path, refused: Printed
-) -> None:
+def test_a_user_file_is_not_overwritten(words: list[str], tmp_path: Path, refused: Printed) -> None:
     mine = tmp_path / "out" / f"{IMAGES[-1]}_variance.png"
     mine.parent.mkdir()
     mine.write_text("drawn by hand")

@@ -130,7 +130,7 @@ def test_a_stack_whose_planes_are_not_the_last_axes(
         np.testing.assert_array_equal(masks[place], wanted * 255)
 
 
-def test_an_orientation_of_a_stack_is_said_to_be_ignored(
+def test_a_warning_says_that_the_orientation_of_a_stack_is_ignored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "scan.tif"
@@ -141,7 +141,7 @@ def test_an_orientation_of_a_stack_is_said_to_be_ignored(
     assert "read as stored" in caplog.text
 
 
-def test_a_stack_without_the_option_and_an_image_with_it(
+def test_a_stack_needs_the_option_and_an_image_refuses_it(
     run: Any, tmp_path: Path, refused: Printed
 ) -> None:
     stack, flat, png = (tmp_path / name for name in ("scan.tif", "flat.tif", "flat.png"))
@@ -214,7 +214,7 @@ def test_files_that_are_not_stacks_are_refused(tmp_path: Path) -> None:
         TiffStack(tmp_path / "b.tif")
 
 
-def test_a_box_on_one_plane_gives_the_object_on_all(
+def test_a_box_on_one_plane_segments_the_object_on_all(
     follow: Any, tmp_path: Path, promptable: Segmenter
 ) -> None:
     planes = moving_disc(3)
@@ -244,7 +244,7 @@ def test_a_box_on_one_plane_gives_the_object_on_all(
     assert follow(path, "--stack", "--box", box, "--follow", 0, "--skip-done") == 2
 
 
-def test_wrong_combinations_say_what_is_missing(
+def test_wrong_combinations_name_what_is_missing(
     follow: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Printed
 ) -> None:
     path = tmp_path / "scan.tif"

@@ -84,7 +84,7 @@ def test_same_seed_same_correction(segmenter: Segmenter, image: ImageInput) -> N
     np.testing.assert_allclose(one.probabilities, three.probabilities, atol=1e-3)
 
 
-def test_correction_leaves_the_model_as_it_was(segmenter: Segmenter, image: ImageInput) -> None:
+def test_correction_does_not_change_the_model(segmenter: Segmenter, image: ImageInput) -> None:
     plain = segmenter.sample(image, SETTINGS)
     trainable = [p.requires_grad for p in segmenter.model.parameters()]
     segmenter.sample(image, SETTINGS, strokes=RIGHT_OF_DISC)
@@ -115,14 +115,14 @@ def test_correction_reports_every_step_and_stops_within_one(
         (np.zeros(SHAPE, np.uint8), "no strokes yet"),
     ],
 )
-def test_strokes_that_cannot_be_used(
+def test_unusable_strokes_are_refused(
     segmenter: Segmenter, image: ImageInput, strokes: np.ndarray, words: str
 ) -> None:
     with pytest.raises(ImageError, match=words):
         segmenter.sample(image, SETTINGS, strokes=strokes)
 
 
-def test_strokes_of_classes() -> None:
+def test_strokes_select_classes() -> None:
     p = np.full((3, 2, 2), 1 / 3, np.float32)
     impose(p, np.array([[0, 1], [2, 3]], np.uint8))
     np.testing.assert_allclose(p[:, 0, 0], 1 / 3)

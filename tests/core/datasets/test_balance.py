@@ -73,7 +73,7 @@ def test_an_image_has_the_factor_of_its_rarest_class() -> None:
     assert factors[50] == 1.0
 
 
-def test_a_training_with_mostly_empty_masks_logs_its_sampling_which_can_be_switched_off(
+def test_mostly_empty_masks_are_balanced_and_logged_unless_disabled(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], printed: Printed
 ) -> None:
     images, masks = write_blobs(tmp_path / "data", 12)

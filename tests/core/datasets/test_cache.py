@@ -107,7 +107,7 @@ def test_a_damaged_cache_file_is_not_used(
     assert len({path.stat().st_size for path in kept(data)}) == 1
 
 
-def test_the_format_belongs_to_the_stored_facts() -> None:
+def test_the_format_number_matches_the_stored_facts() -> None:
     names = (
         "name orientation mask_orientations codings threshold scales objects square signature "
         "raters agreements rims pieces"
@@ -146,7 +146,7 @@ def test_a_folder_that_cannot_be_created_is_reported(pairs: list[Pair], tmp_path
         load_canvases(pairs, DataConfig(size=32, cache=tmp_path / "file"))
 
 
-def test_the_flag_reaches_the_settings_but_not_the_card(
+def test_the_cache_option_is_in_the_settings_but_not_the_card(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -70,7 +70,7 @@ def test_a_run_on_several_sets_is_stopped_and_resumed(
     assert written[0] == written[1]
 
 
-def test_what_does_not_fit_together_is_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_incompatible_sets_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
     settings["model"]["classes"] = ["disc", "cup"]
     with pytest.raises(ConfigError, match="numbered objects"):
         config_from_mapping(settings)

@@ -80,7 +80,7 @@ def rows(printed: str) -> dict[str, str]:
         (lambda mask, _: mask * 0 + 1, "Every mask is full (8)"),
     ],
 )
-def test_masks_of_one_kind_stop_the_training_before_it_begins(
+def test_entirely_empty_or_full_masks_stop_training_at_the_start(
     tmp_path: Path, refused: Printed, change: Change, said: str
 ) -> None:
     output = refused(trained, tmp_path, blobs(tmp_path, change))
@@ -97,7 +97,7 @@ def test_a_threshold_that_empties_masks_is_named(
     assert "Every mask is empty (8, with the mask threshold 250)" in capsys.readouterr().err
 
 
-def test_the_summary_comes_first_and_is_right(tmp_path: Path, printed: Printed) -> None:
+def test_the_summary_comes_first_and_is_correct(tmp_path: Path, printed: Printed) -> None:
     data = blobs(tmp_path, lambda mask, number: mask * (number not in (0, 1)))
     split = {"train": [f"blob_{n:03d}" for n in range(8)], "val": ["blob_008"]}
     (tmp_path / "split.json").write_text(json.dumps(split))
@@ -159,7 +159,9 @@ def test_a_class_missing_from_all_masks_causes_a_warning(tmp_path: Path, printed
     assert "cup 0.0% of the pixels" in rows(output)["classes"]
 
 
-def test_copies_across_parts_and_wild_sizes(tmp_path: Path, printed: Printed) -> None:
+def test_copies_across_parts_and_extreme_sizes_are_reported(
+    tmp_path: Path, printed: Printed
+) -> None:
     data = blobs(tmp_path)
     images, masks = data
     split = {
@@ -182,7 +184,7 @@ def test_copies_across_parts_and_wild_sizes(tmp_path: Path, printed: Printed) ->
     assert "differ strongly in size: from 64 x 64 to 512 x 512" in output
 
 
-def test_a_colon_in_names_is_not_taken_for_a_part() -> None:
+def test_a_colon_in_a_name_does_not_start_a_part() -> None:
     (finding,) = copy_findings([("1: 30 h", "2: 30 h")])
     assert "occur more than once" in finding.text
 
@@ -253,7 +255,7 @@ def test_a_data_set_that_cannot_fit_is_refused_before_it_is_read(
         ((0, 255), ".jpg", None),
     ],
 )
-def test_the_advised_threshold_keeps_every_object(
+def test_the_suggested_threshold_keeps_every_object(
     tmp_path: Path,
     tiny_model_folder: Path,
     capsys: pytest.CaptureFixture[str],
@@ -285,9 +287,7 @@ def test_the_advised_threshold_keeps_every_object(
 
 
 @pytest.mark.parametrize("side", [80, 96, 128])
-def test_a_mask_that_was_resized_smoothly_is_not_taken_for_numbers(
-    tmp_path: Path, side: int
-) -> None:
+def test_a_smoothly_resized_mask_is_not_a_label_image(tmp_path: Path, side: int) -> None:
     drawn = np.zeros((64, 64), np.uint8)
     drawn[disk((30, 30), 15)] = 255
     soft = Image.fromarray(drawn).resize((side, side), Image.Resampling.BILINEAR)
@@ -298,7 +298,7 @@ def test_a_mask_that_was_resized_smoothly_is_not_taken_for_numbers(
     assert "to ignore" not in str(raised.value)
 
 
-def test_thin_labels_are_numbers(tmp_path: Path) -> None:
+def test_thin_labels_are_label_images(tmp_path: Path) -> None:
     drawn = np.zeros((64, 64), np.uint8)
     drawn[10:12], drawn[20:23, :50], drawn[:, 40] = 128, 255, 128
     Image.fromarray(drawn).save(tmp_path / "m.png")
@@ -318,7 +318,7 @@ def test_a_stray_pixel_and_a_class_of_borders_are_numbers(tmp_path: Path) -> Non
         np.testing.assert_array_equal(read_annotation(tmp_path / "m.png")[0], drawn)
 
 
-def test_a_channel_of_masks_leaves_colour_images_alone(
+def test_a_mask_channel_does_not_affect_colour_images(
     tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, masks = write_blobs(tmp_path / "data", 4)
@@ -469,7 +469,7 @@ def test_orientations_that_masks_lack_are_named(
     words = [*named(data), "--model", str(tiny_model_folder), *SAMPLING]
     assert evaluate([*words, "--out", str(tmp_path / "out")]) == 0
     output = capsys.readouterr().err
-    said = {1: None, 2: "mirrored left", 3: "turned by 180", 6: "turned by 90"}[orientation]
+    said = {1: None, 2: "mirrored left", 3: "rotated by 180", 6: "rotated by 90"}[orientation]
     assert rows(output).get("orientation", "").startswith(f"1 {said}") == bool(said)
     sizes_tell = orientation == 6 and height == 48
     warned = bool(said) and not masks_too and not sizes_tell
@@ -503,7 +503,7 @@ def test_masks_of_the_plugin_fit_photographs_with_an_orientation(
     words = [*named(data), "--model", str(tiny_model_folder), *SAMPLING]
     words += ["--mask-threshold", "0.5", "--out", str(tmp_path / "out")]
     assert evaluate(words) == 0
-    warned = "1 images were turned by 180" in capsys.readouterr().err
+    warned = "1 images were rotated by 180" in capsys.readouterr().err
     assert warned == (how in ("other", None))
 
 
@@ -531,7 +531,7 @@ def soft(folder: Path, *kinds: type) -> Folders:
         ((np.uint8,), "60", None),
     ],
 )
-def test_a_threshold_that_does_not_fit_the_grey_levels_of_all_masks(
+def test_a_threshold_that_does_not_fit_all_masks(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     kinds: tuple[type, ...],
@@ -550,7 +550,7 @@ def test_a_threshold_that_does_not_fit_the_grey_levels_of_all_masks(
         assert "does not fit" not in capsys.readouterr().err
 
 
-def test_a_threshold_fits_labels_and_masks_in_black_and_white(
+def test_a_threshold_applies_to_labels_and_black_and_white_masks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = blobs(tmp_path)
@@ -563,7 +563,7 @@ def test_a_threshold_fits_labels_and_masks_in_black_and_white(
     assert "does not fit" not in capsys.readouterr().err
 
 
-def test_soft_masks_of_numbered_objects_are_refused_with_and_without_prompts(
+def test_smoothed_label_images_are_refused_with_and_without_prompts(
     tmp_path: Path, refused: Printed
 ) -> None:
     images, masks = soft(tmp_path, np.uint8)
@@ -575,7 +575,7 @@ def test_soft_masks_of_numbered_objects_are_refused_with_and_without_prompts(
         assert "its values are grey levels" in refused(train, words)
 
 
-def test_a_hint_is_given_once_for_many_masks(
+def test_a_hint_is_logged_once_for_many_masks(
     tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = blobs(tmp_path)
@@ -640,7 +640,7 @@ def test_objects_are_counted_as_they_are_numbered_and_before_images_are_reduced(
     assert found["objects"].startswith(f"{6 if kind == 'instances' else 4}.0 per mask")
 
 
-def test_an_orientation_of_masks_alone_is_named(
+def test_an_orientation_that_only_masks_have_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = blobs(tmp_path)
@@ -649,7 +649,7 @@ def test_an_orientation_of_masks_alone_is_named(
         exif[274] = 3
         Image.open(path).save(path, exif=exif)
     assert trained(tmp_path, data, "--dry-run") == 0
-    assert re.search(r"warning: \d+ masks were turned as their", capsys.readouterr().err)
+    assert re.search(r"warning: \d+ masks were rotated as their", capsys.readouterr().err)
 
 
 def labels_of_nuclei(seed: int) -> np.ndarray:
@@ -680,7 +680,7 @@ def border(drawn: np.ndarray) -> np.ndarray:
         (lambda drawn: drawn[::2, ::2], 4, "", False),
     ],
 )
-def test_rims_of_smoothed_numbers_are_found_in_a_folder(
+def test_rims_of_smoothed_labels_are_found_in_a_folder(
     tmp_path: Path, change: Any, count: int, message: str, stops: bool
 ) -> None:
     pairs = []

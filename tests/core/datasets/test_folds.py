@@ -19,7 +19,7 @@ def config(**more: object) -> DataConfig:
     return DataConfig.model_validate({"folds": 5, **more})
 
 
-def test_every_image_outside_the_test_part_is_in_one_fold() -> None:
+def test_every_image_outside_the_test_part_is_in_exactly_one_fold() -> None:
     folds = make_folds(NAMES, config())
     listed = [name for fold in folds.folds for name in fold]
     assert sorted([*listed, *folds.test]) == NAMES
@@ -56,7 +56,7 @@ def test_groups_are_never_divided(tmp_path: Path) -> None:
         make_folds(NAMES, settings.model_copy(update={"folds": 40}))
 
 
-def test_the_test_part_of_a_split_file_stays_out(tmp_path: Path) -> None:
+def test_the_test_part_of_a_split_file_is_excluded(tmp_path: Path) -> None:
     file = tmp_path / "split.json"
     file.write_text(json.dumps({"train": NAMES[:20], "val": NAMES[20:30], "test": NAMES[30:]}))
     folds = make_folds(NAMES, config(split_file=file))
@@ -64,7 +64,7 @@ def test_the_test_part_of_a_split_file_stays_out(tmp_path: Path) -> None:
     assert sorted(name for fold in folds.folds for name in fold) == NAMES[:30]
 
 
-def test_the_file_is_read_as_it_was_written_and_damage_is_named(tmp_path: Path) -> None:
+def test_the_file_round_trips_and_damage_is_reported(tmp_path: Path) -> None:
     folds = make_folds(NAMES, config())
     path = tmp_path / "folds.json"
     write_folds(path, folds)

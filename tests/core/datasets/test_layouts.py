@@ -131,7 +131,7 @@ def test_train_and_evaluate_an_isic_folder(isic, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["nnunet", "isic"])
-def test_a_folder_without_a_test_part_is_evaluated_on_what_training_held_out(
+def test_a_folder_without_a_test_part_is_evaluated_on_held_out_images(
     kind, request, tiny_model_folder, tmp_path, refused
 ):
     folder = request.getfixturevalue(kind)
@@ -146,14 +146,14 @@ def test_a_folder_without_a_test_part_is_evaluated_on_what_training_held_out(
     held_out = set(json.loads(split.read_text("utf-8"))["test"])
     assert evaluate(folder, tmp_path) == 0
     assert names_in(tmp_path / "scores") == held_out
-    # A model without a split of its own cannot know which images to use.
+    # A model without a split cannot know which images to use.
     other = copy_model(tiny_model_folder, tmp_path / "other")
     words = ("--model", str(other), "--overwrite")
     said = " ".join(refused(evaluate, folder, tmp_path, *words).split())
     assert "has no part test" in said
     assert ("labelsTs is missing" in said) == (kind == "nnunet")
     assert "--split MODEL/training/split.json --part test" in said
-    # What the message advises.
+    # As the message advises.
     assert evaluate(folder, tmp_path, *words, "--split", str(split), "--part", "test") == 0
     assert evaluate(folder, tmp_path, *words, "--part", "train") == 0
     assert len(names_in(tmp_path / "scores")) == COUNT - 2
@@ -162,7 +162,7 @@ def test_a_folder_without_a_test_part_is_evaluated_on_what_training_held_out(
     assert "--part train takes all of them" in foreign
 
 
-def test_one_file_for_each_channel_gives_the_same_as_one_colour_file(nnunet, tmp_path):
+def test_one_file_per_channel_equals_one_colour_file(nnunet, tmp_path):
     whole = training_pairs(DataConfig(folder=nnunet))
     apart = tmp_path / "apart"
     for pair in whole:
@@ -190,7 +190,7 @@ def test_one_file_for_each_channel_gives_the_same_as_one_colour_file(nnunet, tmp
         load_canvases(pairs[1:2], data, classes=2)
 
 
-def test_challenges_of_other_years(blob_folders, tmp_path):
+def test_challenges_from_other_years(blob_folders, tmp_path):
     image, mask = blob(blob_folders, 0)
     for year, images, masks in (
         ("2016", "ISBI2016_ISIC_Part1_Test_Data", "ISBI2016_ISIC_Part1_Test_GroundTruth"),
@@ -223,7 +223,7 @@ def test_challenges_of_other_years(blob_folders, tmp_path):
         ({"file_ending": ".tif"}, "holds no .tif files"),
     ],
 )
-def test_unsupported_parts_of_nnunet_are_reported(nnunet, tmp_path, refused, changes, reason):
+def test_unsupported_features_of_nnunet_are_reported(nnunet, tmp_path, refused, changes, reason):
     describe(nnunet, **changes)
     assert reason in refused(train, nnunet, tmp_path)
     assert not (tmp_path / "model" / "model.json").exists()

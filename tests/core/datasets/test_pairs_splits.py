@@ -62,7 +62,7 @@ def test_pairs_by_name_and_usual_suffixes(tmp_path, suffix):
         assert pair.masks == (masks / f"{pair.name}{suffix}.png",)
 
 
-def test_image_names_that_end_like_masks(tmp_path):
+def test_image_names_that_end_like_mask_names(tmp_path):
     images, masks = make_dataset(tmp_path, ["cell_mask", "cell"])
     assert [pair.name for pair in find_pairs(images, masks)] == ["cell", "cell_mask"]
 
@@ -85,7 +85,7 @@ def test_images_and_masks_in_one_folder(tmp_path):
         find_pairs(tmp_path, tmp_path)
 
 
-def test_lonely_files_are_named_and_counted(tmp_path):
+def test_unpaired_files_are_named_and_counted(tmp_path):
     images, masks = make_dataset(tmp_path, ["a", "b"])
     for number in range(13):
         write(images / f"extra{number:02}.png")
@@ -100,7 +100,7 @@ def test_lonely_files_are_named_and_counted(tmp_path):
     assert "1 masks have no image: other.png" in message
 
 
-def test_two_files_of_one_name(tmp_path):
+def test_two_files_with_the_same_name(tmp_path):
     images, masks = make_dataset(tmp_path, ["a"])
     write(images / "a.jpg")
     with pytest.raises(DatasetError, match=r"images share a name.*a\.jpg / a\.png"):
@@ -114,7 +114,7 @@ def test_two_files_of_one_name(tmp_path):
 def test_empty_and_missing_folders(tmp_path):
     images, masks = make_dataset(tmp_path, ["a"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match="empty holds no images"):
+    with pytest.raises(DatasetError, match="empty has no images"):
         find_pairs(tmp_path / "empty", masks)
     with pytest.raises(DatasetError, match="gone is not a folder"):
         find_pairs(images, tmp_path / "gone")
@@ -126,7 +126,7 @@ def test_empty_and_missing_folders(tmp_path):
 NAMES = [f"n{number:03}" for number in range(100)]
 
 
-def test_fractions_give_parts_of_that_size_that_make_the_whole():
+def test_fractions_give_parts_of_that_size_that_cover_all_images():
     split = make_split(NAMES, DataConfig(val_fraction=0.1, test_fraction=0.2))
     assert (len(split.train), len(split.val), len(split.test)) == (70, 10, 20)
     assert sorted(split.train + split.val + split.test) == NAMES
@@ -171,7 +171,7 @@ def test_groups_stay_together(tmp_path, seed):
     assert make_split(reversed(NAMES), config) == split
 
 
-def test_group_file_with_file_names_other_rows_and_a_byte_order_mark(tmp_path):
+def test_a_group_file_with_file_names_extra_rows_and_a_byte_order_mark(tmp_path):
     path = tmp_path / "g.csv"
     rows = "\ufeffpatient,image\np,a.png\np,b.png\nq,c.png\nr,d\ns,unknown\n"
     path.write_text(rows, "utf-8")
@@ -198,7 +198,7 @@ def test_bad_group_files(tmp_path, rows, header, reason):
 
 
 @pytest.mark.parametrize("separator", [";", "\t", ", ", " ; "])
-def test_group_files_of_spreadsheets(tmp_path, separator):
+def test_group_files_from_spreadsheets(tmp_path, separator):
     rows = [("image", "patient"), ("a.png", "p"), ("b", "p "), ("c", " q")]
     path = tmp_path / "groups.csv"
     path.write_text("\r\n".join(separator.join(row) for row in rows))
@@ -215,7 +215,7 @@ def test_names_with_dots_are_matched_exactly(tmp_path):
             read_groups(path, "patient", ["scan", missing])
 
 
-def test_group_files_may_name_folders_and_the_files_of_microscopes(tmp_path):
+def test_group_files_may_contain_folders_and_microscope_files(tmp_path):
     rows = [("images/a.1.png", "p"), ("C:\\data\\b.PNG", "q"), ("plates/c.czi", "r")]
     path = group_csv(tmp_path / "g.csv", rows)
     groups = read_groups(path, "patient", ["a.1", "b", "c"])
@@ -243,7 +243,7 @@ def test_a_column_or_key_that_occurs_twice_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_images_in_subfolders_are_named_but_not_the_masks(tmp_path, inside, caplog):
+def test_images_in_subfolders_are_reported_but_masks_are_not(tmp_path, inside, caplog):
     images = tmp_path / "images"
     masks = images / "masks" if inside else tmp_path / "masks"
     more = (images if inside else masks) / "more"
@@ -294,7 +294,7 @@ def test_images_that_a_split_file_leaves_out_are_named_once(tmp_path, caplog):
     assert "does not name 2 of 4 images, which are not used: c, d" in said
 
 
-def test_groups_are_compared_in_one_unicode_form(tmp_path, caplog):
+def test_groups_are_compared_in_normalised_unicode(tmp_path, caplog):
     path = group_csv(tmp_path / "g.csv", [("a", "Jos\u00e9"), ("b", "Jose\u0301")])
     groups = read_groups(path, "patient", ["a", "b"])
     assert groups["a"] == groups["b"]
@@ -438,7 +438,7 @@ def test_every_bad_file_is_listed(tmp_path):
     assert "good" not in message.replace(str(tmp_path), "")
 
 
-def test_a_problem_of_many_files_is_explained_once(tmp_path):
+def test_a_problem_with_many_files_is_explained_once(tmp_path):
     images, masks = make_dataset(tmp_path, ["a", "b", "c", "d", "e", "cut"])
     for name in "abcde":
         labels = np.zeros((24, 36), np.uint8)
@@ -467,7 +467,7 @@ def test_skip_bad_continues_and_logs(tmp_path, caplog):
     )
 
 
-def test_nothing_left_is_an_error_even_with_skip_bad(tmp_path):
+def test_no_readable_image_is_an_error_even_with_skip_bad(tmp_path):
     bad = [pair for pair in damaged_dataset(tmp_path) if not pair.name.startswith("good")]
     with pytest.raises(DatasetError, match="No usable pair of image and mask is left"):
         load_canvases(bad, DataConfig(skip_bad=True, size=32))
@@ -480,7 +480,7 @@ def test_mask_threshold_reaches_the_masks(tmp_path):
     assert 0 < loaded.masks.mean() < 1
 
 
-def test_sizes_that_differ_are_named(tmp_path):
+def test_different_sizes_are_reported(tmp_path):
     image = write(tmp_path / "a.png", (24, 36, 3))
     mask = write_mask(tmp_path / "m.png", (36, 24))
     with pytest.raises(ImageError, match=r"m\.png.*36 x 24.*a\.png.*24 x 36"):

@@ -63,7 +63,7 @@ def test_subfolders_of_the_mask_folder_are_raters(folders: Folders) -> None:
     assert pairs[3].masks == (masks / "a/03.png", masks / "b/03.png")
 
 
-def test_a_rater_may_leave_an_image_out_but_nobody_may_invent_one(tmp_path: Path) -> None:
+def test_a_rater_may_skip_an_image_but_masks_need_an_image(tmp_path: Path) -> None:
     images, masks = write_raters(tmp_path, 3)
     (masks / "b/01.png").unlink()
     data = load_canvases(find_pairs(images, masks), DataConfig(size=64))
@@ -77,7 +77,7 @@ def test_a_rater_may_leave_an_image_out_but_nobody_may_invent_one(tmp_path: Path
         find_pairs(images, masks)
 
 
-def test_training_draws_each_rater_about_as_often(folders: Folders) -> None:
+def test_training_draws_all_raters_about_equally_often(folders: Folders) -> None:
     data = load_canvases(find_pairs(*folders), DataConfig(size=64))
     index = np.zeros(400, dtype=np.intp)
     raters = draw_raters(data, index, seed=1)
@@ -104,7 +104,7 @@ def test_a_model_of_two_raters_is_trained_and_compared_with_both(
     assert table[1].split(",")[table[0].split(",").index("references")] == "2"
     for case in Page.read(tmp_path / "out/report.html").section("Best cases").all("figure"):
         assert len(case.all("path", stroke="#009e73")) == 2, "the outlines of both"
-    # One answer repeated eight times could get no nearer to both than 0.37: the two masks lie
+    # One sample repeated eight times could get no closer to both than 0.37: the two masks are
     # 0.75 apart, so that 2 E[d] - 0 - E[d(Y, Y')] is at least 0.75 - 0.375.
     assert summary["metrics"]["ged"] < 0.37
 
@@ -125,7 +125,7 @@ def test_init_starts_from_another_model_and_keeps_its_vaes(
     assert not bool((before.velocity.conv_out[2].weight == after.velocity.conv_out[2].weight).all())
 
 
-def test_init_from_another_architecture_is_refused(
+def test_init_from_a_different_architecture_is_refused(
     blob_folders: Folders, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     values = settings(blob_folders)
@@ -171,7 +171,7 @@ def write_folders(folder: Path, shift: float, scale: float, count: int = 6) -> F
         (25, 1.0, "hardly overlap: cup and disc (mean Dice 0.00, 6 images)"),
     ],
 )
-def test_subfolders_that_are_hardly_raters_cause_a_warning(
+def test_subfolders_that_do_not_look_like_raters_cause_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], shift: float, scale: float, said: str
 ) -> None:
     images, masks = write_folders(tmp_path, shift, scale)

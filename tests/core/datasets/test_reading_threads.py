@@ -21,7 +21,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ign
 
 def read(number):
     print("reading", flush=True)
-    threading.Event().wait()  # a file that takes for ever
+    threading.Event().wait()  # a file that takes forever
 
 for _ in in_threads(read, 3, 2):
     pass
@@ -52,7 +52,7 @@ def test_an_error_is_raised_and_ends_the_work() -> None:
         list(in_threads(work, 1000, 2))
 
 
-def test_small_files_are_finished_before_an_error_ends_the_command() -> None:
+def test_running_reads_finish_before_an_error_ends_the_command() -> None:
     ended = []
 
     def work(number: int) -> None:
@@ -66,7 +66,7 @@ def test_small_files_are_finished_before_an_error_ends_the_command() -> None:
     assert ended == [1]
 
 
-def test_a_thread_that_is_busy_does_not_hold_up_ctrl_c() -> None:
+def test_a_busy_thread_does_not_delay_ctrl_c() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", BLOCKED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=environment(),

@@ -60,7 +60,7 @@ def column(out: Path, name: str) -> dict[str, str]:
     return {row["name"]: row[name] for row in read_table(out)}
 
 
-def test_predict_gives_what_python_gives_and_names_the_members(
+def test_predict_equals_python_and_names_the_members(
     fold_models: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     image = blob_folders[0] / "blob_003.png"
@@ -96,7 +96,7 @@ def test_each_image_of_a_fold_is_evaluated_by_the_model_that_has_not_seen_it(
         assert {name: found[name] for name in alone} == alone
 
 
-def test_the_test_part_is_evaluated_by_all_and_training_images_are_warned_of(
+def test_all_members_evaluate_the_test_part_and_training_images_warn(
     fold_models: Path, data: tuple[object, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(evaluate, fold_models, *data, "--out", tmp_path / "out") == 0
@@ -109,7 +109,7 @@ def test_the_test_part_is_evaluated_by_all_and_training_images_are_warned_of(
     assert "was trained on 32 of these 40 images" in capsys.readouterr().err
 
 
-def test_a_calibration_is_kept_in_the_folder_and_used_by_all(
+def test_a_calibration_is_stored_in_the_folder_and_used_by_all_members(
     folds: Path, data: tuple[object, ...], blob_folders: Folders, tmp_path: Path
 ) -> None:
     cards = [folds / f"fold_{fold}" / "model.json" for fold in range(MEMBERS)]
@@ -140,7 +140,7 @@ def test_a_calibration_of_other_members_is_not_used(
     assert "Calibrate the ensemble again" in caplog.text
 
 
-def test_the_validation_part_of_a_challenge_is_drawn_by_all(
+def test_all_members_sample_the_validation_part_of_a_challenge(
     folds: Path, tmp_path: Path, printed: Printed
 ) -> None:
     challenge = tmp_path / "challenge"
@@ -158,7 +158,7 @@ def test_the_validation_part_of_a_challenge_is_drawn_by_all(
     assert fitted.n_images == 3
 
 
-def test_test_images_are_not_calibrated_on(
+def test_calibration_does_not_use_test_images(
     folds: Path, data: tuple[object, ...], refused: Printed
 ) -> None:
     assert "belong to the test part" in refused(run_calibration, folds, data, "--part", "test")
@@ -177,12 +177,12 @@ def test_the_domain_score_is_the_mean_over_the_members(
         assert len(set(each)) == MEMBERS
         assert ensemble.domain_score(image) == pytest.approx(np.mean(each))
         assert ensemble.sample(image, SETTINGS).domain_score == ensemble.domain_score(image)
-    # A member without one: nothing can be said.
+    # A member without one: the score is unknown.
     (folds / "fold_1" / "domain.safetensors").unlink()
     assert Segmenter.load(folds, "cpu", "fp32").domain_score(noise()) is None
 
 
-def test_what_needs_a_single_model_says_which_to_choose(
+def test_operations_on_a_single_model_ask_which_one(
     fold_models: Path, data: tuple[object, ...], tmp_path: Path, refused: Printed
 ) -> None:
     for preset in ((), ("--preset", "finetune"), ("--preset", "distill")):

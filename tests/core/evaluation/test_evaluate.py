@@ -107,7 +107,7 @@ def plain_figures(summary: Summary, truth: np.ndarray) -> dict[str, float]:
     }
 
 
-def test_figures_are_those_of_their_definitions(run, data, tmp_path, segmenter, capsys):
+def test_figures_match_their_definitions(run, data, tmp_path, segmenter, capsys):
     assert run() == 0
     rows = read_table(tmp_path / "out")
     assert [row["name"] for row in rows] == [f"blob_{index:03d}" for index in range(4)]
@@ -192,7 +192,7 @@ def summary_of(masks: np.ndarray) -> Summary:
     return Summary(mean, mean >= 0.5, variance, 1 - 4 * variance, masks)
 
 
-def test_samples_that_are_the_raters_have_distance_zero():
+def test_samples_equal_to_the_raters_have_distance_zero():
     raters = np.zeros((4, 12, 12), bool)
     for index in range(4):
         raters[index, 2 : 6 + index, 3:9] = True
@@ -209,7 +209,7 @@ def test_samples_that_are_the_raters_have_distance_zero():
     assert figures.iou == pytest.approx(np.mean([plain_iou(mean_mask, r) for r in raters]))
 
 
-def test_a_faultless_mask_has_no_auroc_and_does_not_spoil_the_mean():
+def test_a_perfect_mask_has_no_auroc_and_does_not_affect_the_mean():
     mask = np.zeros((1, 8, 8), bool)
     mask[0, 2:5, 2:5] = True
     case = Case(ImageInput(np.zeros((8, 8))), mask)
@@ -272,7 +272,7 @@ def spoil(images: Path, masks: Path, how: str) -> None:
         ("truncated image", ["blob_002", "truncated"]),
     ],
 )
-def test_bad_data_is_named_and_nothing_is_written(run, data, tmp_path, refused, how, named):
+def test_bad_data_is_reported_and_nothing_is_written(run, data, tmp_path, refused, how, named):
     spoil(*data, how)
     message = refused(run)
     for text in named:
@@ -301,7 +301,7 @@ def test_skip_bad_with_nothing_left_is_an_error(run, data, tmp_path, refused):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_threshold_makes_a_grey_mask_usable(run, data, tmp_path):
+def test_a_grey_mask_is_usable_with_a_threshold(run, data, tmp_path):
     mask = read_mask(data[1] / "blob_002.png")
     assert run() == 0
     binary = read_table(tmp_path / "out")
@@ -311,7 +311,7 @@ def test_a_threshold_makes_a_grey_mask_usable(run, data, tmp_path):
     assert [row["dice"] for row in grey] == [row["dice"] for row in binary]
 
 
-def test_split_mistakes_are_named(run, tmp_path, refused):
+def test_split_errors_are_reported(run, tmp_path, refused):
     assert "--split" in refused(run, "--part", "val")
     file = tmp_path / "my_split.json"
     assert "my_split.json" in refused(run, "--split", str(file))

@@ -43,7 +43,7 @@ def challenge(folder: Path, blobs: Folders) -> Folders:
 @pytest.mark.filterwarnings(
     "ignore:The inplace keyword:DeprecationWarning"
 )  # theirs, by pandas 3.1
-def test_the_challenge_scores_our_predictions_as_we_do(
+def test_our_scores_equal_those_of_the_challenge(
     tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     images, truth = challenge(tmp_path / "isic", blob_folders)

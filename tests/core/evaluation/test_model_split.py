@@ -22,7 +22,7 @@ FEW = ["--samples", "2", "--steps", "1", "--device", "cpu"]
 
 @pytest.fixture
 def model(tiny_model_folder: Path, tmp_path: Path) -> Path:
-    """The model with the parts of its training beside it: 24, 8 and 8 of 40 images."""
+    """The model with its training split: 24, 8 and 8 of 40 images."""
     folder = copy_model(tiny_model_folder, tmp_path / "model")
     (folder / "training").mkdir()
     shutil.copy(tiny_model_folder / "training" / "split.json", folder / "training")
@@ -50,7 +50,7 @@ def only(folders: Folders, names: tuple[str, ...], target: Path) -> Folders:
     return target / folders[0].name, target / folders[1].name
 
 
-def test_the_test_part_is_taken_and_named(
+def test_the_test_part_is_used_and_named(
     model: Path, blob_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, summary = run_evaluation(model, blob_folders, tmp_path / "out")
@@ -82,7 +82,7 @@ def test_an_evaluation_is_not_written_among_images_or_masks(
     assert sorted(out.iterdir()) == before
 
 
-def test_images_that_were_trained_on_are_warned_of(
+def test_training_images_cause_a_warning(
     model: Path, blob_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, summary = run_evaluation(model, blob_folders, tmp_path / "out", "--part", "all")
@@ -92,14 +92,14 @@ def test_images_that_were_trained_on_are_warned_of(
     assert "warning: The model was trained on 24 of these 40 images" in said.err
     assert "TRAINED ON" in said.out
     assert summary["data"]["trained_on"] == 24  # type: ignore[index]
-    # A split of one's own does not hide it.
+    # A custom split does not hide it.
     own = tmp_path / "own.json"
     write_split(own, Split((), (), read_split(model / "training" / "split.json").train[:5]))
     run_evaluation(model, blob_folders, tmp_path / "out2", "--split", own)
     assert "trained on 5 of these 5 images" in capsys.readouterr().err
 
 
-def test_training_images_under_other_names_are_warned_of(
+def test_renamed_training_images_cause_a_warning(
     model: Path,
     tiny_model_folder: Path,
     blob_folders: Folders,
@@ -127,7 +127,7 @@ def test_training_images_under_other_names_are_warned_of(
     assert "trained on 3 of these images under other names" in capsys.readouterr().err
 
 
-def test_images_of_a_training_part_that_was_drawn_again_count_as_seen(
+def test_images_of_a_redrawn_training_part_count_as_seen(
     model: Path, blob_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     test = read_split(model / "training" / "split.json").test
@@ -136,7 +136,7 @@ def test_images_of_a_training_part_that_was_drawn_again_count_as_seen(
     assert "trained on 3 of these 8 images" in capsys.readouterr().err
 
 
-def test_other_images_are_all_taken(
+def test_all_unknown_images_are_used(
     model: Path, blob_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     split = read_split(model / "training" / "split.json")
@@ -161,7 +161,7 @@ def run_calibration(model: Path, folders: Folders, *more: object) -> int:
     return calibrate([str(word) for word in words])
 
 
-def test_calibration_takes_the_validation_part_and_refuses_the_wrong_images(
+def test_calibration_uses_the_validation_part_and_refuses_other_images(
     model: Path, blob_folders: Folders, capsys: pytest.CaptureFixture[str], refused: Printed
 ) -> None:
     said = refused(run_calibration, model, blob_folders)
@@ -180,7 +180,7 @@ def test_calibration_takes_the_validation_part_and_refuses_the_wrong_images(
     assert "warning: The model was trained on 24 of these 40" in capsys.readouterr().err
 
 
-def test_two_calibrations_of_one_model_do_not_mix(
+def test_concurrent_calibrations_of_one_model_do_not_mix(
     model: Path, blob_folders: Folders, refused: Printed
 ) -> None:
     from latentfm_core.files.locks import FolderLock

@@ -55,7 +55,7 @@ def test_a_larger_scale_makes_samples_differ_more(segmenter: Segmenter, image: I
     assert diversity[0] < diversity[1] < diversity[2]
 
 
-def test_without_a_wish_the_noise_is_that_of_the_training(
+def test_the_default_noise_scale_is_that_of_training(
     segmenter: Segmenter, image: ImageInput
 ) -> None:
     plain = segmenter.sample(image, SETTINGS)
@@ -65,13 +65,13 @@ def test_without_a_wish_the_noise_is_that_of_the_training(
     )
 
 
-def test_calibration_finds_the_scale_whose_samples_are_nearest_to_the_raters(
+def test_calibration_finds_the_scale_closest_to_the_raters(
     segmenter: Segmenter, disputed: list[Case], caplog: pytest.LogCaptureFixture
 ) -> None:
     many = SETTINGS.model_copy(update={"n_samples": 16})
     drawn = [many.model_copy(update={"noise_scale": scale}) for scale in NOISE_SCALES]
     scores = [evaluate(segmenter, disputed, settings).scores for settings in drawn]
-    # Pairs of different samples: a sample's distance from itself says nothing of the spread.
+    # Pairs of different samples: a sample's distance from itself is not spread.
     fair = np.array([[score.ged - score.diversity / 16 for score in of_one] for of_one in scores])
     table = np.array([[score.dice for score in of_one] for of_one in scores])
     fitted = fit_calibration(segmenter, disputed, many)
@@ -97,7 +97,7 @@ def test_calibration_finds_the_scale_whose_samples_are_nearest_to_the_raters(
         ({"noise_scale": 1.5, "threshold": 0.9}, []),
     ],
 )
-def test_a_fitted_value_at_the_end_of_its_range_is_named(
+def test_a_fitted_value_at_the_limit_of_its_range_is_reported(
     widened: Segmenter, values: dict[str, float], said: list[str]
 ) -> None:
     assert widened.card.calibration is not None
@@ -118,14 +118,14 @@ def test_the_noise_scale_stays_near_one_without_clear_gain() -> None:
     assert choose_noise_scale(ged, dice) == middle + 1
     worse = dice - 0.001 * (np.arange(len(NOISE_SCALES)) == middle + 1)
     assert choose_noise_scale(ged, worse) == middle, "the mean mask must not lose"
-    # Of three videos one is far better off, the others are not: that is one observation.
+    # One of three videos improves greatly, the others do not: one observation.
     videos = ["a"] * 30 + ["b"] * 5 + ["c"] * 5
     ged[:, middle + 1] = own - np.where(np.array(videos) == "a", 0.02, -0.03)
     assert choose_noise_scale(ged, dice) == middle + 1
     assert choose_noise_scale(ged, dice, videos) == middle
 
 
-def test_a_gain_by_chance_leaves_the_noise_as_it_is(
+def test_a_chance_improvement_does_not_change_the_noise(
     segmenter: Segmenter, disputed: list[Case]
 ) -> None:
     assert fit_calibration(segmenter, disputed[:1], SETTINGS).noise_scale == 1
@@ -138,7 +138,7 @@ def test_a_single_sample_has_no_spread_to_fit(segmenter: Segmenter, disputed: li
     assert fit_calibration(segmenter, disputed, one).noise_scale == 1
 
 
-def test_samples_follow_the_model_and_strokes_keep_its_noise(
+def test_samples_use_the_noise_scale_of_the_model_and_strokes_keep_it(
     segmenter: Segmenter, widened: Segmenter, image: ImageInput
 ) -> None:
     drawn = widened.sample(image, SETTINGS)

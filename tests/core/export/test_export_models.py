@@ -152,7 +152,7 @@ def parts(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.mark.parametrize(("solver", "steps"), [("euler", 4), ("heun", 2)])
-def test_onnx_parts_and_recipe_give_the_samples_of_the_model(
+def test_onnx_parts_and_recipe_reproduce_the_samples_of_the_model(
     tiny_model_folder: Path, blob_folders: Folders, parts: Path, solver: Any, steps: int
 ) -> None:
     image = blob(blob_folders)
@@ -165,7 +165,7 @@ def test_onnx_parts_and_recipe_give_the_samples_of_the_model(
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (300, 401), (401, 300), (37, 90), (1000, 3)])
-def test_the_recipe_says_where_an_image_lies_on_the_canvas(
+def test_the_recipe_gives_the_image_position_on_the_canvas(
     parts: Path, shape: tuple[int, int]
 ) -> None:
     image = read_recipe(parts)["image"]
@@ -264,7 +264,7 @@ def test_an_ensemble_is_exported_with_all_its_members(
     assert not (tmp_path / "model.zip").exists()
 
 
-def test_the_recipe_has_what_was_fitted_to_each_kind_of_prompt() -> None:
+def test_the_recipe_has_the_calibration_of_each_prompt_type() -> None:
     card = read_card(resolve_model("generalist"))
     fitted = prompt_of(card)["calibration"]
     assert card.calibration is not None
@@ -310,7 +310,7 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Samplin
     return tiny, settings
 
 
-def test_a_package_of_the_zoo_gives_the_maps_of_the_model(
+def test_a_zoo_package_reproduces_the_maps_of_the_model(
     model: tuple[Path, SamplingConfig], blob_folders: Folders, tmp_path: Path
 ) -> None:
     folder, settings = model
@@ -343,7 +343,7 @@ def test_a_package_of_the_zoo_gives_the_maps_of_the_model(
         assert np.mean(np.abs(maps[name].astype(float) - stored) > 5 * TOLERANCE) < 5e-3
 
 
-def test_a_bundled_model_that_takes_prompts_becomes_a_package(tmp_path: Path) -> None:
+def test_a_bundled_promptable_model_becomes_a_package(tmp_path: Path) -> None:
     segmenter = Segmenter.load("isic2018", "cpu", "fp32")
     settings = segmenter.resolved(SamplingConfig(n_samples=2, steps=2, refine=False))
     write_package(tmp_path / "model.zip", segmenter, settings)
@@ -361,7 +361,7 @@ def test_a_bundled_model_that_takes_prompts_becomes_a_package(tmp_path: Path) ->
     assert np.mean(maps["mean_mask"][0, 0] != summary.mean_mask) < 1e-3
 
 
-def test_the_zoos_own_program_runs_a_package(
+def test_the_software_of_the_zoo_runs_a_package(
     calibrated_model_folder: Path,
     blob_folders: Folders,
     tmp_path: Path,
@@ -380,7 +380,7 @@ def test_the_zoos_own_program_runs_a_package(
     assert status == "passed", output
 
 
-def test_the_words_of_the_user_are_in_the_package(
+def test_the_metadata_of_the_user_are_in_the_package(
     tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     out, picture = tmp_path / "model.zip", blob_folders[0] / "blob_001.png"
@@ -417,7 +417,7 @@ def test_models_that_cannot_be_exported_are_refused(
         assert reason in refused(export, *words)
     assert not folder.exists()
     assert not archive.exists()
-    # Nothing to find: one colour but for a pixel.
+    # Nothing to find: uniform except for one pixel.
     flat = np.full((64, 64, 3), 220, np.uint8)
     flat[0, 0] = 0
     imsave(deep, flat, check_contrast=False)

@@ -102,7 +102,7 @@ def learned(
     return Learned(source, before, request.out, run.run(), events)
 
 
-def test_learning_helps_on_images_never_seen_and_leaves_the_source_alone(
+def test_training_improves_unseen_images_and_keeps_the_source(
     learned: Learned, tmp_path: Path
 ) -> None:
     verdict = learned.verdict
@@ -166,7 +166,7 @@ def test_verdict_keeps_the_old_model_when_the_masks_are_garbage(
     assert (tmp_path / "new" / "model.json").is_file(), "written either way"
 
 
-def test_stopped_run_resumes_to_the_same_model_and_can_be_finished_early(
+def test_a_stopped_run_resumes_to_the_same_model_or_finishes_early(
     tiny_model_folder: Path, shifted: Folders, learned: Learned, tmp_path: Path
 ) -> None:
     out = tmp_path / "parts"
@@ -206,7 +206,9 @@ def test_held_out_part(count: int, held_out: int) -> None:
     assert (len(split.train), len(split.val)) == (count - held_out, held_out)
 
 
-def test_no_model_is_overwritten(tiny_model_folder: Path, shifted: Folders, tmp_path: Path) -> None:
+def test_existing_models_are_not_overwritten(
+    tiny_model_folder: Path, shifted: Folders, tmp_path: Path
+) -> None:
     other = copy_model(tiny_model_folder, tmp_path / "other")
     for out in (other, tiny_model_folder):
         with pytest.raises(OutputError, match="another name"):
@@ -235,7 +237,7 @@ def test_masks_of_other_images_are_refused(shifted: Folders, tmp_path: Path) -> 
         find_pairs(shifted[0], masks, skip_unmasked=True)
 
 
-def test_events_survive_the_line() -> None:
+def test_events_survive_a_round_trip() -> None:
     for event in (
         Step(step=1, total=2, loss=0.5, seconds=3.0, seconds_left=math.inf),
         Validated(step=3, dice=0.25),

@@ -49,7 +49,7 @@ def test_solvers_converge_at_their_order(solver: SolverName, order: int) -> None
 
 
 @pytest.mark.parametrize("solver", ["euler", "midpoint", "heun", "rk4"])
-def test_nfe_counts_the_calls(solver: SolverName) -> None:
+def test_nfe_counts_network_calls(solver: SolverName) -> None:
     calls = []
 
     def velocity(t: float, z: torch.Tensor) -> torch.Tensor:
@@ -62,7 +62,7 @@ def test_nfe_counts_the_calls(solver: SolverName) -> None:
     assert max(calls) <= 1
 
 
-def test_noise_belongs_to_the_seed_not_to_the_batch() -> None:
+def test_noise_depends_on_the_seed_and_not_on_the_batch() -> None:
     together = seeded_noise([4, 5, 6], (3, 8, 8))
     alone = seeded_noise([5], (3, 8, 8))
     assert torch.equal(together[1], alone[0])
@@ -77,7 +77,7 @@ def test_training_times_lie_in_the_unit_interval(kind: str) -> None:
     assert abs(float(t.mean()) - 0.5) < 0.02
 
 
-def test_the_true_velocity_has_zero_loss_and_ends_at_the_data() -> None:
+def test_the_true_velocity_has_zero_loss_and_reaches_the_data() -> None:
     torch.manual_seed(0)
     z_0, z_1 = torch.randn(2, 4, 3, 8, 8)
     t = torch.tensor([0.0, 0.2, 0.5, 0.9])
@@ -103,7 +103,7 @@ def test_the_loss_is_the_mean_squared_error_of_the_velocity() -> None:
     torch.testing.assert_close(seen[0], (1 - weight) * z_0 + weight * z_1)
 
 
-def test_one_step_of_the_mean_velocity_lands_where_the_flow_does() -> None:
+def test_one_step_of_the_mean_velocity_reaches_the_endpoint_of_the_flow() -> None:
     """dz/dt = -z from z(0.2) = 1; each state has its own step."""
     t, h = torch.tensor([0.2, 0.5], dtype=torch.float64), torch.tensor([0.8, 0.25]).double()
     z = torch.ones(2, 1, 1, 1, dtype=torch.float64)
@@ -112,7 +112,7 @@ def test_one_step_of_the_mean_velocity_lands_where_the_flow_does() -> None:
     torch.testing.assert_close(landed, torch.exp(-h), atol=1e-4, rtol=0)
 
 
-def test_the_mean_velocity_of_a_constant_flow_is_that_flow() -> None:
+def test_the_mean_velocity_of_a_constant_flow_is_its_velocity() -> None:
     z, velocity = torch.randn(2, 3, 2, 4, 4)
     mean = mean_velocity(lambda _t, _z: velocity, z, torch.zeros(3), torch.ones(3), 3)
     torch.testing.assert_close(mean, velocity)

@@ -21,7 +21,7 @@ __all__ = ["rgb"]
     "suffix", [".png", ".jpg", ".webp", ".bmp", ".gif", ".tif", ".ppm", ".jp2"]
 )
 @pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.95])
-def test_truncated_files_are_errors_not_half_pictures(tmp_path, rgb, suffix, kept):
+def test_truncated_files_are_errors_and_not_partial_images(tmp_path, rgb, suffix, kept):
     path = save(tmp_path / f"cut{suffix}", rgb)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
@@ -59,7 +59,7 @@ def test_missing_file(tmp_path):
 # --- check_pixels ------------------------------------------------------------------------------
 
 
-def test_one_different_pixel_at_the_end_makes_an_image_not_constant():
+def test_a_single_different_pixel_at_the_end_is_not_constant():
     pixels = np.full((200, 30, 3), 7, np.uint8)
     pixels[-1, -1, 2] = 8
     check_pixels(ImageInput(pixels))
@@ -76,8 +76,8 @@ def test_list_images_sorts_and_skips_other_files(tmp_path, rgb):
     assert [path.name for path in list_images(tmp_path)] == ["a.JPG", "b.png", "c.tiff"]
 
 
-def test_list_images_of_nothing(tmp_path):
-    with pytest.raises(DatasetError, match="holds no images"):
+def test_list_images_of_an_empty_folder(tmp_path):
+    with pytest.raises(DatasetError, match="has no images"):
         list_images(tmp_path)
     with pytest.raises(DatasetError, match="is not a folder"):
         list_images(tmp_path / "nowhere")

@@ -30,7 +30,7 @@ def smooth_rgb(shape: tuple[int, int]) -> np.ndarray:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("fit", ["pad", "stretch"])
 @pytest.mark.parametrize("size", [64, 256])
-def test_canvas_shape_range_and_geometry(shape, fit, size):
+def test_canvas_shape_value_range_and_geometry(shape, fit, size):
     canvas, geometry = to_canvas(smooth_rgb(shape), size, fit)
     top, left, height, width = geometry.box
     assert canvas.shape == (size, size, 3)
@@ -98,7 +98,7 @@ def test_shrinking_is_anti_aliased():
 
 @pytest.mark.parametrize("shape", [(450, 600), (300, 200), (100, 170), (40, 30)])
 @pytest.mark.parametrize("fit", ["pad", "stretch"])
-def test_a_map_comes_back_where_it_was(shape, fit):
+def test_a_map_returns_to_its_position(shape, fit):
     rows, columns = np.indices(shape)
     blob = np.hypot((rows - shape[0] * 0.3) / shape[0], (columns - shape[1] * 0.6) / shape[1])
     blob = (blob < 0.2).astype(np.float32)
@@ -134,7 +134,7 @@ def test_from_canvas_refuses_another_canvas():
         from_canvas(np.zeros((32, 32), np.float32), Geometry((5, 5), 64, (0, 0, 64, 64)))
 
 
-def test_masks_lie_where_their_image_lies():
+def test_masks_are_aligned_with_their_image():
     rgb = smooth_rgb((150, 220))
     mask = rgb[..., 0] > 0.5
     for fit in ("pad", "stretch"):
@@ -157,7 +157,7 @@ def test_mask_area_is_kept_when_shrinking():
     assert placed.mean() == pytest.approx(mask.mean(), rel=0.05)
 
 
-def test_a_map_of_a_window_goes_to_its_place_on_another_canvas() -> None:
+def test_a_map_of_a_window_is_placed_on_another_canvas() -> None:
     window = canvas_geometry((40, 40), 32, "pad")
     source = Geometry((100, 200), 32, window.box, window=(30, 100, 40, 40))
     target = canvas_geometry((100, 200), 128, "pad")
@@ -169,7 +169,7 @@ def test_a_map_of_a_window_goes_to_its_place_on_another_canvas() -> None:
     assert np.abs(placed - wanted)[~inside].mean() < 0.005
 
 
-def test_a_canvas_resampled_onto_itself_is_the_same_where_it_shows_the_image() -> None:
+def test_a_canvas_resampled_onto_itself_is_unchanged_inside_the_image() -> None:
     values = np.random.default_rng(0).random((64, 64)).astype(np.float32)
     same = canvas_geometry((48, 96), 64, "pad")
     top, left, rows, columns = same.box

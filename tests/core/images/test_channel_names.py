@@ -58,13 +58,13 @@ def test_other_axes_are_not_channels(tmp_path: Path, axes: str) -> None:
     assert read_channel_axis(write_ome(tmp_path / "a.ome.tif", STACK, axes)) is None
 
 
-def test_colours_of_a_pixel_are_not_channels(tmp_path: Path) -> None:
+def test_rgb_components_are_not_channels(tmp_path: Path) -> None:
     path = tmp_path / "a.ome.tif"
     tifffile.imwrite(path, np.zeros((4, 9, 8, 3), np.uint8), ome=True, metadata={"axes": "ZYXS"})
     assert read_channel_axis(path) is None
 
 
-def test_a_file_that_cannot_be_read_has_no_channels(tmp_path: Path) -> None:
+def test_an_unreadable_file_has_no_channels(tmp_path: Path) -> None:
     path = write_ome(tmp_path / "a.ome.tif", STACK, "ZCYX")
     path.write_bytes(path.read_bytes()[:300])
     assert read_channel_axis(path) is None

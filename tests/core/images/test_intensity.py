@@ -35,7 +35,7 @@ def test_every_dtype_and_channel_count_gives_rgb(dtype, shape):
         np.testing.assert_array_equal(rgb[..., 0], rgb[..., 2])
 
 
-def test_uint8_and_bool_go_by_their_range():
+def test_uint8_and_bool_are_scaled_by_their_range():
     dim = np.arange(100, dtype=np.uint8).reshape(10, 10)
     np.testing.assert_allclose(to_rgb(ImageInput(dim))[..., 1], dim / 255, rtol=1e-6)
     checks = np.indices((4, 4)).sum(0) % 2 == 0
@@ -88,7 +88,7 @@ def test_outliers_do_not_darken_a_16_bit_image():
     assert 0.4 < to_rgb(ImageInput(values)).mean() < 0.6
 
 
-def test_few_bright_pixels_on_a_flat_ground_are_kept():
+def test_few_bright_pixels_on_a_flat_background_are_kept():
     values = np.zeros((100, 100), np.uint16)
     values[50, 50] = 500
     rgb = to_rgb(ImageInput(values))
@@ -96,7 +96,7 @@ def test_few_bright_pixels_on_a_flat_ground_are_kept():
     assert rgb.sum() == 3
 
 
-def test_channels_share_one_scale():
+def test_channels_share_a_scale():
     values = np.random.default_rng(8).integers(0, 1000, (50, 50, 3)).astype(np.uint16)
     values[..., 2] //= 10
     rgb = to_rgb(ImageInput(values))
@@ -111,7 +111,7 @@ def test_alpha_changes_nothing(channels):
     np.testing.assert_array_equal(to_rgb(ImageInput(values)), to_rgb(ImageInput(other)))
 
 
-def test_views_are_read_and_left_alone():
+def test_views_are_read_and_not_changed():
     base = np.random.default_rng(10).integers(0, 9999, (40, 60, 3)).astype(np.int32)
     view = base[::-2, ::3]
     before = base.copy()
@@ -129,9 +129,7 @@ def test_percentiles_of_large_images_are_close_to_exact():
 
 @pytest.mark.parametrize("dtype", [*ALL_DTYPES, "unit"])
 @pytest.mark.parametrize("shape", [(40, 50), (40, 50, 2), (40, 50, 3)])
-def test_a_large_image_read_whole_equals_a_small_one_bit_by_bit(
-    dtype: str, shape: tuple[int, ...]
-) -> None:
+def test_large_and_small_reading_are_bit_identical(dtype: str, shape: tuple[int, ...]) -> None:
     values = np.random.default_rng(3).normal(60, 20, shape).clip(0, 120)
     values[0, 0] = 0
     pixels = (values / 120) if dtype == "unit" else values.astype(dtype)

@@ -94,7 +94,7 @@ def test_nan_in_masks(tmp_path):
 
 
 @pytest.mark.parametrize("highest", [2, 200, 1000, 65535])
-def test_numbers_in_pgm_files_are_those_of_the_file(tmp_path, highest):
+def test_labels_in_pgm_files_keep_their_values(tmp_path, highest):
     labels = np.repeat(np.array([[0, 1, 2]], np.uint16), 4, axis=0)
     stored = labels.astype(">u2" if highest > 255 else "u1")
     path = tmp_path / "m.pgm"
@@ -104,7 +104,7 @@ def test_numbers_in_pgm_files_are_those_of_the_file(tmp_path, highest):
 
 
 @pytest.mark.parametrize("bits", [2, 4])
-def test_numbers_in_png_files_of_few_bits_are_those_of_the_file(tmp_path, bits):
+def test_labels_in_png_files_of_few_bits_keep_their_values(tmp_path, bits):
     def write(values):
         row = int("".join(f"{value:0{bits}b}" for value in values), 2)
         data = (b"\0" + row.to_bytes(bits // 2, "big")) * 2
@@ -114,13 +114,13 @@ def test_numbers_in_png_files_of_few_bits_are_those_of_the_file(tmp_path, bits):
     np.testing.assert_array_equal(read_labels(write([0, 1, 2, 2]), 2)[0], [0, 1, 2, 2])
     np.testing.assert_array_equal(read_annotation(write([0, 1, 2, 2]))[0][1], [0, 1, 2, 2])
     highest = 2**bits - 1
-    # As others of the folder, whose levels a threshold is meant for.
+    # Other masks of the folder have grey levels and need a threshold.
     for threshold in (None, 127):
         assert read_mask(write([0, highest, 0, 0]), threshold)[0].tolist() == [0, 1, 0, 0]
         assert read_mask(write([highest] * 4), threshold).all()
 
 
-def test_colour_masks_of_16_bits_are_refused_since_small_numbers_would_be_lost(tmp_path):
+def test_colour_masks_of_16_bits_are_refused_as_small_labels_would_be_lost(tmp_path):
     labels = np.zeros((4, 5, 3), np.uint16)
     labels[1:], labels[2:] = 200, 65535
     (tmp_path / "m.ppm").write_bytes(b"P6\n5 4\n65535\n" + labels.astype(">u2").tobytes())
@@ -140,7 +140,7 @@ def test_colour_masks_of_16_bits_are_refused_since_small_numbers_would_be_lost(t
         ("layers.jp2", {"quality_mode": "rates", "quality_layers": [80, 20, 1]}),
     ],
 )
-def test_numbers_in_lossless_files_are_read(tmp_path, name, options):
+def test_labels_in_lossless_files_are_read(tmp_path, name, options):
     labels = np.zeros((60, 80), np.uint8)
     for number in range(1, 9):
         labels[number * 5 : number * 5 + 9, number * 8 - 5 : number * 7 + 3] = number
@@ -158,7 +158,7 @@ def test_numbers_in_lossless_files_are_read(tmp_path, name, options):
         ("noisy.jp2", {"quality_mode": "dB", "quality_layers": [40]}),
     ],
 )
-def test_numbers_in_lossy_files_of_the_same_formats_are_refused(tmp_path, name, options):
+def test_labels_in_lossy_files_of_the_same_formats_are_refused(tmp_path, name, options):
     rows, columns = np.mgrid[:120, :160]
     labels = np.zeros((120, 160), np.uint8)
     for number in range(1, 9):
@@ -170,7 +170,7 @@ def test_numbers_in_lossy_files_of_the_same_formats_are_refused(tmp_path, name, 
         read_numbers(tmp_path / name)
 
 
-def test_a_precision_that_pillow_shifts_counts_as_lossy(tmp_path):
+def test_a_bit_depth_that_pillow_rescales_counts_as_lossy(tmp_path):
     labels = np.repeat(np.array([[0, 1, 2, 3]], np.uint8), 4, axis=0)
     Image.fromarray(labels).save(tmp_path / "m.jp2", no_jp2=True)
     assert is_lossless(tmp_path / "m.jp2", labels)
@@ -207,7 +207,7 @@ def test_a_threshold_between_labels_applies_to_every_mask(tmp_path, threshold, m
     two = save(tmp_path / "two.png", np.array([[0, 1, 2]] * 4, np.uint8))
     one = save(tmp_path / "one.png", np.array([[0, 1, 1]] * 4, np.uint8))
     assert read_mask(two, threshold)[0].sum() == marked
-    # A grey level of 127 says nothing of a mask with 0 and 1.
+    # A threshold of 127 does not apply to a mask with 0 and 1.
     assert read_mask(one, threshold)[0].sum() == (0 if threshold == 1.5 else 2)
 
 
@@ -215,7 +215,7 @@ def test_a_threshold_between_labels_applies_to_every_mask(tmp_path, threshold, m
 
 
 def drawn(*levels):
-    """Return a square of each level beside a disc of 255."""
+    """Return a square of each level next to a disc of 255."""
     mask = np.zeros((96, 160), np.uint8)
     rows, columns = np.ogrid[:96, :160]
     mask[(rows - 40) ** 2 + (columns - 40) ** 2 < 30**2] = 255
@@ -248,7 +248,7 @@ SMOOTHED = {
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("smoothed", SMOOTHED)
-def test_grey_levels_are_never_taken_for_numbers(tmp_path, smoothed, suffix):
+def test_grey_levels_are_never_read_as_labels(tmp_path, smoothed, suffix):
     """Every level would become an object of a few pixels."""
     path = save(tmp_path / f"m{suffix}", SMOOTHED[smoothed])
     with pytest.raises(ImageError, match="not binary"):
@@ -265,7 +265,7 @@ def test_grey_levels_are_never_taken_for_numbers(tmp_path, smoothed, suffix):
             read(path)
 
 
-def test_numbers_of_many_kinds_are_no_grey_levels(tmp_path):
+def test_label_values_of_many_kinds_are_not_grey_levels(tmp_path):
     rng = np.random.default_rng(0)
     seeds = np.zeros((60, 80), np.uint16)
     seeds.flat[rng.permutation(seeds.size)[:60]] = np.arange(1, 61) * 7
@@ -290,7 +290,7 @@ def layers(count, thick, below=0):
 
 @pytest.mark.parametrize("count", [6, 9, 12, 30])
 @pytest.mark.parametrize("thick", [1, 1.6, 3])
-def test_thin_layers_are_numbers(tmp_path, count, thick):
+def test_thin_layers_are_labels(tmp_path, count, thick):
     for mask in (layers(count, thick), layers(count, thick, count), layers(count, thick).T):
         path = save(tmp_path / "m.png", mask)
         np.testing.assert_array_equal(read_labels(path, count), mask)
@@ -298,7 +298,7 @@ def test_thin_layers_are_numbers(tmp_path, count, thick):
         assert rim_grade(mask) == 0
 
 
-def test_numbers_that_look_smoothed_are_read_on_request(tmp_path):
+def test_labels_that_look_smoothed_are_read_on_request(tmp_path):
     path = save(tmp_path / "m.png", SMOOTHED["labels enlarged"])
     keep = ReadingConfig(keep_numbers=True)
     for read in (read_instances, read_annotation):
@@ -336,7 +336,7 @@ def test_large_masks_are_checked_in_little_memory_with_the_same_answer(monkeypat
     ],
     ids=["98", "95", "large", "box"],
 )
-def test_noise_of_a_compression_is_not_above_the_advised_threshold(tmp_path, mask):
+def test_compression_noise_is_below_the_suggested_threshold(tmp_path, mask):
     path = save(tmp_path / "m.png", mask)
     with pytest.raises(ImageError, match=r"for example --mask-threshold 127\.5") as raised:
         read_mask(path)
@@ -354,7 +354,7 @@ def test_noise_of_a_compression_is_not_above_the_advised_threshold(tmp_path, mas
     ],
     ids=["jpeg", "jpeg as png", "resized", "probabilities"],
 )
-def test_a_threshold_that_would_lose_an_object_is_not_advised(tmp_path, levels, damage):
+def test_a_threshold_that_would_lose_an_object_is_not_suggested(tmp_path, levels, damage):
     damage(drawn(*levels), tmp_path / "m.png")
     (path,) = tmp_path.iterdir()
     with pytest.raises(ImageError, match="around the grey levels 0, ") as raised:
@@ -365,14 +365,14 @@ def test_a_threshold_that_would_lose_an_object_is_not_advised(tmp_path, levels, 
             read_mask(path, 0.5)
 
 
-def test_of_many_numbers_changed_by_a_compression_no_threshold_is_advised(tmp_path):
+def test_many_labels_changed_by_compression_get_no_suggested_threshold(tmp_path):
     mask = np.kron(np.arange(1, 241, dtype=np.uint8).reshape(12, 20), np.ones((12, 12), np.uint8))
     Image.fromarray(mask).save(tmp_path / "m.jpg", quality=92)
     with pytest.raises(ImageError, match="around the grey levels"):
         read_mask(tmp_path / "m.jpg")
 
 
-def test_numbers_without_a_background_keep_every_object_but_the_lowest(tmp_path):
+def test_labels_without_a_background_keep_all_objects_but_the_lowest(tmp_path):
     path = save(tmp_path / "m.png", np.kron(np.uint8([[1, 2], [3, 1]]), np.ones((9, 9), np.uint8)))
     with pytest.raises(ImageError, match=r"--mask-threshold 1\.5"):
         read_mask(path)
@@ -402,7 +402,7 @@ def test_a_tiff_mask_that_training_reads_opens_as_an_annotation(tmp_path, stored
     np.testing.assert_array_equal(read_annotation(path)[0].reshape(96, 160), drawn() > 0)
 
 
-def test_a_stack_of_whole_numbers_in_floats_opens_as_an_annotation(tmp_path):
+def test_a_stack_of_integral_floats_opens_as_an_annotation(tmp_path):
     stack = np.stack([drawn(3), drawn(7), drawn()])
     options = {"metadata": {"axes": "ZYX"}, "photometric": "minisblack"}
     tifffile.imwrite(tmp_path / "s.tif", stack.astype(np.float32), **options)

@@ -67,7 +67,9 @@ def check_levels(odd: Odd, image: ImageInput) -> None:
 
 
 @pytest.mark.parametrize("picture", [GREY, COLOUR], ids=["grey", "colour"])
-def test_the_disc_of_the_table_is_found(wanted: dict[int, np.ndarray], picture: np.ndarray) -> None:
+def test_the_disc_is_found_in_every_odd_image(
+    wanted: dict[int, np.ndarray], picture: np.ndarray
+) -> None:
     truth = np.zeros(GREY.shape, bool)
     truth[disk((24, 32), 13)] = True
     assert dice(wanted[id(picture)], truth) > 0.85
@@ -135,7 +137,7 @@ def test_the_command_equals_the_python_api(
         np.testing.assert_array_equal(confidence, summary.confidence)
 
 
-def test_the_command_names_every_bad_file_at_once_and_writes_nothing(
+def test_the_command_lists_every_bad_file_and_writes_nothing(
     folder: Path, tmp_path: Path, tiny_model_folder: Path, refused: Printed
 ) -> None:
     words = ["--out", str(tmp_path / "out"), "--model", str(tiny_model_folder), *OPTIONS]
@@ -144,7 +146,7 @@ def test_the_command_names_every_bad_file_at_once_and_writes_nothing(
     assert f"{len(bad)} of {len(bad)} inputs cannot be used; nothing was done" in output
     for odd in bad:
         assert f"{odd.name}: " in output
-        assert re.search(odd.refused, output), odd.name  # advice that files share is given once
+        assert re.search(odd.refused, output), odd.name  # shared advice is given once
     assert "--skip-bad" in output
     assert "bug in" not in output
     assert not (tmp_path / "out").exists()

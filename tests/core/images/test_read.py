@@ -95,7 +95,7 @@ def test_tiff_axes_become_rows_columns_channels(tmp_path, shape, options, expect
         ((2, 20, 30, 3), {"photometric": "rgb"}),
     ],
 )
-def test_stacks_and_pages_without_a_meaning_are_refused(tmp_path, shape, options):
+def test_stacks_and_ambiguous_pages_are_refused(tmp_path, shape, options):
     path = tmp_path / "stack.tif"
     tifffile.imwrite(
         path, np.random.default_rng(3).integers(0, 99, shape, dtype=np.uint8), **options
@@ -105,7 +105,7 @@ def test_stacks_and_pages_without_a_meaning_are_refused(tmp_path, shape, options
 
 
 @pytest.mark.parametrize("metadata", [None, {}])
-def test_pages_without_labels_are_a_stack(tmp_path, metadata):
+def test_unlabelled_pages_are_a_stack(tmp_path, metadata):
     path = tmp_path / "pages.tif"
     with tifffile.TiffWriter(path) as writer:
         for value in range(3):
@@ -122,7 +122,7 @@ def test_lzw_tiff_is_read_without_optional_codecs(tmp_path, rgb):
     assert image.spacing == pytest.approx((1, 1))
 
 
-def test_other_format_under_a_tiff_name_is_read(tmp_path, rgb):
+def test_another_format_with_a_tiff_name_is_read(tmp_path, rgb):
     path = tmp_path / "a.tif"
     save(tmp_path / "a.png", rgb).rename(path)
     np.testing.assert_array_equal(read_image(path).pixels, rgb)
@@ -158,7 +158,7 @@ def test_16_bit_colour_png_is_scaled_by_its_own_range(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
-def test_orientation_is_applied_alike_in_every_format(tmp_path, orientation, suffix):
+def test_orientation_is_applied_in_every_format(tmp_path, orientation, suffix):
     pixels = np.zeros((32, 48), np.uint8)
     pixels[:16, :24] = 200  # upper left as stored
     pixels[16:, :24] = 100  # lower left
@@ -259,7 +259,7 @@ def test_pixel_size_of_tiffs(tmp_path, options, spacing, unit):
         assert image.spacing == pytest.approx(spacing)
 
 
-def test_pixel_size_turns_with_the_picture(tmp_path):
+def test_pixel_size_is_rotated_with_the_image(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(
         path,
@@ -271,6 +271,6 @@ def test_pixel_size_turns_with_the_picture(tmp_path):
     assert read_image(path).spacing == pytest.approx((10, 5))
 
 
-def test_an_image_with_several_masks_is_named_once_in_messages() -> None:
+def test_an_image_with_several_masks_is_listed_once_in_messages() -> None:
     assert name_some(["b", "a", "b", "a"]) == "a, b"
     assert name_some([f"{number:02d}" for number in range(12)] * 3).endswith("08, 09 and 2 more")

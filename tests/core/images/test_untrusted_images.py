@@ -69,7 +69,7 @@ BOMBS: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_refused_by_its_header(tmp_path: Path, name: str) -> None:
+def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path, name: str) -> None:
     path = BOMBS[name](tmp_path / name)
     assert path.stat().st_size < 10 * MEGA
     for read in (read_image, read_mask):
@@ -93,7 +93,7 @@ def test_a_tile_size_that_is_text_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compression", ["zlib", "lzma"])
-def test_a_strip_that_decompresses_without_end_is_refused(tmp_path: Path, compression: str) -> None:
+def test_a_strip_that_decompresses_endlessly_is_refused(tmp_path: Path, compression: str) -> None:
     """The header declares 64 x 64 pixels, and the strip decompresses to 200 megabytes."""
     path = tmp_path / "strip.tif"
     tifffile.imwrite(
@@ -114,10 +114,10 @@ def test_a_strip_that_decompresses_without_end_is_refused(tmp_path: Path, compre
 
 
 @pytest.mark.parametrize("how", ["circle", "tags", "pages"])
-def test_a_tiff_of_endless_pages_is_refused(
+def test_a_tiff_with_endless_pages_is_refused(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("latentfm_core.images.tiff.MAX_TAGS", 4000)  # as it is, it takes seconds
+    monkeypatch.setattr("latentfm_core.images.tiff.MAX_TAGS", 4000)  # even so, it takes seconds
     path = tmp_path / "pages.tif"
     tag = struct.pack("<HHII", 256, 4, 1, 4)
     if how == "circle":
@@ -155,7 +155,7 @@ def test_the_limit_can_be_raised(tmp_path: Path, suffix: str) -> None:
     assert read_image(path, ReadingConfig(max_megapixels=2)).pixels.shape == (1100, 1000)
 
 
-def test_more_than_pillow_would_open_is_read_when_the_limit_allows_it(tmp_path: Path) -> None:
+def test_images_above_the_pillow_limit_are_read_if_allowed(tmp_path: Path) -> None:
     """Pillow's own limit for the whole process must not apply."""
     usual = Image.MAX_IMAGE_PIXELS
     path = tmp_path / "a.png"
@@ -217,7 +217,7 @@ def test_ome_metadata_opens_no_other_file(tmp_path: Path, place: str) -> None:
     assert not (labels == 77).any()
 
 
-def test_nifti_that_begins_gigabytes_later_is_refused(tmp_path: Path) -> None:
+def test_nifti_with_a_huge_data_offset_is_refused(tmp_path: Path) -> None:
     nibabel = pytest.importorskip("nibabel")
     path = tmp_path / "a.nii.gz"
     content = bytearray(nibabel.Nifti1Image(np.zeros((4, 4), np.uint8), np.eye(4)).to_bytes())
@@ -238,7 +238,7 @@ def test_sizes_beyond_the_file_allocate_nothing(tmp_path: Path) -> None:
 # --- Autosaves -------------------------------------------------------------------------------
 
 
-def test_an_autosave_that_grows_is_passed_over(tmp_path: Path) -> None:
+def test_a_growing_autosave_is_skipped(tmp_path: Path) -> None:
     store = AutosaveStore(tmp_path)
     signature = "0" * 32
     facts = AnnotationSidecar(image="a.png", shape=(4, 4), axes="YX")

@@ -23,7 +23,7 @@ def stack_of(path: Path, *shape: int, **options: object) -> Path:
     return path
 
 
-def test_a_stack_may_be_larger_than_its_planes_may(tmp_path: Path) -> None:
+def test_a_stack_may_exceed_the_limit_of_its_planes(tmp_path: Path) -> None:
     """Planes are read one by one; along another axis the whole stack is loaded, and must fit."""
     path = stack_of(tmp_path / "scan.tif", 5, 64, 64, metadata={"axes": "ZYX"})
     limits = ReadingConfig(max_megabytes=0.01)
@@ -55,7 +55,7 @@ def test_a_stack_is_refused_by_its_headers(tmp_path: Path, tags: dict[str, int])
         _read_first(path)
 
 
-def test_a_plane_that_decompresses_without_end_is_refused(tmp_path: Path) -> None:
+def test_a_plane_that_decompresses_endlessly_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     planes = np.zeros((2, 12_800, 16_384), np.uint8)
     zlib_fast = {"compression": "zlib", "compressionargs": {"level": 1}}
@@ -69,7 +69,7 @@ def test_a_plane_that_decompresses_without_end_is_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("how", ["NaN", "NaN, ImageJ", "NaN, other axes", "cut short"])
-def test_damage_on_a_late_plane_is_found_by_the_check(tmp_path: Path, how: str) -> None:
+def test_the_check_finds_damage_on_a_late_plane(tmp_path: Path, how: str) -> None:
     """Before any plane is segmented."""
     path = tmp_path / "a.tif"
     planes = np.random.default_rng(0).random((6, 40, 50)).astype(np.float32)

@@ -103,12 +103,12 @@ def test_a_chunk_that_decodes_to_too_much_is_refused(
 
 
 @pytest.mark.parametrize("codec", [None, ZstdCodec()])
-def test_shards_are_read_as_they_are(tmp_path: Path, codec: object) -> None:
+def test_shards_are_read(tmp_path: Path, codec: object) -> None:
     folder = write(tmp_path / "a.zarr", codec, 3, shards=(96, 96))
     np.testing.assert_allclose(read(folder)[..., 0] * 255, PIXELS, atol=1e-3)
 
 
-def test_the_levels_of_a_pyramid_are_bounded_each_by_its_own_chunks(tmp_path: Path) -> None:
+def test_each_pyramid_level_is_bounded_by_its_chunks(tmp_path: Path) -> None:
     group = zarr.open_group(tmp_path / "p.zarr", mode="w", zarr_format=2)
     for name, step in (("0", 1), ("1", 2)):
         pixels = PIXELS[::step, ::step]

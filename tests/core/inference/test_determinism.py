@@ -61,7 +61,7 @@ def draw(segmenter: Segmenter, image: ImageInput, **changes: Any) -> Float32:
     return segmenter.sample(image, SamplingConfig(**{**usual, **changes})).probabilities
 
 
-def test_one_at_a_time_a_sample_is_the_same_whatever_their_number(
+def test_single_samples_do_not_depend_on_their_number(
     segmenter: Segmenter, image: ImageInput
 ) -> None:
     most = draw(segmenter, image, n_samples=16, batch_size=1)
@@ -72,9 +72,7 @@ def test_one_at_a_time_a_sample_is_the_same_whatever_their_number(
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_samples_at_once_and_their_number_change_next_to_nothing(
-    name: str, image: ImageInput
-) -> None:
+def test_batch_size_and_sample_count_change_hardly_anything(name: str, image: ImageInput) -> None:
     segmenter = Segmenter.load(name, "cpu", "fp32")
     most = draw(segmenter, image, n_samples=7, steps=1)
     for batch in (1, 3):
@@ -87,7 +85,7 @@ def test_samples_at_once_and_their_number_change_next_to_nothing(
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_refined_masks_change_next_to_nothing(name: str, image: ImageInput) -> None:
+def test_refined_masks_hardly_change(name: str, image: ImageInput) -> None:
     segmenter = Segmenter.load(name, "cpu", "fp32")
     options = {"refine": True, "n_samples": 4}
     with threads(1):
@@ -119,7 +117,7 @@ def test_the_time_embedding_does_not_depend_on_other_samples(
 @pytest.mark.parametrize(
     ("name", "precision"), [("isic2018", "fp32"), ("cvc_clinicdb", "fp32"), ("isic2018", "bf16")]
 )
-def test_the_number_of_threads_changes_little(
+def test_the_number_of_threads_has_little_effect(
     name: str, precision: Precision, image: ImageInput
 ) -> None:
     segmenter = Segmenter.load(name, "cpu", precision)
@@ -134,13 +132,13 @@ def test_the_number_of_threads_changes_little(
         assert ((more >= 0.5) != (one >= 0.5)).mean() <= share
 
 
-def test_with_several_threads_every_run_is_the_same_also_in_the_background(
+def test_runs_with_several_threads_are_reproducible_even_in_the_background(
     segmenter: Segmenter, image: ImageInput
 ) -> None:
     found: list[Float32] = []
     with threads(3):
         first, second = draw(segmenter, image), draw(segmenter, image)
-        # What the panel does: its work runs in a thread of its own.
+        # As in the panel, whose work runs in a separate thread.
         worker = threading.Thread(target=lambda: found.append(draw(segmenter, image)))
         worker.start()
         worker.join()
@@ -148,7 +146,7 @@ def test_with_several_threads_every_run_is_the_same_also_in_the_background(
     np.testing.assert_array_equal(found[0], first)
 
 
-def test_command_panel_and_python_give_the_same_bits(
+def test_command_panel_and_python_are_bit_identical(
     auto_precision: Precision,
     qtbot: Any,
     docked_panel: OpenPanel,

@@ -45,7 +45,7 @@ def copies(promptable_model_folder: Path, tmp_path: Path) -> Path:
     return tmp_path / "copies"
 
 
-def test_sample_n_is_that_of_member_n_modulo_their_number(
+def test_sample_n_comes_from_member_n_modulo_their_number(
     ensemble: Segmenter, fold_models: Path, image: ImageInput
 ) -> None:
     found = ensemble.sample(image, SETTINGS)
@@ -58,7 +58,7 @@ def test_sample_n_is_that_of_member_n_modulo_their_number(
         assert np.abs(found.probabilities[(m + 1) % MEMBERS :: MEMBERS] - other).max() > 0.01
 
 
-def test_equal_seeds_give_equal_samples_and_more_samples_keep_the_first(
+def test_equal_seeds_give_equal_samples_for_any_count(
     ensemble: Segmenter, image: ImageInput
 ) -> None:
     found = ensemble.sample(image, SETTINGS).probabilities
@@ -96,7 +96,7 @@ def test_progress_rises_to_its_total_and_a_run_is_cancelled_within_a_step(
         next(run)
 
 
-def test_prompts_objects_strokes_and_stacks_are_those_of_a_single_model(
+def test_prompts_objects_strokes_and_stacks_work_as_for_a_single_model(
     copies: Path, promptable: Segmenter
 ) -> None:
     joint = Segmenter.load(copies, "cpu", "fp32")
@@ -124,9 +124,7 @@ def test_prompts_objects_strokes_and_stacks_are_those_of_a_single_model(
     )
 
 
-def test_tiles_are_those_of_the_members(
-    fold_models: Path, ensemble: Segmenter, picture: np.ndarray
-) -> None:
+def test_tiles_use_all_members(fold_models: Path, ensemble: Segmenter, picture: np.ndarray) -> None:
     settings = SETTINGS.model_copy(update={"n_samples": 4})
     found = tiled(ensemble, picture, settings)
     for m in range(MEMBERS):
@@ -143,7 +141,7 @@ def changed(folder: Path, name: str, **data: Any) -> None:
     write_card(folder / name, card.model_copy(update={"config": config}))
 
 
-def test_models_that_differ_are_refused_and_what_differs_is_named(
+def test_models_that_differ_are_refused_with_the_difference(
     fold_models: Path, tmp_path: Path
 ) -> None:
     folder = copy_folds(fold_models, tmp_path / "folds")
@@ -155,7 +153,7 @@ def test_models_that_differ_are_refused_and_what_differs_is_named(
         read_card(folder)
 
 
-def test_a_cross_validation_is_a_model_only_when_all_folds_are_there(
+def test_a_cross_validation_is_a_model_only_with_all_folds(
     fold_models: Path, tmp_path: Path
 ) -> None:
     folder = copy_folds(fold_models, tmp_path / "folds")

@@ -17,7 +17,7 @@ from latentfm_core.inference.following import (
 )
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack import summarise_stack
-from latentfm_core.inference.tracking import box_where_it_moved, grown
+from latentfm_core.inference.tracking import box_after_move, grown
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.progress import finish
 from latentfm_core.prompts import Prompt
@@ -63,7 +63,7 @@ def test_a_box_on_one_plane_finds_the_object_on_all(promptable: Segmenter) -> No
     assert followed.first.prompt == box_around(planes[2]).to_json()
 
 
-def test_the_plane_of_the_prompt_equals_the_plane_alone(promptable: Segmenter) -> None:
+def test_the_plane_of_the_prompt_equals_a_single_plane(promptable: Segmenter) -> None:
     planes = moving_disc(2)
     images = images_of(planes)
     followed = follow_object(promptable, images, 0, box_around(planes[0]), SETTINGS)
@@ -77,7 +77,7 @@ def test_the_plane_of_the_prompt_equals_the_plane_alone(promptable: Segmenter) -
     assert after.seeds == alone.seeds
 
 
-def test_known_planes_are_left_alone_and_followed_from(promptable: Segmenter) -> None:
+def test_known_planes_are_unchanged_and_used_as_starts(promptable: Segmenter) -> None:
     planes = moving_disc()
     images = images_of(planes)
     other = planes[2] == 2
@@ -100,7 +100,7 @@ def test_known_planes_are_left_alone_and_followed_from(promptable: Segmenter) ->
     assert dice(followed.stack.summary_of(3).mean_mask, planes[3] == 2) > 0.85
 
 
-def test_a_known_plane_with_samples_is_a_start(promptable: Segmenter) -> None:
+def test_a_known_plane_with_samples_can_be_the_start(promptable: Segmenter) -> None:
     planes = moving_disc(3)
     images = images_of(planes)
     samples = promptable.sample(images[1], SETTINGS, prompt=box_around(planes[1]))
@@ -113,7 +113,7 @@ def test_a_known_plane_with_samples_is_a_start(promptable: Segmenter) -> None:
     assert followed.stack.samples[1] is samples
 
 
-def test_without_settings_the_fitted_numbers_for_boxes_count(promptable: Segmenter) -> None:
+def test_the_fitted_settings_for_boxes_are_the_defaults(promptable: Segmenter) -> None:
     same = MonotoneMap(x=(0, 1), y=(0, 1))
     fitted = Calibration(
         sigma=1, confidence=same, n_images=20, n_samples=2, steps=2, solver="euler",
@@ -166,7 +166,7 @@ def test_all_planes_are_calibrated_or_none(
         assert {each and each.settings["calibrated"] for each in stack.samples} == {calibrated}
 
 
-def test_a_known_object_that_is_on_no_other_plane_is_said(promptable: Segmenter) -> None:
+def test_a_known_object_not_found_on_other_planes_is_reported(promptable: Segmenter) -> None:
     planes = moving_disc(2)
     images = images_of(planes)
     images[1] = ImageInput(np.full((*SHAPE, 3), 90, np.uint8), name="blank")
@@ -222,15 +222,15 @@ def test_wrong_starts_are_refused(promptable: Segmenter, segmenter: Segmenter) -
         follow_object(segmenter, images, 0, box_around(planes[0]), SETTINGS)
 
 
-def test_an_object_that_moved_is_the_nearest_piece_of_similar_area() -> None:
+def test_a_moved_object_is_the_nearest_piece_of_similar_area() -> None:
     last = np.zeros((60, 80), bool)
     last[20:30, 20:30] = True
     found = np.zeros_like(last)
     found[22:31, 28:37] = True
     found[40:52, 40:52] = True
     found[26, 24] = True  # too small
-    assert box_where_it_moved(found, last) == pytest.approx(grown((22, 28, 31, 37), 1.1))
+    assert box_after_move(found, last) == pytest.approx(grown((22, 28, 31, 37), 1.1))
     far = np.zeros_like(last)
     far[45:55, 60:70] = True
-    assert box_where_it_moved(far, last) is None
-    assert box_where_it_moved(np.zeros_like(last), last) is None
+    assert box_after_move(far, last) is None
+    assert box_after_move(np.zeros_like(last), last) is None

@@ -44,7 +44,7 @@ def lesions(shape: tuple[int, int], *discs: tuple[int, int, int]) -> tuple[NDArr
     return image.clip(0, 255).astype(np.uint8), mask
 
 
-def test_a_sample_does_not_depend_on_the_others(promptable: Segmenter) -> None:
+def test_refined_samples_do_not_depend_on_each_other(promptable: Segmenter) -> None:
     image = disc_image((200, 260), 50)
     many = promptable.sample(image, SETTINGS.model_copy(update={"n_samples": 6}))
     few = promptable.sample(image, SETTINGS)
@@ -76,7 +76,7 @@ def test_a_small_object_in_a_large_image_gets_a_sharper_outline(bundled: Segment
     assert found[True] > found[False]
 
 
-def test_the_card_says_whether_a_model_gains_by_it(bundled: Segmenter) -> None:
+def test_the_card_says_whether_refining_helps(bundled: Segmenter) -> None:
     assert bundled.resolved().refine is False, "isic2018: its lesions fill the image"
     assert bundled.resolved(SamplingConfig(refine=True)).refine is True
     assert Segmenter.load("cvc_clinicdb", "cpu").resolved().refine is True
@@ -88,7 +88,7 @@ def test_two_objects_are_both_kept(bundled: Segmenter) -> None:
     assert dice(bundled.summarise(samples).mean_mask, mask) > 0.95
 
 
-def test_a_sample_of_many_objects_stays_as_it_is(
+def test_a_sample_of_many_objects_is_not_refined(
     promptable: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = disc_image((200, 260), 50)
@@ -98,7 +98,7 @@ def test_a_sample_of_many_objects_stays_as_it_is(
     assert np.abs(placed(kept) - placed(once)).mean() < 0.01
 
 
-def test_an_outline_that_fills_its_field_is_not_taken(
+def test_an_outline_that_fills_its_field_is_discarded(
     bundled: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image, mask = lesions((400, 600), (120, 150, 40))
@@ -112,7 +112,7 @@ def test_an_outline_that_fills_its_field_is_not_taken(
     assert dice(bundled.summarise(samples).mean_mask, mask) > 0.9
 
 
-def test_the_command_can_do_without(
+def test_the_command_can_skip_refining(
     promptable_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     picture = next(iter(sorted(blob_folders[0].iterdir())))

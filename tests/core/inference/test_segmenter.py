@@ -45,7 +45,7 @@ def test_an_array_is_an_image(segmenter: Segmenter, image: ImageInput) -> None:
         segmenter.sample(image.pixels[np.newaxis], settings)
 
 
-def test_more_samples_begin_with_the_same_ones(segmenter: Segmenter, image: ImageInput) -> None:
+def test_more_samples_start_with_the_same_ones(segmenter: Segmenter, image: ImageInput) -> None:
     few = segmenter.sample(image, SamplingConfig(n_samples=4, seed=7))
     many = segmenter.sample(image, SamplingConfig(n_samples=8, seed=7))
     later = segmenter.sample(image, SamplingConfig(n_samples=4, seed=11))
@@ -117,7 +117,7 @@ def test_cancel_takes_effect_within_one_step(segmenter: Segmenter, image: ImageI
     assert seen == [1, 2]
 
 
-def test_closing_the_steps_leaves_the_segmenter_usable(
+def test_the_segmenter_is_usable_after_closing_the_steps(
     segmenter: Segmenter, image: ImageInput
 ) -> None:
     steps = segmenter.sample_steps(image, SamplingConfig(n_samples=2, steps=9))
@@ -141,7 +141,7 @@ def test_bad_sampling_settings_name_the_setting(change: dict[str, object]) -> No
         sampling_settings(**change)
 
 
-def test_the_mask_vae_gives_a_disc_back_at_the_image_resolution(segmenter: Segmenter) -> None:
+def test_the_mask_vae_reconstructs_a_disc_at_the_image_resolution(segmenter: Segmenter) -> None:
     mask = np.hypot(*np.ogrid[-50:50, -70:70]) < 30
     again = segmenter.reconstruct_mask(mask)
     assert again.shape == mask.shape
@@ -162,7 +162,7 @@ class _SmallMemory:
         return self.decode(z)
 
 
-def test_where_memory_is_short_batches_are_halved_and_the_samples_are_the_same(
+def test_out_of_memory_halves_batches_without_changing_samples(
     segmenter: Segmenter,
     image: ImageInput,
     monkeypatch: pytest.MonkeyPatch,

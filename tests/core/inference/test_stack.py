@@ -45,7 +45,7 @@ def assert_equal(found: Summary, wanted: Summary) -> None:
         )
 
 
-def test_a_plane_of_a_stack_equals_the_plane_alone(segmenter: Segmenter) -> None:
+def test_a_plane_of_a_stack_equals_a_single_plane(segmenter: Segmenter) -> None:
     planes = growing_disc()
     result = segment_stack(segmenter, planes, SETTINGS)
     assert len(result) == 4
@@ -59,7 +59,7 @@ def test_a_plane_of_a_stack_equals_the_plane_alone(segmenter: Segmenter) -> None
         assert_equal(result.summary_of(index), segmenter.summarise(alone, SETTINGS))
 
 
-def test_shared_seeds_keep_a_sample_closer_to_itself_than_others_do(segmenter: Segmenter) -> None:
+def test_shared_seeds_make_a_sample_more_consistent_across_planes(segmenter: Segmenter) -> None:
     settings = SETTINGS.model_copy(update={"n_samples": 8})
     planes = growing_disc()
     shared = segment_stack(segmenter, planes, settings).summary.sample_masks
@@ -94,7 +94,7 @@ def test_progress_counts_over_all_planes_and_planes_are_read_one_by_one(
     assert read == [0, 1]
 
 
-def test_a_new_summary_draws_no_samples(
+def test_a_new_summary_does_not_draw_samples(
     segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planes = growing_disc(2)
@@ -125,7 +125,7 @@ def _last(steps: Iterator[StackProgress]) -> stack_result.StackResult:
             return stop.value
 
 
-def test_blank_planes_are_left_empty_and_the_others_drawn(segmenter: Segmenter) -> None:
+def test_blank_planes_are_left_empty_and_the_others_sampled(segmenter: Segmenter) -> None:
     planes = growing_disc(2)
     blank = ImageInput(np.full_like(planes[0].pixels, 7))
     result = segment_stack(segmenter, [blank, *planes, blank], SETTINGS)
@@ -139,7 +139,7 @@ def test_blank_planes_are_left_empty_and_the_others_drawn(segmenter: Segmenter) 
         segment_stack(segmenter, [blank, blank], SETTINGS)
 
 
-def test_planes_of_different_size_are_refused(segmenter: Segmenter) -> None:
+def test_planes_of_different_sizes_are_refused(segmenter: Segmenter) -> None:
     planes = [ImageInput(disc_image((48, 64))), ImageInput(disc_image((48, 60)), name="odd")]
     with pytest.raises(ImageError, match=r"odd has 48 x 60 pixels.*48 x 64"):
         segment_stack(segmenter, planes, SETTINGS)
@@ -158,7 +158,7 @@ def test_a_stack_that_would_fill_the_memory_is_refused_after_its_first_plane(
 @pytest.mark.parametrize(
     ("along", "plane"), [((0,), (1, 2)), ((1,), (0, 2)), ((2,), (0, 1))], ids=str
 )
-def test_planes_go_back_to_their_axes(along: tuple[int], plane: tuple[int, int]) -> None:
+def test_planes_return_to_their_axes(along: tuple[int], plane: tuple[int, int]) -> None:
     volume = np.random.default_rng(0).random((3, 4, 5))
     cut = np.stack([np.take(volume, place, along[0]) for place in range(volume.shape[along[0]])])
     np.testing.assert_array_equal(to_axes(cut, volume.shape, along, plane), volume)
@@ -166,7 +166,7 @@ def test_planes_go_back_to_their_axes(along: tuple[int], plane: tuple[int, int])
     np.testing.assert_array_equal(two[1], -volume)
 
 
-def test_planes_over_two_axes_and_at_a_place_of_another() -> None:
+def test_planes_along_two_axes_at_one_index_of_another() -> None:
     movie = np.random.default_rng(0).random((2, 3, 4, 5))
     both = movie.reshape(6, 4, 5)
     np.testing.assert_array_equal(to_axes(both, movie.shape, (0, 1), (2, 3)), movie)

@@ -33,7 +33,7 @@ def test_neighbouring_blocks_and_samples_have_unrelated_noise() -> None:
     assert np.abs(correlation).max() < 0.15
 
 
-def test_the_noise_of_one_block_is_that_of_a_run_without_tiles() -> None:
+def test_the_noise_of_one_block_equals_that_of_a_run_without_tiles() -> None:
     seeds, side = (4, 5), (32, 32)
     np.testing.assert_array_equal(
         field_noise(seeds, 3, 0, 0, side), seeded_noise(seeds, (3, *side))
@@ -42,7 +42,7 @@ def test_the_noise_of_one_block_is_that_of_a_run_without_tiles() -> None:
 
 
 @pytest.mark.parametrize("channels", [3, 1])
-def test_an_image_of_the_canvas_size_is_the_same_with_tiles_as_without(
+def test_an_image_of_canvas_size_is_the_same_with_and_without_tiles(
     segmenter: Segmenter, channels: int
 ) -> None:
     """The trained network, on a canvas with latents of 32 x 32, like the bundled models."""
@@ -89,7 +89,7 @@ def _seam(difference: Float32) -> float:
     """Return the ratio of jumps at borders of tiles of 64 pixels to jumps elsewhere.
 
     That is every 32 pixels from the 48th on. It compares with the whole image,
-    since the decoder has a grid of its own.
+    since the decoder has its own grid.
     """
     jumps = [np.abs(np.diff(values, axis=0)).mean(axis=1) for values in (difference, difference.T)]
     at = [np.arange(48, len(values) - 16, 32) - 1 for values in jumps]
@@ -107,7 +107,7 @@ def fault_free(segmenter: Segmenter, picture: np.ndarray) -> tuple[Whole, Whole]
 
 
 @pytest.mark.parametrize("fault", [None, "no blending", "own noise"])
-def test_tiles_agree_with_the_whole(
+def test_tiles_agree_with_the_full_image(
     segmenter: Segmenter,
     picture: np.ndarray,
     fault_free: tuple[Whole, Whole],
@@ -125,7 +125,7 @@ def test_tiles_agree_with_the_whole(
     seam = _seam(parts.mean - whole.mean)
     disagreement = (parts.masks != whole.masks).mean()
     if fault is None:
-        # The network looks at a tile as a whole, hence the difference is never nothing.
+        # The network sees an entire tile, hence the difference is never zero.
         assert np.abs(parts.mean - whole.mean).max() < 0.35
     assert (seam < 3.5) == (fault != "no blending")
     assert (disagreement < 0.0135) == (fault != "own noise")

@@ -60,7 +60,9 @@ def rows(out: Path) -> list[dict[str, str]]:
     return read_table(out, LOG)
 
 
-def test_tensorboard_has_rate_losses_figures_and_pictures(images: Folders, tmp_path: Path) -> None:
+def test_tensorboard_has_learning_rate_losses_figures_and_pictures(
+    images: Folders, tmp_path: Path
+) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -78,9 +80,7 @@ def test_tensorboard_has_rate_losses_figures_and_pictures(images: Folders, tmp_p
     assert [each.step for each in pictures] == [int(row["step"]) for row in logged]
 
 
-def test_mlflow_has_a_run_in_the_folder_which_a_resumed_training_continues(
-    images: Folders, tmp_path: Path
-) -> None:
+def test_mlflow_has_a_run_that_resumed_training_continues(images: Folders, tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy")
     pytest.importorskip("alembic")
@@ -109,7 +109,7 @@ def test_mlflow_has_a_run_in_the_folder_which_a_resumed_training_continues(
         assert len(client.search_runs([place])) == count
 
 
-def test_wandb_is_offline_and_holds_curves_and_pictures(images: Folders, tmp_path: Path) -> None:
+def test_wandb_is_offline_and_contains_curves_and_pictures(images: Folders, tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     out = tmp_path / "model"
     assert main(words(images, out, "--wandb", "--quiet")) == 0
@@ -164,7 +164,7 @@ def log_records(data: bytes) -> Iterator[bytes]:
             whole = b""
 
 
-def test_a_second_part_of_a_run_continues_its_wandb_run(tmp_path: Path) -> None:
+def test_a_resumed_run_continues_its_wandb_run(tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     from latentfm_core.loggers.logger import Point
     from latentfm_core.loggers.wandb import WandbLogger
@@ -213,9 +213,7 @@ def test_a_logger_that_fails_does_not_end_the_training(
     assert len(rows(tmp_path / "model")) == 4
 
 
-def test_an_epoch_has_a_line_that_a_person_can_read(
-    images: Folders, tmp_path: Path, printed: Printed
-) -> None:
+def test_an_epoch_logs_a_readable_line(images: Folders, tmp_path: Path, printed: Printed) -> None:
     said = printed(main, words(images, tmp_path / "model"))
     lines = [line for line in said.splitlines() if ", epoch " in line]
     assert len(lines) == 4

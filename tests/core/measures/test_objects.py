@@ -32,7 +32,7 @@ def test_disc(size: PixelSize, radius: float) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_square_along_the_axes_is_exact_in_area_and_diameter(size: PixelSize) -> None:
+def test_area_and_diameter_of_an_axis_aligned_square_are_exact(size: PixelSize) -> None:
     labels = np.zeros((60, 70), np.uint8)
     labels[10:50, 5:65] = 7
     (found,) = measure_objects(labels, size)
@@ -93,7 +93,7 @@ def test_a_hole_counts_in_the_perimeter_and_not_in_the_area() -> None:
     assert ring.pieces == 1
 
 
-def test_nothing_marked_has_no_objects_and_large_labels_take_no_memory() -> None:
+def test_empty_labels_have_no_objects_and_large_labels_need_no_memory() -> None:
     assert measure_objects(np.zeros((5, 6), np.uint8)) == ()
     labels = np.zeros((5, 6), np.uint32)
     labels[2, 3] = 2**32 - 1

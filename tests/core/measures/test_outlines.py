@@ -39,7 +39,7 @@ def shapes() -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", shapes())
-def test_polygons_give_the_mask_back(name: str) -> None:
+def test_polygons_reproduce_the_mask(name: str) -> None:
     mask = shapes()[name]
     np.testing.assert_array_equal(drawn(mask, 1e-6), mask)
     wrong = drawn(mask, 0.5) != mask

@@ -62,7 +62,7 @@ def test_dice_and_iou_of_known_masks(first, second, expected_dice, expected_iou)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_dice_and_iou_are_tied(seed):
+def test_dice_determines_iou(seed):
     for first, second in zip(random_masks(5, seed), random_masks(5, seed + 10), strict=True):
         overlap = iou(first, second)
         assert dice(first, second) == pytest.approx(2 * overlap / (1 + overlap))
@@ -85,7 +85,7 @@ def test_large_areas_are_counted_exactly():
 
 
 @pytest.mark.parametrize("function", [dice, iou])
-def test_masks_that_cannot_be_compared(function):
+def test_incomparable_masks_are_refused(function):
     with pytest.raises(ValueError, match="shape"):
         function(LEFT, LEFT[:, :5])
     with pytest.raises(ValueError, match="boolean"):
@@ -142,7 +142,7 @@ def test_ged_agrees_with_the_formula_and_is_not_negative(seed):
     assert ged(samples, np.concatenate([samples, samples])) == pytest.approx(0, abs=1e-12)
 
 
-def test_ged_falls_as_samples_come_nearer_to_the_raters():
+def test_ged_decreases_as_samples_approach_the_raters():
     raters = stack(LEFT, LEFT, RIGHT, EMPTY)
     one_mode = stack(LEFT, LEFT, LEFT, LEFT)
     two_modes = stack(LEFT, LEFT, RIGHT, RIGHT)
@@ -150,7 +150,7 @@ def test_ged_falls_as_samples_come_nearer_to_the_raters():
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_fair_ged_is_on_average_the_same_for_any_number_of_samples(count):
+def test_fair_ged_does_not_depend_on_the_number_of_samples_on_average(count):
     samples, raters = random_masks(6, 1), random_masks(3, 51)
     whole = fair_ged(samples, raters)
     parts = [fair_ged(samples[list(some)], raters) for some in combinations(range(6), count)]
@@ -183,7 +183,7 @@ def test_hm_iou_of_known_sets(samples, references, expected):
 
 
 @pytest.mark.parametrize(("n", "m"), [(2, 3), (3, 3), (1, 4), (6, 2), (4, 6)])
-def test_hm_iou_is_the_best_matching(n, m):
+def test_hm_iou_uses_the_best_matching(n, m):
     samples, references = random_masks(n, n, (3, 4)), random_masks(m, m + 7, (3, 4))
     if np.lcm(n, m) > 6:
         # Too many orders to try: no matching drawn at random may be better.
@@ -324,7 +324,7 @@ def test_error_auroc_agrees_with_the_formula_under_ties(levels):
     )
 
 
-def test_error_auroc_says_nothing_without_two_classes():
+def test_error_auroc_is_undefined_without_two_classes():
     assert (
         error_auroc(pixels(0.1, 0.9), np.array([[True, False]]), np.array([[True, False]])) is None
     )

@@ -47,7 +47,7 @@ def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def test_a_model_folder_is_complete_in_itself(folder: Path) -> None:
+def test_a_model_folder_is_self_contained(folder: Path) -> None:
     model, card = load_model(folder)
     stored = load_file(folder / "model.safetensors")
     for name, tensor in model.state_dict().items():
@@ -64,7 +64,7 @@ def test_a_model_of_format_1_still_loads(folder: Path) -> None:
     model, card = load_model(folder)
     assert card.format_version == 1
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    # Saved again, it has the names of today.
+    # Saved again, it has the current names.
     saved = save_model(folder, model, card.model_dump(mode="json"), "float32")
     assert saved.format_version == 2
     assert load_file(folder / "model.safetensors").keys() == before.keys()
@@ -119,7 +119,7 @@ def _wider_network(folder: Path) -> None:
         (lambda f: _edit_card(f, lambda c: c.update(extra=1)), "extra"),
     ],
 )
-def test_foreign_or_altered_folders_are_refused(
+def test_unknown_or_modified_folders_are_refused(
     folder: Path, damage: Callable[[Path], None], message: str
 ) -> None:
     damage(folder)
@@ -143,7 +143,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["result.txt"]
 
 
-def test_a_folder_with_the_name_of_a_bundled_model_is_pointed_at(
+def test_a_folder_named_like_a_bundled_model_is_pointed_out(
     tiny_model_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -163,7 +163,7 @@ def test_a_folder_with_the_name_of_a_bundled_model_is_pointed_at(
 
 
 @pytest.mark.parametrize(("figure", "warned"), [(0.29, True), (0.3, False)])
-def test_a_model_that_learned_too_little_causes_a_warning(
+def test_an_undertrained_model_causes_a_warning(
     figure: float,
     warned: bool,
     tiny_model_folder: Path,

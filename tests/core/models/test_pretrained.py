@@ -61,9 +61,7 @@ def test_features_have_the_strides_and_channels_they_declare() -> None:
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_depthwise_gradients_are_those_of_autograd(
-    kernel: int, stride: int, dtype: torch.dtype
-) -> None:
+def test_depthwise_gradients_equal_autograd(kernel: int, stride: int, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(kernel * 10 + stride)
     x = torch.randn(2, 8, 14, 18, generator=generator)
     weight = torch.randn(8, 1, kernel, kernel, generator=generator)
@@ -105,13 +103,13 @@ def test_frozen_stages_are_not_trained() -> None:
     assert all(id(p) in trained for p in stages[2].parameters())
 
 
-def test_without_the_weights_a_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_are_reported_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imagenet.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"napari-latentfm\[pretrained\]"):
         imagenet.load_imagenet(EfficientNetLite("lite0"), "lite0")
 
 
-def test_another_file_than_the_known_one_is_not_read(
+def test_an_unknown_weights_file_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tmp_path / "weights.pth"

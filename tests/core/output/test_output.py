@@ -75,7 +75,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("unit", ["nanometer", "micrometer", "millimeter", "centimeter", "inch"])
-def test_the_pixel_size_comes_back(tmp_path, unit):
+def test_the_pixel_size_survives_a_round_trip(tmp_path, unit):
     values = np.arange(12, dtype=np.float32).reshape(3, 4)
     write_tiff(tmp_path / "a.tif", values, ImageInput(values, (0.37, 1.9), unit))
     back = read_image(tmp_path / "a.tif")
@@ -84,7 +84,7 @@ def test_the_pixel_size_comes_back(tmp_path, unit):
     np.testing.assert_array_equal(back.pixels, values)
 
 
-def test_inches_are_written_as_the_ome_schema_calls_them(tmp_path):
+def test_inches_use_the_unit_of_the_ome_schema(tmp_path):
     values = np.zeros((3, 4), np.uint8)
     write_tiff(tmp_path / "a.tif", values, ImageInput(values, (0.5, 0.25), "inch"))
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
@@ -94,7 +94,7 @@ def test_inches_are_written_as_the_ome_schema_calls_them(tmp_path):
     assert (x[0] / x[1], y[0] / y[1]) == pytest.approx((4 / 2.54, 2 / 2.54))
 
 
-def test_programs_that_know_only_tags_see_the_pixel_size(tmp_path):
+def test_the_pixel_size_is_in_plain_tiff_tags(tmp_path):
     values = np.zeros((3, 4), np.uint8)
     write_tiff(tmp_path / "a.tif", values, ImageInput(values, (0.5, 0.25), "micrometer"))
     with Image.open(tmp_path / "a.tif") as image:
@@ -146,7 +146,7 @@ def test_result_names_are_unique():
     assert output_names(paths[::-1]) == names[::-1]
 
 
-def test_a_dot_in_a_name_without_ending_does_not_shorten_it(tmp_path):
+def test_a_dot_in_a_name_without_an_extension_does_not_shorten_it(tmp_path):
     assert output_names([Path("x/scan.1"), Path("x/scan.png")]) == ["scan.1", "scan"]
     file = tmp_path / "scan.1"
     Image.fromarray(np.eye(8, dtype=np.uint8)).save(file, "png")
@@ -154,7 +154,7 @@ def test_a_dot_in_a_name_without_ending_does_not_shorten_it(tmp_path):
     assert PromptFile(frozenset({"scan"}), lambda _: []).used(file) is None
 
 
-def test_equal_names_from_two_folders_are_refused():
+def test_duplicate_names_from_two_folders_are_refused():
     with pytest.raises(OutputError, match=r"first.a\.png and second.a\.png"):
         output_names([Path("first/a.png"), Path("second/a.png")])
 
@@ -178,7 +178,7 @@ def test_existing_files_are_named(tmp_path):
     refuse_existing([tmp_path / "b.tif"])
 
 
-def test_a_result_has_just_the_files_that_it_lists(tmp_path):
+def test_a_result_has_exactly_the_files_that_it_lists(tmp_path):
     plan = make_plan(tmp_path)
     write(plan)
     assert set(contents(tmp_path)) == {
@@ -198,7 +198,7 @@ def test_a_result_has_just_the_files_that_it_lists(tmp_path):
     assert files | {"scan.json"} == set(contents(tmp_path))
 
 
-def test_overwriting_leaves_nothing_of_the_older_result(tmp_path):
+def test_overwriting_removes_the_older_result(tmp_path):
     write(make_plan(tmp_path))
     other = tmp_path / "scan_samples" / "notes.txt"
     other.write_text("mine")
@@ -253,7 +253,7 @@ def test_a_failed_write_changes_nothing(tmp_path, monkeypatch, error, older):
     assert (tmp_path / "scan_samples").exists() == older
 
 
-def test_a_result_whose_files_cannot_get_their_names_is_not_called_complete(tmp_path):
+def test_a_result_whose_files_cannot_be_renamed_is_not_complete(tmp_path):
     plan = make_plan(tmp_path)
     write(plan)
     blocked = tmp_path / "scan_variance.tif"

@@ -33,7 +33,7 @@ from tests.helpers.tiling import SETTINGS, picture, segmenter, tiled
 __all__ = ["picture", "segmenter"]
 
 
-def test_a_pyramid_is_read_at_the_level_that_suffices() -> None:
+def test_a_pyramid_is_read_at_the_coarsest_sufficient_level() -> None:
     fine = np.zeros((400, 600), np.uint8)
     coarse = np.full((100, 150), 255, np.uint8)
     assert PixelField(large_image([fine, coarse]), 0.25).read(0, 0, 50, 50).min() == 1
@@ -42,7 +42,7 @@ def test_a_pyramid_is_read_at_the_level_that_suffices() -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 0.4, 0.05])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_parts_are_those_of_the_whole_image(scale: float, dtype: Any) -> None:
+def test_parts_equal_those_of_the_full_image(scale: float, dtype: Any) -> None:
     pixels = (np.random.default_rng(0).random((300, 260, 3)) * 200).astype(dtype)
     field = PixelField(large_image(pixels), scale)
     height, width = field.shape
@@ -59,7 +59,7 @@ def test_parts_are_those_of_the_whole_image(scale: float, dtype: Any) -> None:
         np.testing.assert_allclose(whole, to_rgb(ImageInput(pixels)), atol=1e-6)
 
 
-def test_resizing_is_that_of_the_canvas() -> None:
+def test_resizing_equals_that_of_the_canvas() -> None:
     pixels = (np.random.default_rng(0).random((256, 256, 3)) * 255).astype(np.uint8)
     canvas, _ = to_canvas(to_rgb(ImageInput(pixels)), 64, "stretch")
     field = PixelField(large_image(pixels), 0.25)
@@ -67,7 +67,7 @@ def test_resizing_is_that_of_the_canvas() -> None:
 
 
 class Recording:
-    """An array that is not there: it makes up pixels when they are asked for, and takes notes."""
+    """An array that generates pixels on request and records the requests."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape, self.dtype = shape, np.dtype(np.uint8)
@@ -80,7 +80,7 @@ class Recording:
         return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
 
 
-def test_no_more_than_a_tile_is_read_at_once(segmenter: Segmenter) -> None:
+def test_at_most_one_tile_is_read_at_once(segmenter: Segmenter) -> None:
     pixels = Recording((200, 100_000, 3))
     steps = segmenter.sample_tiles(
         large_image(pixels), SETTINGS, TilingConfig(), lambda *_: pytest.fail("too early")
@@ -105,7 +105,7 @@ def test_a_read_error_names_rows_and_columns(segmenter: Segmenter) -> None:
         tiled(segmenter, holes)
 
 
-def test_the_maps_on_disk_are_those_that_were_drawn(
+def test_the_maps_on_disk_equal_those_in_memory(
     segmenter: Segmenter, picture: np.ndarray, tmp_path: Path
 ) -> None:
     lazy = dask.array.from_array(picture, chunks=(50, 70, 3))
@@ -123,7 +123,7 @@ def test_the_maps_on_disk_are_those_that_were_drawn(
         segment_large(segmenter, image, result.folder, SETTINGS)
 
 
-def test_smaller_copies_cover_the_same_ground(segmenter: Segmenter, tmp_path: Path) -> None:
+def test_coarser_levels_cover_the_same_area(segmenter: Segmenter, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"n_samples": 1, "steps": 1, "calibrated": False})
     image = large_image(np.random.default_rng(0).integers(0, 255, (33, 1301), dtype=np.uint8))
     result = segment_large(
@@ -138,7 +138,9 @@ def test_smaller_copies_cover_the_same_ground(segmenter: Segmenter, tmp_path: Pa
     assert coarse[-1, -1] == fine[-1, -1]
 
 
-def test_cancel_leaves_nothing(segmenter: Segmenter, picture: np.ndarray, tmp_path: Path) -> None:
+def test_cancelling_leaves_no_files(
+    segmenter: Segmenter, picture: np.ndarray, tmp_path: Path
+) -> None:
     seen: list[int] = []
 
     def stop(progress: Progress) -> None:
@@ -159,7 +161,7 @@ def test_cancel_leaves_nothing(segmenter: Segmenter, picture: np.ndarray, tmp_pa
     assert list(out.iterdir()) == []
 
 
-def test_progress_ends_at_its_total(segmenter: Segmenter, picture: np.ndarray) -> None:
+def test_progress_reaches_its_total(segmenter: Segmenter, picture: np.ndarray) -> None:
     settings = SETTINGS.model_copy(update={"batch_size": 1})
     steps = segmenter.sample_tiles(large_image(picture), settings, TilingConfig(), lambda *_: None)
     seen = list(steps)
@@ -167,9 +169,7 @@ def test_progress_ends_at_its_total(segmenter: Segmenter, picture: np.ndarray) -
 
 
 @pytest.mark.parametrize("kind", ["plain.tif", "tiles.tif", "pyramid.zarr", "image.png"])
-def test_files_give_the_pixels_that_they_hold(
-    kind: str, picture: np.ndarray, tmp_path: Path
-) -> None:
+def test_files_are_read_exactly(kind: str, picture: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / kind
     if kind == "pyramid.zarr":
         group = zarr.open_group(str(path), mode="w", zarr_format=2)
@@ -266,7 +266,7 @@ def test_a_tiled_image_has_the_domain_score_of_the_whole_image(
         (["--tiled", "--scale", "3"], "scale"),
     ],
 )
-def test_options_that_do_not_go_together_are_explained(
+def test_incompatible_options_are_explained(
     predict: Any, words: list[str], message: str, tmp_path: Path, refused: Printed
 ) -> None:
     path = tmp_path / "a.tif"
@@ -275,7 +275,7 @@ def test_options_that_do_not_go_together_are_explained(
     assert not (tmp_path / "out").exists()
 
 
-def test_tiles_of_an_uncalibrated_promptable_model_have_the_threshold_of_one_pass(
+def test_tiles_of_an_uncalibrated_promptable_model_use_the_one_pass_threshold(
     promptable: Segmenter,
 ) -> None:
     assert promptable.resolved().threshold == REFINED_THRESHOLD

@@ -65,7 +65,7 @@ def test_a_box_that_does_not_touch_its_object_changes_nothing(
     np.testing.assert_array_equal(align_to_box(drawn, on_image(edges), CANVAS, 1.0), drawn)
 
 
-def test_a_speck_beside_the_object_does_not_count() -> None:
+def test_a_speck_next_to_the_object_is_ignored() -> None:
     drawn = ellipse((20, 20, 40, 50))
     speck = drawn.copy()
     speck[22:25, 52:55] = 0.9
@@ -77,7 +77,7 @@ def test_a_speck_beside_the_object_does_not_count() -> None:
         np.testing.assert_allclose(dirty[inside], clean[inside], atol=0.02)
 
 
-def test_an_object_that_the_image_cuts_off_stays_at_its_edge() -> None:
+def test_an_object_cut_off_by_the_image_stays_at_its_edge() -> None:
     drawn = ellipse((2, -10, 40, 30))[None]
     drawn[:, :10] = 0.9  # the margin of the canvas is not part of the image
     found = align_to_box(
@@ -88,7 +88,7 @@ def test_an_object_that_the_image_cuts_off_stays_at_its_edge() -> None:
     np.testing.assert_array_equal(found[:, :10], drawn[:, :10])
 
 
-def test_outlines_of_samples_come_nearer_to_a_tight_box(promptable: Segmenter) -> None:
+def test_outlines_of_samples_approach_a_tight_box(promptable: Segmenter) -> None:
     gaps: dict[float, list[float]] = {0.0: [], 0.4: []}
     for seed in range(6):
         pixels, labels = two_discs(np.random.default_rng(200 + seed))
@@ -119,7 +119,7 @@ def test_corrections_beyond_a_box_outweigh_it(promptable: Segmenter) -> None:
         assert np.array_equal(ours, drawn) == same
 
 
-def test_several_objects_are_aligned_like_one(promptable: Segmenter) -> None:
+def test_several_objects_are_aligned_together(promptable: Segmenter) -> None:
     pixels, labels = two_discs(np.random.default_rng(77))
     prompts = [Prompt(box=extent(labels == number)) for number in (1, 2)]
     together = promptable.sample_objects(ImageInput(pixels), prompts, SETTINGS)

@@ -90,7 +90,7 @@ def test_every_object_of_a_prompt_file_gets_a_result(
             assert dice(mask, labels == number) > 0.85
             sidecar = json.loads((tmp_path / "out" / f"{name}.json").read_text())
             assert sidecar["prompt"]["box"] == list(extent(labels == number))  # type: ignore[arg-type]
-    # Started again it has nothing to do, and with another prompt it refuses to mix results.
+    # Restarted, it has nothing to do; with another prompt, it refuses to mix results.
     again = [*map(str, words), "--skip-done"]
     assert predict(again) == 0
     # The image clips this box.
@@ -106,7 +106,7 @@ def test_every_object_of_a_prompt_file_gets_a_result(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[1, 2]", "must hold a JSON object"),
+        ("[1, 2]", "must be a JSON object"),
         ("not JSON", "Cannot read the prompts"),
         ('{"a": [{"box": [1, 2, 3]}]}', "A box is"),
         ('{"a": [{"bx": [1, 2, 3, 4]}]}', "cannot be used"),
@@ -143,7 +143,7 @@ def test_prompt_files_that_cannot_be_used_are_named(
     assert "Traceback" not in error
 
 
-def test_images_and_prompts_without_each_other_are_named(
+def test_unmatched_images_and_prompts_are_named(
     folders: tuple[Path, Path],
     promptable_model_folder: Path,
     tmp_path: Path,
@@ -168,7 +168,7 @@ def test_images_and_prompts_without_each_other_are_named(
     assert "2 of 4 annotations are not used" in said
 
 
-def test_folders_in_a_prompt_file_tell_images_of_one_name_apart(tmp_path: Path) -> None:
+def test_folders_in_a_prompt_file_distinguish_images_with_the_same_name(tmp_path: Path) -> None:
     boxes = {"a/x.png": 1, "b\\x.png": 2, "b/c/x.png": 3, "e/y.png": 4}
     content = {
         "images": [{"id": number, "file_name": name} for name, number in boxes.items()],
@@ -184,7 +184,7 @@ def test_folders_in_a_prompt_file_tell_images_of_one_name_apart(tmp_path: Path) 
         prompts.of(tmp_path / "d" / "x.png")
 
 
-def test_prompts_that_two_images_would_share_are_refused(
+def test_prompts_that_match_two_images_are_refused(
     folders: tuple[Path, Path], promptable_model_folder: Path, tmp_path: Path, refused: Printed
 ) -> None:
     for number, name in enumerate(("a/x.png", "b/x.bmp")):
@@ -202,7 +202,7 @@ def test_prompts_that_two_images_would_share_are_refused(
     assert predict([*map(str, [both[0], *words])]) == 0
 
 
-def test_one_bad_prompt_of_an_image_costs_only_its_own_object(
+def test_a_bad_prompt_skips_only_its_object(
     folders: tuple[Path, Path],
     promptable_model_folder: Path,
     tmp_path: Path,
@@ -238,7 +238,7 @@ def test_one_bad_prompt_of_an_image_costs_only_its_own_object(
         ((0, 0), [20, 20, 24, 24], ""),
     ],
 )
-def test_boxes_of_another_scale_are_refused(
+def test_boxes_in_another_scale_are_refused(
     tmp_path: Path, size: tuple[int, int], box: list[float], message: str
 ) -> None:
     image, path = tmp_path / "x.png", tmp_path / "coco.json"
@@ -305,7 +305,7 @@ def test_boxes_that_contradict_their_polygon_or_area_are_refused(tmp_path: Path,
 
 
 @pytest.mark.parametrize("size", [(60, 80), None])
-def test_boxes_that_leave_their_image_are_named(
+def test_boxes_outside_their_image_are_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, size: tuple[int, int] | None
 ) -> None:
     def check(boxes: list[list[float]]) -> None:
@@ -319,7 +319,9 @@ def test_boxes_that_leave_their_image_are_named(
     assert "x.png" in caplog.text
 
 
-def test_a_swapped_box_in_a_list_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_swapped_box_in_a_list_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "list.json"
     path.write_text('{"x": [{"box": [20, 30, 78, 50]}]}')
     for item in items_of(path):
@@ -398,7 +400,7 @@ def test_a_folder_of_labelme_files_is_parsed_once(
     assert len(parsed) == 3
 
 
-def test_a_folder_of_labelme_files_describes_the_images_beside_them(
+def test_a_folder_of_labelme_files_describes_the_images_next_to_them(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     labels = np.zeros((60, 80), np.uint8)
@@ -423,7 +425,7 @@ def test_a_folder_of_labelme_files_describes_the_images_beside_them(
         read_prompts(tmp_path)
 
 
-def test_label_images_are_used_rather_than_a_labelme_file_among_them(
+def test_label_images_take_precedence_over_a_labelme_file(
     folders: Folders, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     copied = Path(shutil.copytree(folders[1], tmp_path / "labels"))
@@ -455,7 +457,7 @@ def test_prompts_of_other_formats_are_named(
         read_prompts(tmp_path / name)
 
 
-def test_names_of_prompts_are_compared_in_one_unicode_form(tmp_path: Path) -> None:
+def test_names_of_prompts_are_compared_in_normalised_unicode(tmp_path: Path) -> None:
     path = tmp_path / "prompts.json"
     path.write_text(json.dumps({"cafe\u0301": {"box": [1, 2, 3, 4]}}))
     (prompt,) = read_prompts(path).of(Path("caf\u00e9.png"))
@@ -515,7 +517,7 @@ def test_images_without_an_object_to_prompt_are_named(
     assert "1 images without a marked object are left out" in said
     assert "discs_001" in said
     assert {row["name"] for row in read_table(tmp_path / "out")} == {"discs_000", "discs_002"}
-    # A model that takes no prompts is said before all files are read.
+    # A model without prompts is reported before the files are read.
     (masks / "discs_000.png").write_text("damaged")
     other = [*data, "--out", str(tmp_path / "other"), "--model", str(tiny_model_folder)]
     assert "does not take prompts" in refused(evaluate, other)
@@ -568,7 +570,7 @@ batch_size = 4
     assert {name.split("__")[0] for name in split["train"]} == {"a", "c"}
 
 
-def test_a_damaged_set_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_set_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_discs(tmp_path / "b", 4, seed=3)
     (tmp_path / "b" / "masks" / "discs_000.png").unlink()
     path = tmp_path / "sets.toml"
@@ -647,7 +649,7 @@ def test_numbered_objects_are_compared_one_by_one(
     assert [row["dice"] for row in again] == [row["dice"] for row in whole]
 
 
-def test_many_numbered_objects_are_chosen_by_the_seed(
+def test_the_seed_chooses_among_many_numbered_objects(
     folders: Folders, promptable_model_folder: Path, tmp_path: Path, printed: Printed
 ) -> None:
     words = [*map(str, ["--images", folders[0], "--masks", folders[1], "--model"])]

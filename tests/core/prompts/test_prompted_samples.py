@@ -37,7 +37,7 @@ def answer(promptable: Segmenter, image: ImageInput, prompt: Prompt | None) -> N
     return np.asarray(promptable.summarise(samples).mean_mask)
 
 
-def test_the_field_holds_strokes_on_the_object() -> None:
+def test_the_field_contains_strokes_on_the_object() -> None:
     shape, box = (300, 400), (10.0, 20.0, 50.0, 60.0)
     without = field_of(Prompt(box=box), shape)
     strokes = np.zeros(shape, np.uint8)
@@ -85,7 +85,7 @@ def test_strokes_and_rough_masks_select_the_object(
     assert dice(answer(promptable, image, Prompt(mask=rough)), labels == number) > 0.85
 
 
-def test_a_small_object_in_a_large_image_is_seen_large_and_placed_exactly(
+def test_a_small_object_in_a_large_image_is_enlarged_and_placed_exactly(
     promptable: Segmenter,
 ) -> None:
     rng = np.random.default_rng(5)
@@ -108,7 +108,7 @@ def test_a_small_object_in_a_large_image_is_seen_large_and_placed_exactly(
     assert (summary.confidence[outside] == 1).all()
 
 
-def test_several_objects_in_shared_batches_are_those_drawn_one_by_one(
+def test_several_objects_in_shared_batches_equal_single_ones(
     promptable: Segmenter, discs: Discs
 ) -> None:
     image, labels = discs
@@ -151,13 +151,13 @@ def test_each_of_several_prompts_is_checked_and_named(
         ({"mask": [[True]]}, "an array"),
     ],
 )
-def test_parts_of_a_prompt_have_a_form(parts: dict[str, Any], message: str) -> None:
+def test_parts_of_a_prompt_are_validated(parts: dict[str, Any], message: str) -> None:
     with pytest.raises(ImageError, match=message):
         Prompt(**parts)
 
 
 @pytest.mark.parametrize("part", ["mask", "strokes"])
-def test_a_recorded_prompt_tells_masks_of_one_size_apart(part: str) -> None:
+def test_a_recorded_prompt_distinguishes_masks_of_equal_size(part: str) -> None:
     def recorded(labels: NDArray[Any]) -> dict[str, Any]:
         prompts = {"mask": Prompt(mask=labels), "strokes": Prompt(strokes=labels)}
         return prompts[part].to_json()
@@ -178,7 +178,7 @@ def test_a_prompt_takes_numbers_from_any_container() -> None:
     assert Prompt(positive=points[:0]).is_empty
 
 
-def test_masked_strokes_and_rough_masks_are_refused(
+def test_masked_arrays_of_strokes_and_rough_masks_are_refused(
     discs: tuple[ImageInput, NDArray[np.uint8]],
 ) -> None:
     masked = np.ma.masked_less(discs[1], 2)
@@ -214,7 +214,7 @@ def test_a_prompt_after_others_equals_that_of_a_fresh_model(
     np.testing.assert_array_equal(used.probabilities, again.probabilities)
 
 
-def test_corrections_improve_on_a_box_that_is_off(promptable: Segmenter, discs: Discs) -> None:
+def test_corrections_improve_an_inaccurate_box(promptable: Segmenter, discs: Discs) -> None:
     image, labels = discs
     target = np.asarray(labels == 1)
     top, left, bottom, right = extent(target)  # type: ignore[misc]
@@ -264,6 +264,6 @@ def test_prompts_that_do_not_fit_are_refused(
         promptable.sample(discs[0], SETTINGS, prompt=prompt)
 
 
-def test_a_model_without_prompts_says_so(segmenter: Segmenter, discs: Discs) -> None:
+def test_a_model_without_prompts_is_reported(segmenter: Segmenter, discs: Discs) -> None:
     with pytest.raises(ConfigError, match="does not take prompts"):
         segmenter.sample(discs[0], SETTINGS, prompt=Prompt(box=(1, 1, 9, 9)))

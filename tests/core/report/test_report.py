@@ -18,7 +18,7 @@ from skimage.draw import polygon2mask
 from latentfm_core.cli.evaluate import main
 from latentfm_core.config import ReportConfig, SamplingConfig
 from latentfm_core.evaluation.evaluate import Case, evaluate
-from latentfm_core.evaluation.scores import FEWEST_RANKED
+from latentfm_core.evaluation.scores import MIN_RANKED
 from latentfm_core.images.read import read_mask
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
@@ -72,7 +72,7 @@ def outlines(case: Element, colour: str) -> list[np.ndarray]:
     return masks
 
 
-def test_the_table_holds_the_figures_of_the_csv(page: Page, out: Path) -> None:
+def test_the_table_contains_the_figures_of_the_csv(page: Page, out: Path) -> None:
     rows = read_table(out)
     table = page.one("table", id="images")
     shown = [
@@ -141,10 +141,10 @@ function click(column) {
   return JSON.stringify([heads[column].getAttribute("aria-sort"), shown]);
 }
 """
-"""As much of a browser's document as the script of a report needs."""
+"""The part of a browser's document that the script of a report needs."""
 
 
-def test_a_click_on_a_head_sorts_the_table(page: Page, qapp: Any) -> None:
+def test_a_click_on_a_column_header_sorts_the_table(page: Page, qapp: Any) -> None:
     qml = pytest.importorskip("qtpy.QtQml", reason="no JavaScript here")
     table = page.one("table", id="images")
     heads = [head.attributes for head in table.one("thead").all("th")]
@@ -165,7 +165,7 @@ def test_a_click_on_a_head_sorts_the_table(page: Page, qapp: Any) -> None:
     assert engine.evaluate("heads[0].children[0].onclick === undefined").toBool(), "a picture"
 
 
-def test_worst_and_best_are_those_of_the_csv(page: Page, out: Path) -> None:
+def test_worst_and_best_match_the_csv(page: Page, out: Path) -> None:
     ranked = sorted(read_table(out), key=lambda row: float(row["dice"]))
     order = {"Worst cases": ranked[:2], "Best cases": ranked[::-1][:2]}
     for title, rows in order.items():
@@ -204,7 +204,7 @@ def test_cases_show_expert_mean_and_samples(
         assert confidence[summary.confidence < 0.6].mean() < 170
 
 
-def test_the_curves_are_those_of_the_summary(page: Page, out: Path) -> None:
+def test_the_curves_match_the_summary(page: Page, out: Path) -> None:
     summary = json.loads((out / "summary.json").read_text())
     section = page.section("Can the numbers be trusted?")
     parts = zip(section.all("figure"), ("reliability", "agreement"), strict=True)
@@ -221,7 +221,7 @@ def test_the_curves_are_those_of_the_summary(page: Page, out: Path) -> None:
 
 
 def test_a_rank_correlation_of_few_images_is_left_out(page: Page, out: Path) -> None:
-    assert COUNT < FEWEST_RANKED
+    assert COUNT < MIN_RANKED
     assert json.loads((out / "summary.json").read_text())["metrics"]["quality_rank"] is None
     rows = [row for row in page.all("tr") if "rank correlation" in row.text]
     assert rows[0].all("td")[0].text == "-"
@@ -243,7 +243,7 @@ def test_histogram_and_scatter_have_all_images(page: Page, out: Path) -> None:
     }
 
 
-def test_it_needs_neither_network_nor_other_files(page: Page) -> None:
+def test_the_report_needs_neither_network_nor_other_files(page: Page) -> None:
     check_that_it_loads_nothing(page)
 
 

@@ -67,7 +67,7 @@ def _whole(rows: slice, seed: int = 0) -> GlobalBatch:
     return GlobalBatch(generator_for(seed), COUNT, rows)
 
 
-def test_images_that_were_made_smaller_are_kept_as_they_were(
+def test_downscaled_images_are_cached_unchanged(
     canvases: CanvasSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = Feeder(canvases, 1, CPU)
@@ -80,14 +80,14 @@ def test_images_that_were_made_smaller_are_kept_as_they_were(
     assert torch.equal(again[0], fresh.images(second, 32))
     assert torch.equal(again[1], fresh.masks(second, raters, 32))
     assert again[1].sum() > 0
-    # Another side: what was kept for the first one is no answer.
+    # Another size: the cache of the first one does not apply.
     assert kept.images(first, 64).shape[-1] == 64
     assert kept.images(first, 48).shape[-1] == 48
 
 
 @pytest.mark.parametrize("condition", ["frozen", "multiscale"])
 @pytest.mark.parametrize("augmentation", ["none", "flips"])
-def test_kept_latents_give_the_same_losses(
+def test_cached_latents_give_the_same_losses(
     canvases: CanvasSet, monkeypatch: pytest.MonkeyPatch, condition: str, augmentation: str
 ) -> None:
     config = _config(condition, augmentation)
@@ -107,7 +107,7 @@ def test_kept_latents_give_the_same_losses(
             torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_latents_are_encoded_once_for_each_turn(
+def test_cached_latents_replace_images_and_masks(
     canvases: CanvasSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the settings of the paper, cached latents replace images and masks."""
@@ -130,7 +130,7 @@ def test_latents_are_encoded_once_for_each_turn(
     assert torch.isfinite(stage.losses(batch, whole)["loss"])
 
 
-def test_strong_augmentation_keeps_no_latents(canvases: CanvasSet) -> None:
+def test_strong_augmentation_disables_the_latent_cache(canvases: CanvasSet) -> None:
     config = _config("frozen", "strong")
     stage = make_stage("flow", _model(config), config)
     batch = stage.prepare(_source(canvases, slice(0, COUNT)), _whole(slice(0, COUNT)))
@@ -178,7 +178,7 @@ def test_bf16_is_for_the_network_and_leaves_the_augmentation_exact(
 def _gradients(stage: Stage, canvases: CanvasSet, parts: list[slice]) -> tuple[float, Tensor]:
     """Return loss and gradient of a batch that is divided among processes in `parts`."""
     model, share = stage.model, torch.zeros(())
-    for rows in parts:  # what the processes would tell each other first
+    for rows in parts:  # what the processes would exchange first
         batch = stage.prepare(_source(canvases, rows), _whole(rows))
         share = share + batch.get("foreground", share) * (rows.stop - rows.start) / COUNT
     model.zero_grad()
@@ -193,7 +193,7 @@ def _gradients(stage: Stage, canvases: CanvasSet, parts: list[slice]) -> tuple[f
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_shares_of_a_batch_add_up_to_its_loss_and_gradient(canvases: CanvasSet, name: str) -> None:
+def test_loss_and_gradient_of_batch_shares_add_up(canvases: CanvasSet, name: str) -> None:
     """Five images in two processes: three and two of them."""
     config = _config("multiscale", "strong")
     stage = make_stage(name, _model(config), config)

@@ -90,7 +90,7 @@ def test_each_fold_is_a_model_validated_on_its_own_images(validated: Path) -> No
     assert ids == {f"folds-fold_{fold}" for fold in range(3)}
 
 
-def test_the_table_holds_the_figures_of_the_cards(validated: Path) -> None:
+def test_the_table_contains_the_figures_of_the_cards(validated: Path) -> None:
     rows = {row["fold"]: row for row in read_table(validated, "cross_validation.csv")}
     assert list(rows) == ["0", "1", "2", "mean", "std"]
     dice = [read_card(validated / f"fold_{fold}").metrics["val_dice"] for fold in range(3)]
@@ -118,7 +118,7 @@ def stopped_in_fold_1(images: Folders, out: Path, *more: str, **options: Any) ->
     assert CrossValidation(config, RunOptions(out, should_stop=stop, **options)).run() is None
 
 
-def test_a_stopped_cross_validation_goes_on_where_it_was(
+def test_a_stopped_cross_validation_resumes(
     images: Folders,
     validated: Path,
     tmp_path: Path,
@@ -189,7 +189,7 @@ def test_folds_with_different_masks_are_refused(tmp_path: Path, refused: Printed
     assert "needs the same images in all folds" in refused(main, ["--out", str(out), "--resume"])
 
 
-def test_folds_that_begin_later_have_the_card_and_initial_model_of_the_first_command(
+def test_later_folds_have_the_card_and_initial_model_of_the_first(
     images: Folders, validated: Path, tmp_path: Path
 ) -> None:
     out, parent = tmp_path / "folds", validated / "fold_2"
@@ -209,7 +209,7 @@ def test_folds_that_begin_later_have_the_card_and_initial_model_of_the_first_com
     assert [name for name in same if not torch.equal(first[name], last[name])] == []
 
 
-def test_folds_trained_one_by_one_are_the_same_and_the_last_writes_the_table(
+def test_folds_trained_separately_are_equal_and_the_last_writes_the_table(
     images: Folders, validated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "folds"
@@ -234,7 +234,7 @@ def test_a_dry_run_shows_the_folds_and_writes_nothing(
     assert not out.exists()
 
 
-def test_what_cannot_be_cross_validated_is_refused_before_any_work(
+def test_impossible_cross_validations_are_refused_before_any_work(
     images: Folders, validated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refused(out: Path, *more: object) -> str:
@@ -260,23 +260,23 @@ def test_what_cannot_be_cross_validated_is_refused_before_any_work(
         "--set",
         "data.split_seed=7",
     )
-    assert "holds a model" in refused(validated / "fold_0", "--folds", 3)
+    assert "contains a model" in refused(validated / "fold_0", "--folds", 3)
     assert not new.exists()
     with pytest.raises(ConfigError, match="CrossValidation"):
         Trainer(config_of(images, new, "data.folds=3"), RunOptions(new))
 
 
-def test_the_time_is_shared_out_over_the_folds(
+def test_the_time_is_divided_among_the_folds(
     images: Folders, tmp_path: Path, printed: Printed
 ) -> None:
     config = config_of(images, tmp_path / "out", "data.folds=4", "training.minutes=60")
     assert shared_out(config).training.minutes == 15
     start = words(images, tmp_path / "out", "--folds", 3, "--minutes", 60, "--dry-run")
-    assert "60 minutes is shared out: 20 minutes for each of 3 folds" in printed(main, start)
-    assert "shared out" not in printed(main, [*start, "--fold", "1"])
+    assert "60 minutes is divided: 20 minutes for each of 3 folds" in printed(main, start)
+    assert "is divided" not in printed(main, [*start, "--fold", "1"])
 
 
-def test_a_fold_that_cannot_go_on_is_named_with_a_way_out(
+def test_a_fold_that_cannot_continue_is_reported_with_a_solution(
     validated: Path, tmp_path: Path, refused: Printed
 ) -> None:
     out = shutil.copytree(validated, tmp_path / "folds")
@@ -293,7 +293,7 @@ def test_a_fold_that_cannot_go_on_is_named_with_a_way_out(
     assert weights(out) == weights(validated)
 
 
-def test_after_one_fold_had_a_lower_rate_the_others_are_trained(
+def test_a_lower_rate_for_one_fold_does_not_block_the_others(
     images: Folders, validated: Path, tmp_path: Path, printed: Printed
 ) -> None:
     out = tmp_path / "folds"
@@ -312,7 +312,7 @@ def test_after_one_fold_had_a_lower_rate_the_others_are_trained(
     assert [each[::2] for each in trained] == [trained[0][::2]] * 3
 
 
-def test_each_of_several_data_sets_is_divided_by_itself(tmp_path: Path) -> None:
+def test_each_of_several_data_sets_is_divided_separately(tmp_path: Path) -> None:
     folders = [write_discs(tmp_path / name, 9, seed) for name, seed in (("left", 1), ("right", 2))]
     values = disc_settings(*folders[0])
     sets = [
@@ -342,7 +342,7 @@ def test_each_of_several_data_sets_is_divided_by_itself(tmp_path: Path) -> None:
     assert fold_of == {pair.name: folds.fold_of()[f"right__{pair.name}"] for pair in held_out}
 
 
-def test_several_processes_train_one_fold_at_a_time(
+def test_several_processes_train_folds_one_at_a_time(
     images: Folders,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -38,7 +38,7 @@ def distilled(
     return out
 
 
-def test_only_runs_of_few_euler_steps_change(
+def test_only_runs_with_few_euler_steps_change(
     distilled: Path, calibrated_model_folder: Path, blob_folders: Folders
 ) -> None:
     image = read_image(sorted(blob_folders[0].iterdir())[0])
@@ -89,7 +89,7 @@ def test_a_stopped_run_resumes_to_the_same_network(
     assert again.weights_sha256 == read_card(whole).weights_sha256
 
 
-def test_learning_on_drops_a_network_that_would_answer_as_before(
+def test_further_training_drops_the_few_step_network(
     distilled: Path, blob_folders: Folders
 ) -> None:
     data = DataConfig(images=blob_folders[0], masks=blob_folders[1])
@@ -97,7 +97,7 @@ def test_learning_on_drops_a_network_that_would_answer_as_before(
 
 
 @pytest.mark.parametrize("recipe", [distill_config, finetune_config])
-def test_further_training_sees_the_images_as_the_parent_did(
+def test_further_training_preprocesses_images_like_the_parent(
     recipe: Callable[[ModelCard, DataConfig], Config],
     tiny_model_folder: Path,
     blob_folders: Folders,

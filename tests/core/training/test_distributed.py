@@ -101,7 +101,7 @@ def test_when_a_process_is_killed_the_others_end_and_the_run_can_resume(
     assert Trainer(ended, RunOptions(out, resume=True)).run() is not None
 
 
-def test_without_a_launcher_a_process_is_alone() -> None:
+def test_without_a_launcher_there_is_one_process() -> None:
     assert read_launch({}) == Launch()
     assert read_launch({"RANK": "3", "WORLD_SIZE": "8"}) == Launch()  # set by some clusters
     assert read_launch(LAUNCHED) == Launch(1, 3, 1, 3)
@@ -109,12 +109,12 @@ def test_without_a_launcher_a_process_is_alone() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"RANK": "3"}, {"WORLD_SIZE": "many"}, {"LOCAL_RANK": "-1"}])
-def test_senseless_variables_of_a_launcher_are_named(wrong: dict[str, str]) -> None:
+def test_invalid_launcher_variables_are_reported(wrong: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(wrong))}={next(iter(wrong.values()))}"):
         read_launch({**LAUNCHED, **wrong})
 
 
-def test_options_that_processes_cannot_share_are_refused(
+def test_options_unsupported_with_several_processes_are_refused(
     blob_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in LAUNCHED.items():
@@ -127,7 +127,7 @@ def test_options_that_processes_cannot_share_are_refused(
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_rows_are_shared_out_once_each(size: int) -> None:
+def test_each_row_goes_to_one_process(size: int) -> None:
     team = Team(torch.device("cpu"))
     taken: list[int] = []
     for rank in range(size):

@@ -30,7 +30,7 @@ def advice_in(message: str) -> list[str]:
 
 
 @pytest.mark.parametrize("stage", LONGER)
-def test_a_loss_that_explodes_but_stays_finite_ends_its_stage(
+def test_a_finite_exploding_loss_ends_its_stage(
     images: Folders, tmp_path: Path, refused: Printed, stage: str
 ) -> None:
     out = tmp_path / "model"
@@ -55,7 +55,9 @@ def test_a_loss_that_explodes_but_stays_finite_ends_its_stage(
     assert (out / "model.safetensors").exists()
 
 
-def test_the_advice_to_one_fold_names_it(images: Folders, tmp_path: Path, refused: Printed) -> None:
+def test_the_advice_for_one_fold_names_it(
+    images: Folders, tmp_path: Path, refused: Printed
+) -> None:
     rate = "--set=training.mask_vae.learning_rate=10"
     more = ["--set=training.mask_vae.epochs=20", "--set=training.mask_vae.warmup_steps=0", rate]
     said = refused(main, words(images, tmp_path / "folds", "--folds", 2, *more))
@@ -82,7 +84,7 @@ def test_a_diverging_network_is_not_saved() -> None:
         seen.check_end(20)
 
 
-def test_low_precision_is_named_only_where_it_may_be_the_reason() -> None:
+def test_low_precision_is_named_only_if_it_may_be_the_cause() -> None:
     for dtype, named in ((torch.float32, False), (torch.bfloat16, True)):
         with pytest.raises(Diverged) as caught:
             watch(dtype).check_finite(float("nan"), 3)
@@ -90,7 +92,7 @@ def test_low_precision_is_named_only_where_it_may_be_the_reason() -> None:
         assert caught.value.learning_rate == pytest.approx(1e-3)
 
 
-def test_a_resumed_stage_is_compared_with_its_very_first_step() -> None:
+def test_a_resumed_stage_is_compared_with_its_first_step() -> None:
     seen = DivergenceWatch("flow", StageConfig(), torch.float32, 0.1)
     with pytest.raises(Diverged, match=r"rose from 0\.1"):
         for step in range(10):

@@ -45,7 +45,7 @@ def log(out: Path) -> list[dict[str, str]]:
     return [row for row in read_table(out, LOG) if row["stage"] == "flow"]
 
 
-def test_more_epochs_extend_a_finished_run_with_a_true_card(
+def test_more_epochs_extend_a_finished_run_with_a_correct_card(
     finished: Path, printed: Printed
 ) -> None:
     before, earlier = read_card(finished), log(finished)
@@ -58,7 +58,7 @@ def test_more_epochs_extend_a_finished_run_with_a_true_card(
     assert len(card.training.command.splitlines()) == 2
     assert card.training.command.endswith("--resume --set training.flow.epochs=6")
     assert card.training.seconds > before.training.seconds
-    assert rows[:2] == earlier, "the log goes on"
+    assert rows[:2] == earlier, "the log continues"
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5, 6]
     assert card.weights_sha256 == read_checkpoint(finished / "training").position.written
     best = max(float(row["val_dice"]) for row in rows)
@@ -77,9 +77,7 @@ def test_the_rate_is_warmed_up_and_annealed_again(images: Folders, tmp_path: Pat
     assert rates[19] < 0.1 * rates[10], "and annealed again"
 
 
-def test_a_stopped_extension_continues_as_if_it_had_not_been_stopped(
-    images: Folders, tmp_path: Path
-) -> None:
+def test_a_stopped_extension_resumes_exactly(images: Folders, tmp_path: Path) -> None:
     weights = []
     for name in ("at once", "in parts"):
         out = tmp_path / name
@@ -98,7 +96,7 @@ def test_a_stopped_extension_continues_as_if_it_had_not_been_stopped(
     assert weights[0] == weights[1]
 
 
-def test_what_leaves_nothing_to_train_is_refused_with_the_option_to_use(
+def test_nothing_left_to_train_is_refused_with_the_option_to_use(
     finished: Path, refused: Printed
 ) -> None:
     before = (finished / "model.json").read_bytes()
@@ -133,7 +131,7 @@ def test_a_time_budget_is_extended_by_a_larger_one(
     assert numbers == sorted(set(numbers)), "no epoch has two lines, or loses its picture"
 
 
-def test_a_run_that_its_patience_ended_goes_on_without_it(
+def test_a_run_stopped_by_patience_can_continue_without_it(
     images: Folders, tmp_path: Path, printed: Printed
 ) -> None:
     out = tmp_path / "model"
@@ -172,7 +170,7 @@ def test_a_calibration_is_dropped_with_a_warning(
         (("--mask-threshold", 100), "data.mask_threshold"),
     ],
 )
-def test_settings_that_a_finished_run_was_not_trained_with_are_refused(
+def test_settings_that_differ_from_the_finished_run_are_refused(
     finished: Path, refused: Printed, changed: tuple[object, ...], named: str
 ) -> None:
     before = (finished / "model.json").read_bytes()
@@ -181,7 +179,7 @@ def test_settings_that_a_finished_run_was_not_trained_with_are_refused(
     assert (finished / "model.json").read_bytes() == before
 
 
-def test_what_a_finished_run_would_ignore_is_refused(
+def test_settings_that_a_finished_run_would_ignore_are_refused(
     finished: Path, images: Folders, tmp_path: Path, refused: Printed, printed: Printed
 ) -> None:
     (tmp_path / "card.toml").write_text('title = "Discs"\n')
@@ -205,7 +203,7 @@ def test_what_a_finished_run_would_ignore_is_refused(
     assert "nothing to do" in printed(resume, finished, *same)
 
 
-def test_the_best_weights_are_scored_again_on_changed_validation_images(
+def test_changed_validation_images_rescore_the_best_weights(
     finished: Path, images: Folders, printed: Printed
 ) -> None:
     for name in read_split(finished / "training" / "split.json").val:

@@ -85,7 +85,7 @@ def test_a_model_of_several_classes_starts_from_a_promptable_one_of_one_class(
         ("model.prompts=true", "Set model.prompts = false"),
     ],
 )
-def test_what_does_not_fit_several_classes_says_what_to_set(
+def test_settings_that_do_not_fit_several_classes_are_explained(
     setting: str,
     message: str,
     promptable_parent: Path,
@@ -112,7 +112,7 @@ def test_presets_that_keep_the_network_refuse_other_classes(
 
 
 @pytest.mark.parametrize("names", [("square", "disc"), ("Square", "ring")])
-def test_classes_in_another_order_keep_their_weights(
+def test_reordered_classes_keep_their_weights(
     names: tuple[str, str], coloured_model_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     parent, card = load_model(coloured_model_folder)

@@ -42,7 +42,7 @@ def test_dice_loss_of_known_masks() -> None:
     assert float(dice_loss(logits_of(empty), empty)) == pytest.approx(0, abs=1e-6)
 
 
-def test_mask_loss_of_undecided_logits() -> None:
+def test_mask_loss_of_zero_logits() -> None:
     mask = half()
     # BCE log 2; Dice loss 1 - (2 * 16 + 1) / (32 + 32 + 1).
     expected = math.log(2) + 1 - 33 / 65
@@ -57,7 +57,7 @@ def test_a_binary_mask_and_two_channels_have_the_same_cross_entropy() -> None:
     torch.testing.assert_close(mask_loss(logits, mask), mask_loss(both, target))
 
 
-def test_the_foreground_of_small_structures_weighs_more() -> None:
+def test_small_foreground_weighs_more() -> None:
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., 0, 0] = 1
     missed = logits_of(torch.zeros_like(mask)) / SURE
@@ -76,7 +76,7 @@ def test_soft_dice_score() -> None:
     assert float(soft_dice_score(logits_of(1 - mask), mask)) == pytest.approx(0, abs=1e-6)
 
 
-def test_kl_is_zero_for_the_standard_normal_alone() -> None:
+def test_kl_is_zero_only_for_the_standard_normal() -> None:
     zero = torch.zeros(1, 2, 3, 3)
     assert float(DiagonalGaussian(zero, zero).kl()) == 0
     assert float(DiagonalGaussian(zero + 1, zero).kl()) == pytest.approx(0.5)
@@ -84,7 +84,7 @@ def test_kl_is_zero_for_the_standard_normal_alone() -> None:
     assert float(DiagonalGaussian(zero, zero + 1).kl()) == pytest.approx(expected)
 
 
-def test_the_average_follows_the_weights_with_a_decay_that_warms_up() -> None:
+def test_ema_follows_the_weights_with_a_decay_warm_up() -> None:
     weight = nn.Parameter(torch.zeros(2))
     average = EMA([weight], decay=0.9)
     with torch.no_grad():
@@ -95,7 +95,7 @@ def test_the_average_follows_the_weights_with_a_decay_that_warms_up() -> None:
     torch.testing.assert_close(average.shadow[0], torch.full((2,), 0.91))
 
 
-def test_the_average_is_used_inside_the_block_only() -> None:
+def test_ema_weights_are_used_only_inside_the_block() -> None:
     weight = nn.Parameter(torch.zeros(2))
     average = EMA([weight], decay=0.9)
     with torch.no_grad():

@@ -56,7 +56,7 @@ def test_an_image_without_a_prompt_keeps_all_its_objects(tmp_path: Path) -> None
     assert unprompted.images.shape == prompted.images.shape == (60, 3, SIDE, SIDE)
 
 
-def test_some_rough_masks_lie_on_background_and_have_an_empty_target(tmp_path: Path) -> None:
+def test_some_rough_masks_on_background_have_an_empty_target(tmp_path: Path) -> None:
     item = objects_of(tmp_path).images[0]
     drawn = [draw_crop(item, SIDE, np.random.default_rng(seed), 0.0) for seed in range(400)]
     gone = [crop for crop in drawn if crop.prompted and not crop.target.any()]
@@ -73,7 +73,7 @@ def test_an_absent_object_has_its_rough_mask_as_the_only_prompt() -> None:
         assert not maps[[BOX, POSITIVE, NEGATIVE]].any()
 
 
-def test_validation_compares_a_numbered_object_with_its_own_mask(
+def test_validation_compares_each_numbered_object_with_its_mask(
     promptable: Segmenter, tmp_path: Path
 ) -> None:
     image, labels = two_discs(np.random.default_rng(3))
@@ -91,7 +91,7 @@ def test_validation_compares_a_numbered_object_with_its_own_mask(
     assert score(2) == score(1) > 0.8
 
 
-def test_training_and_counting_take_the_same_pixels_for_one_object() -> None:
+def test_training_and_counting_define_objects_alike() -> None:
     mask = np.zeros((40, 40), bool)
     mask[5:15, 5:15] = mask[15:25, 15:25] = True
     assert count_pieces(mask) == 1

@@ -26,7 +26,7 @@ def painted(rows: slice = slice(0, COUNT)) -> Tensor:
     return paint_some(images[rows], masks[rows], GlobalBatch(generator_for(0), COUNT, rows))
 
 
-def test_some_images_show_their_mask_and_the_others_stay() -> None:
+def test_some_images_show_their_mask_and_the_others_are_unchanged() -> None:
     images = painted()
     changed = (images >= 0).flatten(1).all(dim=1)
     assert not changed[::5].any()
@@ -41,6 +41,6 @@ def test_some_images_show_their_mask_and_the_others_stay() -> None:
     assert (difference > CONTRAST[0] / 2).all()
 
 
-def test_processes_paint_what_one_process_paints() -> None:
+def test_several_processes_paint_like_one() -> None:
     parts = torch.cat([painted(slice(0, 90)), painted(slice(90, COUNT))])
     torch.testing.assert_close(parts, painted())

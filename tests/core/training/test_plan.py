@@ -24,7 +24,7 @@ def texts(*overrides: str, images: int = IMAGES, validated: bool = True) -> list
     return [finding.text for finding in found]
 
 
-def test_defaults_are_not_named() -> None:
+def test_defaults_cause_no_warning() -> None:
     assert texts(images=3) == []
 
 
@@ -73,7 +73,7 @@ def test_defaults_are_not_named() -> None:
         ),
     ],
 )
-def test_settings_out_of_proportion_are_named(
+def test_implausible_settings_cause_a_warning(
     overrides: list[str], says: str, corrected: list[str]
 ) -> None:
     found = texts(*overrides)
@@ -83,7 +83,7 @@ def test_settings_out_of_proportion_are_named(
     assert texts(*corrected) == []
 
 
-def test_a_cache_that_nothing_uses_is_named() -> None:
+def test_an_unused_cache_is_reported() -> None:
     cache = "data.cache=somewhere"
     prompted = ["model.prompts=true"]
     (said,) = texts(*prompted, cache)
@@ -91,7 +91,7 @@ def test_a_cache_that_nothing_uses_is_named() -> None:
     assert texts(*prompted) == texts(cache) == []
 
 
-def test_weights_of_some_data_sets_alone_are_named() -> None:
+def test_weights_for_only_some_data_sets_cause_a_warning() -> None:
     def of(*weights: float | None) -> list[str]:
         sets = [
             {"name": name, "images": name, "masks": name, "weight": weight}
@@ -104,11 +104,11 @@ def test_weights_of_some_data_sets_alone_are_named() -> None:
     assert of(1, 1, 2) == of(None, None, None) == []
 
 
-def test_without_a_validation_part_its_settings_are_not_named() -> None:
+def test_validation_settings_cause_no_warning_without_validation_part() -> None:
     assert texts("training.flow.patience=30", validated=False) == []
 
 
-def test_a_stage_that_is_not_trained_is_not_named() -> None:
+def test_untrained_stages_cause_no_warning() -> None:
     assert texts("training.distill.epochs=0", "training.distill.warmup_steps=9999") == []
 
 

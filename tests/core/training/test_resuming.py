@@ -85,7 +85,7 @@ def change_mask(folders: Folders) -> None:
         (change_mask, "images or their masks have changed"),
     ],
 )
-def test_changed_data_are_refused_unless_the_split_is_kept(
+def test_changed_data_is_refused_unless_the_split_is_kept(
     images: Folders,
     stopped: Path,
     refused: Printed,
@@ -105,7 +105,7 @@ def test_changed_data_are_refused_unless_the_split_is_kept(
     assert read_card(stopped).data.n_train == len(kept["train"])
 
 
-def test_a_run_is_not_continued_on_other_images(
+def test_a_run_is_not_resumed_on_other_images(
     stopped: Path, tmp_path: Path, refused: Printed
 ) -> None:
     other = write_blobs(tmp_path / "other", 12, seed=1)  # under the same names
@@ -141,7 +141,7 @@ def test_other_fractions_of_a_resumed_run_are_refused(
     assert "data.size would change that" in refused(resume, stopped, "--set", "data.size=96")
 
 
-def test_moved_images_are_the_same_images(images: Folders, stopped: Path, tmp_path: Path) -> None:
+def test_moved_images_are_recognised(images: Folders, stopped: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
     images[0].parent.rename(moved)
     own = ("--images", moved / "images", "--masks", moved / "masks")
@@ -167,7 +167,7 @@ def test_the_card_of_an_interrupted_run_covers_all_its_parts(
     assert "The run is finished, and training.mask_vae.epochs would change" in said
     assert "nothing to do" in printed(resume, stopped)
     assert (stopped / "model.json").read_bytes() == before
-    # What the message advises.
+    # As the message advises.
     further = stopped.parent / "further"
     vaes = [f"--set=training.{name}.epochs=0" for name in ("image_vae", "mask_vae")]
     more = (*vaes, "--set=training.flow.epochs=1", "--quiet")
@@ -197,7 +197,7 @@ def test_a_resumed_run_keeps_the_card_and_the_initial_model_of_its_start(
     assert run.init == str(parent)
 
 
-def test_settings_of_stages_that_are_over_cannot_be_changed(
+def test_settings_of_finished_stages_cannot_be_changed(
     stopped: Path, capsys: pytest.CaptureFixture[str], refused: Printed
 ) -> None:
     said = refused(resume, stopped, "--set", "training.mask_vae.epochs=9")
@@ -229,14 +229,14 @@ def test_paths_in_an_untrusted_run_are_not_followed(
     assert not trap.exists()
 
 
-def test_the_flag_follows_them(stopped: Path, tmp_path: Path) -> None:
+def test_trust_paths_follows_them(stopped: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     as_if_from(stopped, cache=str(cache))
     assert resume(stopped, "--trust-paths", "--quiet") == 0
     assert list(cache.glob("*.canvas"))
 
 
-def test_a_copied_run_or_that_of_another_user_is_untrusted(
+def test_copied_runs_and_those_of_other_users_are_untrusted(
     stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Printed
 ) -> None:
     copied = shutil.copytree(stopped, tmp_path / "copied")
@@ -245,7 +245,9 @@ def test_a_copied_run_or_that_of_another_user_is_untrusted(
     assert "--trust-paths" in refused(resume, stopped)
 
 
-def test_an_interrupted_step_or_end_of_stage_loses_nothing(images: Folders, tmp_path: Path) -> None:
+def test_interrupting_a_step_or_the_end_of_a_stage_loses_nothing(
+    images: Folders, tmp_path: Path
+) -> None:
     config = config_of(images, tmp_path)
     assert Trainer(config, RunOptions(tmp_path / "whole")).run() is not None
     out, stages = tmp_path / "parts", []
@@ -261,9 +263,7 @@ def test_an_interrupted_step_or_end_of_stage_loses_nothing(images: Folders, tmp_
     assert read_card(out).weights_sha256 == read_card(tmp_path / "whole").weights_sha256
 
 
-def test_weights_that_are_not_numbers_are_damage(
-    stopped: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nan_weights_count_as_damage(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = stopped / "training" / "checkpoint.safetensors"
     content = bytearray(path.read_bytes())
     start = 8 + int.from_bytes(content[:8], "little")
@@ -286,7 +286,7 @@ def test_a_checkpoint_of_format_1_is_resumed(
     assert read_card(stopped).weights_sha256 == read_card(tmp_path / "whole").weights_sha256
 
 
-def test_ctrl_c_while_images_are_read_ends_the_command(tmp_path: Path) -> None:
+def test_ctrl_c_during_reading_ends_the_command(tmp_path: Path) -> None:
     images, masks = write_blobs(tmp_path / "data", 4)
     for folder in (images, masks):
         large = np.kron(imread(folder / "blob_000.png"), np.ones((40, 40), np.uint8)[..., None])

@@ -36,7 +36,7 @@ def test_patience_ends_the_flow_and_keeps_the_best_weights(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # A small network gets better for long; here the first validation is the best.
+    # A small network keeps improving; here the first validation is the best.
     scores = iter([0.5, 0.4, 0.4, 0.4, 0.4, 0.4])
     monkeypatch.setattr(selection, "selection_score", lambda _: next(scores))
     changes = ("training.flow.epochs=6", "training.flow.patience=2")
@@ -85,7 +85,7 @@ def test_validation_counts_towards_the_budget_of_a_run(
     rows = [row for row in read_table(tmp_path / "out", LOG) if row["stage"] == "flow"]
     validated = [row for row in rows if row["val_dice"]]
     assert validated[-1] is rows[-1]
-    assert ("Validation is left out where" in caplog.text) is (len(validated) < len(rows))
+    assert ("Validation is skipped if" in caplog.text) is (len(validated) < len(rows))
     assert 2 <= len(validated) < len(rows) or fewer
     few = trainer.state.position.validation_images
     assert bool(few) is fewer
@@ -98,7 +98,7 @@ def test_validation_counts_towards_the_budget_of_a_run(
     assert ("the best weights so far have a score of" in caplog.text) is fewer
 
 
-def test_the_budget_is_shared_out_over_the_stages_that_train() -> None:
+def test_the_budget_is_divided_among_the_stages_that_train() -> None:
     config = with_overrides(Config(), ["training.minutes=100", "training.mask_vae.max_seconds=400"])
     assert config.model.condition == "multiscale"
     seconds = {name: stage_seconds(config, name) for name in ("image_vae", "mask_vae", "flow")}
@@ -115,7 +115,7 @@ def test_the_budget_is_shared_out_over_the_stages_that_train() -> None:
     assert stage_seconds(pretrained, "flow") == pytest.approx(5820 - 400)
 
 
-def test_checkpoints_are_written_after_so_many_steps(
+def test_checkpoints_are_written_every_n_steps(
     images: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[tuple[str, int]] = []

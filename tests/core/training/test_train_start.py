@@ -45,7 +45,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def test_a_folder_of_any_name_becomes_a_model(images: Folders, tmp_path: Path) -> None:
+def test_any_folder_name_is_allowed_for_a_model(images: Folders, tmp_path: Path) -> None:
     out = tmp_path / "-_. 模型 été"
     assert main(words(images, out, "--quiet")) == 0
     assert read_card(out).id == model_id(out.name)
@@ -70,7 +70,7 @@ def test_model_ids_are_derived_from_folder_names() -> None:
         ('created = "today"', "cannot set created"),
     ],
 )
-def test_a_card_that_cannot_be_written_is_refused_first(
+def test_an_unwritable_card_is_refused_first(
     images: Folders, tmp_path: Path, read: list[int], refused: Printed, card: str, message: str
 ) -> None:
     (tmp_path / "card.toml").write_text(card)
@@ -80,7 +80,7 @@ def test_a_card_that_cannot_be_written_is_refused_first(
     assert not out.exists()
 
 
-def test_an_output_below_a_folder_that_is_missing_is_refused_first(
+def test_an_output_in_a_missing_folder_is_refused_first(
     images: Folders, tmp_path: Path, read: list[int], refused: Printed
 ) -> None:
     message = refused(main, words(images, tmp_path / "lost" / ".." / "model"))
@@ -89,14 +89,14 @@ def test_an_output_below_a_folder_that_is_missing_is_refused_first(
 
 
 @pytest.mark.parametrize("where", ["images", "masks", "masks/model", "data", "file"])
-def test_an_output_among_the_data_is_refused_first(
+def test_an_output_folder_among_the_data_is_refused_first(
     images: Folders, tmp_path: Path, read: list[int], capsys: pytest.CaptureFixture[str], where: str
 ) -> None:
     (tmp_path / "data" / "file").touch()
     out = tmp_path / "data" / where
     before = sorted(tmp_path.rglob("*"))
     code = main(words(images, out, "--quiet"))
-    if where == "data":  # beside images and masks nothing is in the way
+    if where == "data":  # next to images and masks, there is no conflict
         assert code == 0
         return
     assert code == 2
@@ -114,7 +114,7 @@ def test_a_cache_among_the_data_is_refused(
     assert "--cache" in refused(main, words(images, out, "--cache", folder / where))
 
 
-def test_a_model_to_start_from_that_does_not_fit_is_refused_first(
+def test_an_incompatible_initial_model_is_refused_first(
     images: Folders, tmp_path: Path, tiny_model_folder: Path, read: list[int], refused: Printed
 ) -> None:
     more = ("--init", tiny_model_folder, "--set", "model.vae_width=24")
@@ -124,7 +124,7 @@ def test_a_model_to_start_from_that_does_not_fit_is_refused_first(
     assert read == []
 
 
-def test_missing_imagenet_weights_are_named_first(
+def test_missing_imagenet_weights_are_reported_first(
     images: Folders, tmp_path: Path, read: list[int], refused: Printed
 ) -> None:
     more = ("--set", "model.condition=pretrained", "--set", "model.encoder=lite2")
@@ -133,7 +133,7 @@ def test_missing_imagenet_weights_are_named_first(
     assert read == []
 
 
-def test_a_model_may_name_its_class_differently_from_the_one_it_starts_from(
+def test_a_model_may_rename_the_class_of_its_initial_model(
     images: Folders, tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = ("--init", tiny_model_folder, "--set", 'model.classes=["crater"]')
@@ -150,7 +150,7 @@ def test_a_model_may_name_its_class_differently_from_the_one_it_starts_from(
         ('preset = "paper"\n', 256, False),
     ],
 )
-def test_a_file_that_names_no_network_keeps_that_of_the_model_to_start_from(
+def test_a_file_without_a_network_keeps_that_of_the_initial_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, size: int, prompts: bool
 ) -> None:
     file = tmp_path / "part.toml"
@@ -178,7 +178,7 @@ def test_a_file_that_names_only_classes_keeps_the_network_to_start_from(
     )
 
 
-def test_a_new_run_never_delivers_the_weights_of_an_earlier_one(
+def test_a_new_run_never_saves_the_weights_of_an_earlier_one(
     images: Folders, tmp_path: Path, printed: Printed
 ) -> None:
     used, fresh = tmp_path / "used", tmp_path / "fresh"
@@ -186,7 +186,7 @@ def test_a_new_run_never_delivers_the_weights_of_an_earlier_one(
     old = used / "training" / "best.safetensors"
     kept = old.read_bytes()
     (used / "training" / "checkpoint.safetensors").unlink()
-    # With no validation of its own, the second run has no best weights.
+    # Without validation, the second run has no best weights.
     more = ("--set", "data.val_fraction=0", "--seed", 2)
     assert "training-earlier-1" in printed(main, words(images, used, *more))
     assert main(words(images, fresh, *more, "--quiet")) == 0
@@ -205,7 +205,7 @@ def test_a_second_process_in_the_folder_is_refused(
     for more in ([], ["--resume"]):
         assert main(["--out", str(out), *more] if more else words(images, out)) == 2
     said = capsys.readouterr().err
-    assert "already holds a training run" in said
+    assert "already has a training run" in said
     assert f"Another process (process {first.pid} on " in said
     first.terminate()
     _, errors = first.communicate()
@@ -213,7 +213,7 @@ def test_a_second_process_in_the_folder_is_refused(
     assert not (out / ".latentfm-lock").exists()
 
 
-def test_links_in_a_run_folder_are_not_written_through(
+def test_writing_does_not_follow_links_in_a_run_folder(
     images: Folders, tmp_path: Path, refused: Printed
 ) -> None:
     mine = tmp_path / "mine"
@@ -246,7 +246,7 @@ def test_mistyped_numbers_are_refused(setting: str, refused: Printed) -> None:
     assert setting.partition("=")[0] in refused(main, ["--out", "nowhere", "--set", setting])
 
 
-def test_the_work_of_a_stage_takes_no_memory_and_is_that_of_its_steps() -> None:
+def test_the_work_of_a_stage_needs_no_memory_and_equals_its_steps() -> None:
     from latentfm_core.training.stage_progress import stage_work
     from latentfm_core.training.stages import FlowStage
 
@@ -271,10 +271,10 @@ def test_the_work_of_a_stage_takes_no_memory_and_is_that_of_its_steps() -> None:
         assert [work.until(step + 1) for step in range(total)] == list(sums)
 
 
-def test_the_message_of_a_second_run_can_be_followed(
+def test_the_advice_after_a_second_run_works(
     images: Folders, tmp_path: Path, refused: Printed
 ) -> None:
-    """ "Add --resume" leads to a run that goes on."""
+    """ "Add --resume" leads to a run that continues."""
     out = tmp_path / "model"
     assert main(words(images, out, "--quiet")) == 0
     said = refused(main, words(images, out))
@@ -294,7 +294,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(
     assert not out.exists()
 
 
-def test_the_memory_of_a_batch_is_estimated_from_what_backward_needs(
+def test_the_memory_of_a_batch_is_estimated_from_the_backward_pass(
     images: Folders, tmp_path: Path
 ) -> None:
     found = []
@@ -310,7 +310,7 @@ def test_the_memory_of_a_batch_is_estimated_from_what_backward_needs(
     assert found[1] == 2 * found[0]
 
 
-def test_a_resumed_run_is_told_what_is_left(
+def test_a_resumed_run_reports_the_remaining_work(
     images: Folders, tmp_path: Path, printed: Printed
 ) -> None:
     out = tmp_path / "model"
@@ -336,7 +336,7 @@ def test_dumped_settings_start_the_same_run(
 
 
 @pytest.mark.parametrize("name", ["default", "paper"])
-def test_a_section_of_a_file_changes_only_what_it_names(tmp_path: Path, name: str) -> None:
+def test_a_section_of_a_file_changes_only_the_given_settings(tmp_path: Path, name: str) -> None:
     path = tmp_path / "run.toml"
     path.write_text(f'preset = "{name}"\n[training.flow]\nbatch_size = 7\n')
     assert load_config(path) == with_overrides(preset(name), ["training.flow.batch_size=7"])
@@ -350,7 +350,7 @@ def test_a_mapping_changes_only_what_it_names() -> None:
     assert config == default.model_copy(update={"training": training})
 
 
-def test_dumped_settings_hold_those_without_a_value(
+def test_dumped_settings_include_those_without_a_value(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--set", "training.image_vae.size=null"]  # 128 in the default preset
@@ -406,7 +406,7 @@ def test_a_misspelt_setting_gets_the_nearest_name(
         ('[a,"b, c"]', ["a", "b, c"]),
     ],
 )
-def test_brackets_and_commas_of_names_stay(written: str, meant: list[str]) -> None:
+def test_brackets_and_commas_in_names_are_kept(written: str, meant: list[str]) -> None:
     assert override_values([f"model.classes={written}"]) == {"model": {"classes": meant}}
 
 
@@ -423,9 +423,7 @@ def test_a_list_may_be_written_with_commas(written: str) -> None:
     assert with_overrides(changed, ["model.classes=disc"]).model.classes == ("disc",)
 
 
-def test_a_list_in_a_file_that_is_none_says_how_to_write_it(
-    tmp_path: Path, refused: Printed
-) -> None:
+def test_a_value_that_should_be_a_list_is_explained(tmp_path: Path, refused: Printed) -> None:
     (tmp_path / "run.toml").write_text('[model]\nclasses = "disc,cup"\n[data]\nsets = "a"\n')
     said = refused(main, ["--config", str(tmp_path / "run.toml"), "--out", str(tmp_path / "m")])
     assert f"{tmp_path / 'run.toml'}: Invalid settings" in said
@@ -442,7 +440,7 @@ def test_a_list_in_a_file_that_is_none_says_how_to_write_it(
     ],
 )
 @pytest.mark.parametrize("option", ["--config", "--card"])
-def test_a_file_that_is_not_toml_names_its_line(
+def test_invalid_toml_is_reported_with_its_line(
     option: str, text: str, where: str, images: Folders, tmp_path: Path, refused: Printed
 ) -> None:
     file = tmp_path / "run.toml"

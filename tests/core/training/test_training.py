@@ -84,7 +84,7 @@ def whole(
     ids=["image VAE", "mask VAE", "flow", "flow with kept latents"],
     indirect=["whole"],
 )
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(
     whole: tuple[Config, Path], tmp_path: Path, stop_at: list[int]
 ) -> None:
     config, model = whole
@@ -103,7 +103,7 @@ def test_a_second_run_does_not_overwrite_the_first(
         Trainer(_short_config(*blob_folders), RunOptions(tiny_model_folder))
 
 
-def test_resume_without_a_run_says_so(tmp_path: Path, refused: Printed) -> None:
+def test_resume_without_a_run_is_refused(tmp_path: Path, refused: Printed) -> None:
     misspelt = tmp_path / "misspelt"
     said = refused(main, ["--out", str(misspelt), "--resume"])
     assert f"{misspelt} does not exist" in said
@@ -144,7 +144,7 @@ def test_the_trained_model_finds_the_lesions(
     assert np.mean(scores) > 0.8
 
 
-def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_explains_how_to_resume(tmp_path: Path) -> None:
     images, masks = write_blobs(tmp_path / "data", count=24)
     (tmp_path / "run.toml").write_text(TOML)
     out = tmp_path / "model"
@@ -193,7 +193,7 @@ def test_bad_settings_are_named_and_exit_with_2(
     assert not out.exists()
 
 
-def test_the_paper_preset_is_the_papers_setting() -> None:
+def test_the_paper_preset_matches_the_paper() -> None:
     config = preset("paper")
     assert (config.model.downsample, config.model.latent_channels, config.model.vae_width) == (
         4,
@@ -213,7 +213,7 @@ def test_the_paper_model_trains_only_the_velocity_network_in_the_flow_stage() ->
     assert trained == {id(p) for p in model.velocity.parameters()}
 
 
-def test_a_paper_like_model_trains_end_to_end(blob_folders: Folders, tmp_path: Path) -> None:
+def test_a_small_paper_model_trains_end_to_end(blob_folders: Folders, tmp_path: Path) -> None:
     """Frozen condition encoder, f = 4 and no averaged weights, as in the paper."""
     images, masks = blob_folders
     values = preset("paper").to_json()
@@ -238,7 +238,7 @@ def test_a_time_budget_ends_every_stage(blob_folders: Folders, tmp_path: Path) -
     assert list(dict.fromkeys(stages)) == ["image_vae", "mask_vae", "flow"]
 
 
-def test_the_rate_is_annealed_by_time_as_well_as_by_steps() -> None:
+def test_the_rate_is_annealed_by_time_or_by_steps() -> None:
     settings = StageConfig(learning_rate=1.0, warmup_steps=10)
     assert learning_rate(settings, 0, 0.0, 1000) == pytest.approx(0.1)
     assert learning_rate(settings, 10, 0.01, 1000) == pytest.approx(1.0)
@@ -248,14 +248,14 @@ def test_the_rate_is_annealed_by_time_as_well_as_by_steps() -> None:
 
 def test_a_time_budget_shortens_the_warm_up() -> None:
     settings = StageConfig(learning_rate=1.0, warmup_steps=200)
-    # 150 steps fit into the budget of a stage that would have a million.
+    # 150 steps fit into the budget of a stage of a million steps.
     rates = [learning_rate(settings, step, step / 150, 1_000_000) for step in range(151)]
     assert rates[3] == pytest.approx(0.4, abs=0.01)
     assert rates.index(max(rates)) in (7, 8)
     assert rates[-1] == pytest.approx(0.01)
 
 
-def test_training_from_a_model_takes_its_network(
+def test_training_from_a_model_uses_its_network(
     tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     words = ["--init", tiny_model_folder, "--images", blob_folders[0], "--masks", blob_folders[1]]

@@ -33,7 +33,7 @@ def curves(page: Page, title: str) -> set[str]:
     return {dot.text for dot in chart.all("circle") if dot.text}
 
 
-def test_a_training_has_a_point_for_each_epoch(tiny_model_folder: Path) -> None:
+def test_the_curves_have_a_point_for_each_epoch(tiny_model_folder: Path) -> None:
     training = tiny_model_folder / "training"
     page = Page.read(training / "report.html")
     check_that_it_loads_nothing(page)
@@ -69,7 +69,7 @@ def test_a_resumed_training_continues_its_report(folders: Folders, tmp_path: Pat
     before = Page.read(training / "report.html")
     (caption,) = before.section("Best and last epoch").all("figcaption")
     assert caption.text.startswith("Epoch 1: Dice")
-    # A picture without a row in the log is what a killed run left of an epoch to come.
+    # A picture without a row in the log is left over from a killed run.
     ahead = training / "samples" / "epoch_0009.png"
     shutil.copy(training / "samples" / "epoch_0001.png", ahead)
     assert Trainer(config, RunOptions(out, resume=True)).run() is not None
@@ -139,7 +139,7 @@ def judged(dice: list[float], loss: list[float]) -> str:
     return advice(rows)
 
 
-def test_the_page_says_what_to_do_about_over_and_underfitting() -> None:
+def test_the_page_gives_advice_on_over_and_underfitting() -> None:
     falling = [1.0 / n for n in range(1, 13)]
     rising = [0.5, 0.7, 0.8, 0.84, 0.86, 0.87, 0.87, 0.88]
     over = judged([*rising, 0.86, 0.85, 0.83, 0.82], falling)
@@ -162,7 +162,7 @@ def test_the_page_says_what_to_do_about_over_and_underfitting() -> None:
     assert advice([]) == ""
 
 
-def test_the_command_ends_with_words_for_a_person(
+def test_the_command_ends_with_a_readable_summary(
     folders: Folders, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out, config = tmp_path / "model", tmp_path / "run.toml"
@@ -180,7 +180,7 @@ def test_the_command_ends_with_words_for_a_person(
     assert warned
 
 
-def test_a_model_that_finds_nothing_yet_is_not_said_to_overfit() -> None:
+def test_a_model_that_finds_nothing_yet_is_not_called_overfitted() -> None:
     dice = [0.0] * 9 + [0.027] + [0.0] * 4
     falling = [1.0 - 0.05 * n for n in range(14)]
     untrained = judged(dice, falling)
@@ -194,12 +194,12 @@ def test_a_model_that_finds_nothing_yet_is_not_said_to_overfit() -> None:
     assert better.startswith("Overfitting")
 
 
-def test_noise_is_not_taken_for_overfitting() -> None:
+def test_noise_is_not_reported_as_overfitting() -> None:
     noisy = [0.8, 0.7, 0.82, 0.71, 0.83, 0.7, 0.82, 0.72, 0.81, 0.73, 0.82, 0.72]
     assert judged(noisy, [1.0 / n for n in range(1, 13)]).startswith("Levelled off")
 
 
-def test_raters_are_judged_by_their_ged() -> None:
+def test_models_with_several_raters_are_judged_by_ged() -> None:
     rows: list[dict[str, Any]] = [
         {"epoch": n, "loss": 1 / n, "val_dice": 0.9, "val_ged": ged}
         for n, ged in enumerate([0.9, 0.6, 0.4, 0.3, 0.3, 0.5, 0.6, 0.6], start=1)

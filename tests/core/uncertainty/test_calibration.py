@@ -53,7 +53,7 @@ def fitted(segmenter: Segmenter, odd_cases: list[Case]) -> Calibration:
 # --- the maps -----------------------------------------------------------------------------
 
 
-def test_calibrated_confidence_is_how_often_the_mask_is_right(
+def test_calibrated_confidence_equals_accuracy(
     segmenter: Segmenter, fitted: Calibration, odd_cases: list[Case]
 ) -> None:
     """On images outside the fit, for which the raw confidence is far off."""
@@ -63,7 +63,7 @@ def test_calibrated_confidence_is_how_often_the_mask_is_right(
     assert raw.means()["confidence_ece"] > 0.08
     assert calibrated.means()["confidence_ece"] < 0.25 * raw.means()["confidence_ece"]
     assert calibrated.means()["dataset_ece"] < 0.5 * raw.means()["dataset_ece"]
-    # Looking at the neighbourhood finds more errors than the spread of a pixel alone.
+    # The neighbourhood finds more errors than the spread of a single pixel.
     assert calibrated.mean("error_auroc") > raw.mean("error_auroc")
     bins = calibrated.agreement
     full = bins.count > 0.02 * bins.count.sum()
@@ -73,7 +73,7 @@ def test_calibrated_confidence_is_how_often_the_mask_is_right(
         assert calibrated.mean(name) == raw.mean(name), "masks stay as they are"
 
 
-def test_the_fit_finds_a_known_frequency() -> None:
+def test_the_fit_recovers_a_known_frequency() -> None:
     rng = np.random.default_rng(0)
     score = rng.random(400_000, dtype=np.float32) ** 3
     found = Frequency.empty()
@@ -86,13 +86,13 @@ def test_the_fit_finds_a_known_frequency() -> None:
 
 
 @pytest.mark.parametrize("value", [True, False])
-def test_outcomes_of_one_kind_give_a_constant(value: bool) -> None:
+def test_a_single_outcome_gives_a_constant(value: bool) -> None:
     found = Frequency.empty()
     found.add(np.linspace(0, 1, 50, dtype=np.float32), np.full(50, value))
     np.testing.assert_array_equal(found.fit()(np.array([0.0, 0.3, 1.0])), float(value))
 
 
-def test_threshold_and_neighbourhood_are_the_best_ones(
+def test_threshold_and_neighbourhood_are_optimal(
     segmenter: Segmenter, fitted: Calibration, odd_cases: list[Case]
 ) -> None:
     mine = with_calibration(segmenter, fitted)
@@ -121,7 +121,7 @@ def test_threshold_and_neighbourhood_are_the_best_ones(
     assert pooled_auroc(fitted.sigma) == pytest.approx(best, abs=0.005)
 
 
-def test_the_threshold_leaves_one_half_only_for_more_than_chance() -> None:
+def test_the_threshold_differs_from_one_half_only_if_significant() -> None:
     rng = np.random.default_rng(5)
     low, middle = THRESHOLDS.index(0.3), THRESHOLDS.index(0.5)
     dice_of = np.full((60, len(THRESHOLDS)), 0.5)
@@ -139,7 +139,7 @@ def test_the_threshold_leaves_one_half_only_for_more_than_chance() -> None:
     assert choose_threshold(always_better[:1]) == middle, "one image says nothing of chance"
 
 
-def test_half_of_the_refined_samples_are_enough(promptable: Segmenter) -> None:
+def test_refined_samples_use_a_lower_default_threshold(promptable: Segmenter) -> None:
     once = SamplingConfig(refine=False)
     assert promptable.resolved().threshold == 0.45
     assert promptable.resolved(once).threshold == 0.5
@@ -148,7 +148,7 @@ def test_half_of_the_refined_samples_are_enough(promptable: Segmenter) -> None:
     assert THRESHOLDS[choose_threshold(even, usual=0.45)] == 0.45
 
 
-def test_a_threshold_that_only_one_video_likes_is_not_taken() -> None:
+def test_a_threshold_that_suits_only_one_video_is_not_chosen() -> None:
     """Of 40 frames, 24 of one video gain with another threshold, and the others lose slightly."""
     low, middle = THRESHOLDS.index(0.1), THRESHOLDS.index(0.5)
     videos = ["a"] * 24 + ["b"] * 10 + ["c"] * 6
@@ -193,7 +193,7 @@ def test_one_image_is_held_at_a_time(segmenter: Segmenter, odd_cases: list[Case]
     assert events == ["read 0", "did 1", "read 1", "did 2", "read 2", "did 3"]
 
 
-def test_several_classes(odd_cases: list[Case]) -> None:
+def test_several_classes_are_calibrated_together(odd_cases: list[Case]) -> None:
     """The calibrated confidence of a random model is close to its accuracy."""
     config = config_from_mapping({**tiny_settings(), "model": {"classes": ["disc", "square"]}})
     torch.manual_seed(0)

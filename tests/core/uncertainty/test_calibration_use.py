@@ -171,7 +171,7 @@ def test_skip_done_refuses_results_of_another_calibration(
     assert predict([*words, *raw, "--skip-done"]) == 0
 
 
-def test_asking_for_a_calibration_that_is_not_there(
+def test_requesting_a_missing_calibration_is_refused(
     tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path, refused: Printed
 ) -> None:
     words = [str(blob_folders[0] / "blob_001.png"), "--model", str(tiny_model_folder)]
@@ -254,7 +254,7 @@ def test_errors_are_reported_and_the_card_is_unchanged(
     assert (folder / "model.json").read_bytes() == card
 
 
-def test_a_bad_mask_stops_the_command_before_the_work_or_is_left_out(
+def test_a_bad_mask_stops_the_command_early_or_is_skipped(
     command: tuple[Path, Callable[..., int]], blob_folders: Folders, tmp_path: Path
 ) -> None:
     folder, run = command

@@ -74,7 +74,7 @@ def test_out_of_domain_images_have_no_expected_dice_and_are_listed_first(
     assert uncertainty_of(summary) == 1
 
 
-def test_samples_are_those_of_the_model_without_it(
+def test_the_domain_does_not_change_samples(
     knowing: Segmenter, segmenter: Segmenter, held_out: list[ImageInput]
 ) -> None:
     before, after = (one.sample(held_out[0], SETTINGS) for one in (segmenter, knowing))
@@ -84,7 +84,9 @@ def test_samples_are_those_of_the_model_without_it(
     assert segmenter.summarise(before).expected_dice is not None
 
 
-def test_each_plane_of_a_stack_has_its_own(knowing: Segmenter, held_out: list[ImageInput]) -> None:
+def test_each_plane_of_a_stack_has_a_domain_score(
+    knowing: Segmenter, held_out: list[ImageInput]
+) -> None:
     stack = segment_stack(knowing, [held_out[0], noise()], SETTINGS)
     assert stack.domain_score == (
         knowing.domain_score(held_out[0]),
@@ -116,7 +118,7 @@ def test_result_files_record_the_domain_score(
     first = "Unlike the images that the model was trained on"
     said = capsys.readouterr().out
     assert f"{first} (check their masks, and do not rely on their confidence): noise" in said
-    # A person pointed at this one, so only its confidence is in doubt.
+    # A user pointed at this one, so only its confidence is unreliable.
     sidecar = tmp_path / "out" / "noise.json"
     sidecar.write_text(json.dumps(unlike | {"prompt": {"box": [5, 5, 40, 40]}}))
     look = first_look([("noise", sidecar)])
@@ -175,7 +177,7 @@ def test_a_damaged_file_is_refused(
         Segmenter.load(folder, "cpu", "fp32")
 
 
-def test_a_training_image_that_cannot_be_read_does_not_cost_the_calibration(
+def test_an_unreadable_training_image_does_not_fail_the_calibration(
     tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path, refused: Printed
 ) -> None:
     images = shutil.copytree(blob_folders[0], tmp_path / "images")
@@ -190,18 +192,20 @@ def test_a_training_image_that_cannot_be_read_does_not_cost_the_calibration(
     assert not (model / DOMAIN).exists()
 
 
-def test_too_few_images_are_said_and_the_calibration_is_kept(calibrated_model_folder: Path) -> None:
+def test_too_few_images_are_reported_and_the_calibration_is_kept(
+    calibrated_model_folder: Path,
+) -> None:
     assert not (calibrated_model_folder / DOMAIN).exists(), "it has 8 validation images"
     assert read_card(calibrated_model_folder).calibration is not None
 
 
-def test_fitting_it_leaves_the_card_alone(
+def test_fitting_the_domain_does_not_change_the_card(
     domain_model_folder: Path, tiny_model_folder: Path
 ) -> None:
     assert (domain_model_folder / CARD).read_bytes() == (tiny_model_folder / CARD).read_bytes()
 
 
-def test_a_configuration_names_the_data(
+def test_a_configuration_can_name_the_data(
     tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     folder = copy_model(tiny_model_folder, tmp_path / "tiny")
@@ -230,7 +234,7 @@ def test_a_configuration_names_the_data(
     assert (domain.n_train, domain.n_val) == (2 * len(names["train"]), 2 * len(names["val"]))
 
 
-def test_distances_of_a_known_distribution() -> None:
+def test_distances_match_a_known_distribution() -> None:
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(6, 6))
     train, val = ((rng.normal(size=(n, 6)) @ mixing).astype(np.float32) for n in (5000, 2000))

@@ -67,11 +67,11 @@ def test_samples_that_all_find_nothing_agree() -> None:
     assert sample_agreement(np.stack([square(0)] * 3), square(0)) == 1
 
 
-def test_one_sample_agrees_with_nothing() -> None:
+def test_one_sample_has_no_agreement() -> None:
     assert sample_agreement(square(5)[None], square(5)) is None
 
 
-def test_classes_count_alike() -> None:
+def test_classes_are_weighted_equally() -> None:
     first, second = square(10).astype(np.uint8), square(10).astype(np.uint8)
     first[15:, 15:] = 2
     second[15:, :5] = 2  # a small second class that is elsewhere weighs half
@@ -81,7 +81,7 @@ def test_classes_count_alike() -> None:
 # --- the map --------------------------------------------------------------------------------
 
 
-def test_the_map_is_found_again() -> None:
+def test_the_fit_recovers_a_known_map() -> None:
     """Images whose Dice follows a known map plus noise."""
     rng = np.random.default_rng(0)
     truth = QualityMap(intercept=-1.0, slope=1.3)
@@ -96,7 +96,7 @@ def test_the_map_is_found_again() -> None:
     assert np.all(np.diff(values[1:-1]) > 0), "no order of images may be lost"
 
 
-def test_without_enough_images_or_a_relation_the_map_is_none() -> None:
+def test_no_map_is_fitted_without_enough_images_or_a_relation() -> None:
     agreement = np.linspace(0.5, 0.9, FEWEST)
     assert fit_quality(agreement, agreement) is not None
     assert fit_quality(agreement[1:], agreement[1:]) is None
@@ -106,7 +106,9 @@ def test_without_enough_images_or_a_relation_the_map_is_none() -> None:
 # --- fitted to a model, and shown -----------------------------------------------------------
 
 
-def test_calibration_makes_the_expectation_true(segmenter: Segmenter, cases: list[Case]) -> None:
+def test_calibration_makes_the_expected_dice_unbiased(
+    segmenter: Segmenter, cases: list[Case]
+) -> None:
     fitted = fit_calibration(segmenter, cases, SETTINGS)
     assert fitted.quality is not None
     mine = with_calibration(segmenter, fitted)
@@ -152,7 +154,7 @@ def test_a_single_sample_has_no_expected_dice(segmenter: Segmenter, cases: list[
     assert np.isnan([found.quality_error(), found.quality_rank()]).all()
 
 
-def test_planes_of_a_stack_have_their_own(segmenter: Segmenter, cases: list[Case]) -> None:
+def test_planes_of_a_stack_have_an_expected_dice(segmenter: Segmenter, cases: list[Case]) -> None:
     images = [case.image for case in cases[:2]]
     stack = segment_stack(segmenter, images, SETTINGS)
     alone = [segmenter.summarise(segmenter.sample(i, SETTINGS), SETTINGS) for i in images]
@@ -219,7 +221,7 @@ def test_calibrated_values_are_not_called_too_high(
     assert "not calibrated" not in said
 
 
-def test_an_evaluation_says_whether_it_comes_true(
+def test_an_evaluation_checks_the_expected_dice(
     tiny_model_folder: Path,
     blob_folders: Folders,
     tmp_path: Path,

@@ -66,7 +66,7 @@ def test_areas_have_square_units_and_the_status_begins_with_the_image() -> None:
     assert " mm." in scaled
 
 
-def test_figures_of_a_large_mask_are_those_of_a_small_one() -> None:
+def test_figures_of_large_and_small_masks_agree() -> None:
     small = disc(30, 30, 18)
     large = small.repeat(40, 0).repeat(40, 1)
     assert grid_step((large.shape[0], large.shape[1])) > 1
@@ -76,7 +76,7 @@ def test_figures_of_a_large_mask_are_those_of_a_small_one() -> None:
     assert other.diameter == pytest.approx(one.diameter, rel=0.01)
 
 
-def test_regions_found_on_the_grid_lie_where_they_are() -> None:
+def test_regions_found_on_the_grid_have_the_right_position() -> None:
     confidence = np.ones((1500, 2000), np.float32)
     confidence[300:420, 900:1100] = 0
     base = summary_of(np.zeros(confidence.shape, bool))

@@ -38,14 +38,14 @@ def two_looks() -> np.ndarray:
 # --- hypotheses ---------------------------------------------------------------------------
 
 
-def test_groups_are_the_looks(two_looks: np.ndarray) -> None:
+def test_groups_are_the_distinct_outlines(two_looks: np.ndarray) -> None:
     found = find_hypotheses(two_looks, mean_of(two_looks))
     assert [h.members for h in found] == [(0, 2, 4, 6, 8, 9), (1, 5, 7), (3,)]
     assert [h.weight for h in found] == pytest.approx([0.6, 0.3, 0.1])
     assert [h.empty for h in found] == [False, False, True]
 
 
-def test_figures_are_those_of_the_medoid(two_looks: np.ndarray) -> None:
+def test_figures_belong_to_the_medoid(two_looks: np.ndarray) -> None:
     mean = mean_of(two_looks)
     for hypothesis in find_hypotheses(two_looks, mean):
         mask = two_looks[hypothesis.medoid]
@@ -75,7 +75,7 @@ def test_each_sample_is_in_one_group_and_weights_sum_to_one() -> None:
     assert find_hypotheses(samples, mean_of(samples)) == found
 
 
-def test_cap_counts_the_empty_group(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_maximum_includes_the_empty_group(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = np.stack(
         [disc(10 + 15 * k, 10 + 20 * k, 6) for k in range(4)] + [np.zeros((64, 80), bool)]
     )
@@ -84,7 +84,7 @@ def test_cap_counts_the_empty_group(monkeypatch: pytest.MonkeyPatch) -> None:
     capped = find_hypotheses(samples, samples[0])
     assert len(capped) == 3
     assert [h.members for h in capped if h.empty] == [(4,)]
-    # With room for one group beside the empty one, all others share it.
+    # With room for one group besides the empty one, all others share it.
     monkeypatch.setattr("latentfm_core.uncertainty.hypotheses.MAX_HYPOTHESES", 2)
     assert sorted(len(h.members) for h in find_hypotheses(samples, samples[0])) == [1, 4]
 
@@ -98,7 +98,7 @@ def test_samples_that_agree_are_one_hypothesis(count: int) -> None:
     assert only.weight == 1
 
 
-def test_only_empty_samples() -> None:
+def test_only_empty_samples_are_one_group() -> None:
     samples = np.zeros((3, 64, 80), bool)
     (only,) = find_hypotheses(samples, samples[0])
     assert only.empty
@@ -107,7 +107,7 @@ def test_only_empty_samples() -> None:
 
 
 @pytest.mark.parametrize("columns", [(20, 60), (12, 40, 68), (68, 12)])
-def test_unlike_samples_are_hypotheses_in_their_order(columns: tuple[int, ...]) -> None:
+def test_dissimilar_samples_are_hypotheses_in_their_order(columns: tuple[int, ...]) -> None:
     samples = np.stack([disc(32, column, 9) for column in columns])
     found = find_hypotheses(samples, samples[0])
     assert [h.members for h in found] == [(n,) for n in range(len(columns))]
@@ -138,7 +138,7 @@ def test_distance_is_near_one_minus_iou_on_large_images() -> None:
     np.testing.assert_allclose(sample_distances(samples), wanted, atol=0.02)
 
 
-def test_orders(two_looks: np.ndarray) -> None:
+def test_hypotheses_can_be_ordered(two_looks: np.ndarray) -> None:
     mean = mean_of(two_looks)
     found = find_hypotheses(two_looks, mean)
     areas = [h.area for h in ordered(found, "area")]
@@ -164,7 +164,7 @@ def test_classes_separate_hypotheses() -> None:
     assert [h.area for h in found] == [shape.sum(), shape.sum(), 0]
 
 
-def test_one_class_as_labels_is_as_good_as_bool(two_looks: np.ndarray) -> None:
+def test_labels_of_one_class_equal_booleans(two_looks: np.ndarray) -> None:
     mean = mean_of(two_looks)
     labels = find_hypotheses(two_looks.astype(np.uint8) * 3, mean.astype(np.uint8) * 3)
     assert labels == find_hypotheses(two_looks, mean)
@@ -173,12 +173,12 @@ def test_one_class_as_labels_is_as_good_as_bool(two_looks: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("samples", "mean"), [((0, 4, 4), (4, 4)), ((4, 4), (4, 4)), ((2, 4, 4), (4, 5))]
 )
-def test_unfit_input(samples: tuple[int, ...], mean: tuple[int, ...]) -> None:
+def test_unsuitable_input_is_refused(samples: tuple[int, ...], mean: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"must be|differ"):
         find_hypotheses(np.zeros(samples, bool), np.zeros(mean, bool))
 
 
-def test_64_samples_of_512_pixels_are_fast() -> None:
+def test_grouping_64_samples_of_512_pixels_is_fast() -> None:
     rng = np.random.default_rng(2)
     samples = np.stack(
         [disc(256, 256 + rng.uniform(-80, 80), rng.uniform(80, 200), (512, 512)) for _ in range(64)]
@@ -204,7 +204,7 @@ def inside(contour: object, shape: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("count", [1, 3, 10, 30])
-def test_contour_encloses_the_pixels_of_its_share(count: int) -> None:
+def test_contour_encloses_the_pixels_of_its_level(count: int) -> None:
     radii = np.linspace(8, 24, count)
     samples = np.stack([disc(32, 40, radius) for radius in radii])
     share = foreground_share(samples)
@@ -217,7 +217,7 @@ def test_contour_encloses_the_pixels_of_its_share(count: int) -> None:
         assert len(contour.paths) == 1
 
 
-def test_contours_follow_the_border_of_the_image_and_close() -> None:
+def test_contours_are_closed_along_the_image_border() -> None:
     samples = np.ones((4, 20, 30), bool)
     for contour in agreement_contours(samples):
         (path,) = contour.paths
@@ -243,13 +243,13 @@ def test_a_lone_pixel_has_a_contour_and_no_foreground_has_none() -> None:
     assert [len(c.paths) for c in agreement_contours(samples)] == [1, 1, 0]
 
 
-def test_any_class_is_foreground() -> None:
+def test_every_class_counts_as_foreground() -> None:
     samples = np.stack([disc(32, 40, 12).astype(np.uint8) * label for label in (1, 2)])
     (contour,) = agreement_contours(samples, [1.0])
     assert inside(contour, (64, 80))[32, 40]
 
 
 @pytest.mark.parametrize("level", [0.0, 1.1])
-def test_level_out_of_range(level: float) -> None:
+def test_a_level_out_of_range_is_refused(level: float) -> None:
     with pytest.raises(ValueError, match="levels must lie"):
         agreement_contours(np.ones((2, 4, 4), bool), [level])

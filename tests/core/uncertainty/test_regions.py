@@ -50,11 +50,11 @@ def test_planted_uncertainty_is_found_and_ranked(calibrated: bool) -> None:
         assert (labels[top:bottom, left:right] == region.rank).sum() == region.area
 
 
-def test_an_uncertain_outline_is_cut_into_stretches() -> None:
+def test_an_uncertain_outline_is_divided_into_sections() -> None:
     masks = np.stack([disc(64, 80, radius) for radius in np.linspace(36, 48, 10)])
     regions, labels = uncertain_regions(summary_of(masks))
     assert len(regions) >= 6
-    # Nothing of the ring is lost, and no stretch is half the ring.
+    # The whole ring is covered, and no section is half the ring.
     uncertain = summary_of(masks).confidence < 0.639
     assert (labels > 0).sum() > 0.97 * uncertain.sum()
     areas = [region.area for region in regions]
@@ -120,7 +120,7 @@ def test_diameter_respects_the_spacing() -> None:
     assert diameter_spread(circle).mean == pytest.approx(80, rel=0.03)
 
 
-def test_agreement_of_nine_in_ten_is_not_uncertain() -> None:
+def test_nine_of_ten_agreeing_is_not_uncertain() -> None:
     masks = np.stack([disc(64, 60, 30)] * 10)
     masks[0, 50:60, 50:60] = False
     masks[0, 110:120, 100:110] = True
@@ -136,7 +136,7 @@ def test_thousands_of_specks_give_few_regions() -> None:
     assert labels.max() == len(regions)
 
 
-def test_a_long_ragged_ring_is_at_most_ten_stretches_that_leave_nothing_out() -> None:
+def test_a_long_ragged_ring_is_covered_by_at_most_ten_sections() -> None:
     rng = np.random.default_rng(0)
     masks = np.zeros((10, 256, 256), bool)
     for number, radius in enumerate(np.linspace(96, 112, 10)):
@@ -150,12 +150,12 @@ def test_a_long_ragged_ring_is_at_most_ten_stretches_that_leave_nothing_out() ->
     ring[disk((128, 128), 98, shape=(256, 256))] = False
     uncertain = ring & (summary.confidence < 0.639)
     assert (labels[uncertain] > 0).mean() > 0.98
-    # No region is a crumb.
+    # No region is a fragment.
     areas = [region.area for region in regions]
     assert max(areas) < 3 * min(areas)
 
 
-def test_many_small_objects_are_visited_in_neighbourhoods() -> None:
+def test_many_small_objects_are_grouped_by_neighbourhood() -> None:
     masks = np.zeros((10, 256, 256), bool)
     for row in range(20, 250, 44):
         for column in range(20, 250, 44):
@@ -176,7 +176,7 @@ def test_a_band_with_gaps_is_one_region() -> None:
     assert regions[0].box == (60, 20, 64, 50)
 
 
-def test_the_shape_of_a_region_joins_its_crumbs() -> None:
+def test_the_shape_of_a_region_joins_its_fragments() -> None:
     dashes = np.zeros(SHAPE, bool)
     dashes[60:64, 20:50] = True
     dashes[:, 24::6] = False

@@ -54,7 +54,7 @@ def test_shapes_dtypes_and_ranges():
     assert summary.sample_masks.shape == (8, 45, 100)
 
 
-def test_agreement_gives_full_confidence_and_an_even_dispute_none():
+def test_agreement_gives_confidence_1_and_an_even_split_0():
     disc = np.hypot(*(np.indices((64, 64)) - 31.5)) < 20
     same = summarise(sample_set(np.stack([disc] * 5)))
     np.testing.assert_array_equal(same.variance, 0)
@@ -66,14 +66,14 @@ def test_agreement_gives_full_confidence_and_an_even_dispute_none():
     np.testing.assert_array_equal(split.confidence[~disc], 1)
 
 
-def test_a_single_sample_is_its_own_mean():
+def test_the_mean_of_a_single_sample_is_that_sample():
     samples = sample_set(random_samples(1))
     summary = summarise(samples)
     np.testing.assert_array_equal(summary.mean_probability, samples.probabilities[0])
     np.testing.assert_array_equal(summary.confidence, 1)
 
 
-def test_threshold_moves_the_mean_mask_only():
+def test_threshold_changes_only_the_mean_mask():
     samples = sample_set(random_samples(6))
     low, high = summarise(samples, 0.3), summarise(samples, 0.7)
     np.testing.assert_array_equal(low.mean_mask, low.mean_probability >= 0.3)
@@ -90,7 +90,7 @@ def test_order_of_samples_changes_nothing_but_rounding():
     np.testing.assert_array_equal(one.sample_masks, other.sample_masks[::-1])
 
 
-def test_samples_are_left_as_they_were():
+def test_samples_are_not_changed():
     samples = sample_set(random_samples(3))
     before = samples.probabilities.copy()
     summarise(samples)

@@ -61,7 +61,7 @@ def test_the_table_says_why_an_image_could_not_be_read(work: WorkList, tmp_path:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names there are always Unicode")
-def test_a_table_holds_images_of_any_name(work: WorkList, tmp_path: Path) -> None:
+def test_a_table_accepts_images_with_any_name(work: WorkList, tmp_path: Path) -> None:
     name = os.fsdecode(b"\xff.png")
     (work.folder / name).write_bytes((work.folder / "a.png").read_bytes())
     work.refresh()
@@ -72,7 +72,7 @@ def test_a_table_holds_images_of_any_name(work: WorkList, tmp_path: Path) -> Non
     assert len(states) == 5
 
 
-def test_names_of_another_window_are_waited_for_and_damaged_ones_kept(
+def test_names_of_another_window_are_awaited_and_damaged_ones_kept(
     work: WorkList, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state, "LOCK_SECONDS", 0.0)
@@ -104,7 +104,7 @@ def test_table_of_all_accepted_images(work: WorkList, tmp_path: Path) -> None:
     assert (left["image"], left["state"], left["area_px"]) == ("d.png", "not started", "")
 
 
-def test_names_of_the_list_count_for_all_images(work: WorkList, tmp_path: Path) -> None:
+def test_names_of_the_list_apply_to_all_images(work: WorkList, tmp_path: Path) -> None:
     add_classes(work.output, {1: "nevus", 4: "hair"})
     add_classes(work.output, {4: "ruler"})
     list(export_accepted(work, tmp_path / "all.json", "coco"))
@@ -114,7 +114,7 @@ def test_names_of_the_list_count_for_all_images(work: WorkList, tmp_path: Path) 
     assert read_classes(work.output) == {}
 
 
-def test_objects_of_all_images_are_of_one_category(work: WorkList, tmp_path: Path) -> None:
+def test_objects_of_all_images_share_a_category(work: WorkList, tmp_path: Path) -> None:
     values = labels_of(2)
     values[30:35, 3:6] = 3
     facts = {"value": 2, "name": "label 2", "pixels": 300}  # as written by earlier versions
@@ -139,13 +139,13 @@ def test_coco_says_where_to_rename_a_label_with_two_names(work: WorkList, tmp_pa
     assert "'lesion' in another image" in str(refused.value)
     assert "Name label…" in str(refused.value)
     assert not target.exists()
-    # What renaming and accepting does.
+    # As renaming and accepting do.
     add_classes(work.output, {1: "nevus"})
     list(export_accepted(work, target, "coco"))
     assert [each["name"] for each in json.loads(target.read_text())["categories"]] == ["nevus"]
 
 
-def test_one_coco_file_of_all(work: WorkList, tmp_path: Path) -> None:
+def test_one_coco_file_for_all_images(work: WorkList, tmp_path: Path) -> None:
     list(export_accepted(work, tmp_path / "all.json", "coco"))
     coco = opened(tmp_path / "all.json")
     assert [each["file_name"] for each in coco.imgs.values()] == ["a.png", "b.png"]
@@ -168,7 +168,9 @@ def test_label_files_with_their_provenance(
     assert not read_annotation(out / f"b{ending}")[0].any()
 
 
-def test_pictures_have_the_colours_of_each_image_s_model(work: WorkList, tmp_path: Path) -> None:
+def test_pictures_use_the_colours_of_the_model_of_each_image(
+    work: WorkList, tmp_path: Path
+) -> None:
     side = info(image="b.png", classes=("disc",), class_colours=("#d01c8b",))
     export_annotation(work.annotation("b.png"), labels_of(1), side)
     list(export_accepted(work, tmp_path, "palette"))
@@ -186,7 +188,7 @@ def test_labelme_names_the_image_by_a_relative_path(work: WorkList, tmp_path: Pa
     assert json.loads((tmp_path / "out" / "b.json").read_text())["shapes"] == []
 
 
-def test_a_cancelled_export_leaves_no_half_file(work: WorkList, tmp_path: Path) -> None:
+def test_a_cancelled_export_leaves_no_partial_file(work: WorkList, tmp_path: Path) -> None:
     steps = export_accepted(work, tmp_path / "all.json", "coco")
     next(steps)
     next(steps)
@@ -196,7 +198,7 @@ def test_a_cancelled_export_leaves_no_half_file(work: WorkList, tmp_path: Path) 
 
 @pytest.mark.parametrize("kind", get_args(Format))
 @pytest.mark.parametrize("damage", ["gone", "cut short"])
-def test_an_annotation_that_cannot_be_read_is_left_out_and_named(
+def test_an_unreadable_annotation_is_skipped_and_named(
     work: WorkList, tmp_path: Path, kind: Format, damage: str
 ) -> None:
     file = work.annotation("b.png")
@@ -247,7 +249,7 @@ def test_the_provenance_of_an_export_is_never_replaced(
     assert provenance.read_bytes() == before
 
 
-def test_a_file_with_the_name_of_a_provenance_is_kept(work: WorkList, tmp_path: Path) -> None:
+def test_a_file_named_like_a_provenance_is_kept(work: WorkList, tmp_path: Path) -> None:
     """Labels without provenance do not get a provenance file."""
     for name in accepted(work):
         sidecar_path(work.annotation(name)).unlink(missing_ok=True)
@@ -258,7 +260,7 @@ def test_a_file_with_the_name_of_a_provenance_is_kept(work: WorkList, tmp_path: 
     assert mine.read_text() == '{"objects": []}'
 
 
-def test_nothing_accepted_says_so(work: WorkList, tmp_path: Path) -> None:
+def test_an_export_without_accepted_images_is_refused(work: WorkList, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         work.update(name, state="in progress")
     with pytest.raises(OutputError, match="Accept one"):

@@ -48,7 +48,7 @@ def test_state_survives(folder: Path) -> None:
     assert again.item("a.png") == Item()
 
 
-def test_a_list_of_an_earlier_version_opens(folder: Path) -> None:
+def test_a_list_from_an_earlier_version_opens(folder: Path) -> None:
     """Files that hold ``doubt`` and ``doubt_of`` are read, and written with the present names."""
     work = WorkList(folder)
     former = {"state": "in progress", "doubt": 0.25, "doubt_of": "model, settings"}
@@ -67,7 +67,7 @@ def test_a_list_of_an_earlier_version_opens(folder: Path) -> None:
     assert "doubt" not in written
 
 
-def test_images_that_vanish_and_come(folder: Path) -> None:
+def test_images_that_disappear_and_reappear_keep_their_state(folder: Path) -> None:
     WorkList(folder).update("b.png", state="completed")
     content = (folder / "b.png").read_bytes()
     (folder / "b.png").unlink()
@@ -90,7 +90,7 @@ def test_images_that_vanish_and_come(folder: Path) -> None:
         json.dumps({"kind": "worklist", "images": {"a.png": {"state": "unheard of"}}}),
     ],
 )
-def test_damaged_state_is_kept_aside(folder: Path, content: str) -> None:
+def test_a_damaged_state_is_set_aside(folder: Path, content: str) -> None:
     file = WorkList(folder).file
     file.write_text(content)
     work = WorkList(folder)
@@ -104,7 +104,7 @@ def test_damaged_state_is_kept_aside(folder: Path, content: str) -> None:
     assert (file.parent / "worklist.json.broken").read_text() == content
 
 
-def test_names_outside_are_refused(folder: Path) -> None:
+def test_names_outside_the_folder_are_refused(folder: Path) -> None:
     work = WorkList(folder)
     for name in ("../a.png", "/a.png", "", "..", "x/y.png", "a\0b"):
         with pytest.raises(ValueError, match="not a name of a file"):
@@ -123,7 +123,7 @@ def test_errors_about_any_name_are_kept(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="these names lead elsewhere on Windows")
-def test_names_that_only_other_systems_refuse(folder: Path) -> None:
+def test_names_invalid_only_on_other_systems_are_accepted(folder: Path) -> None:
     for name in ("1:30 visit.png", "set\\b.png", "C:\\x.png", "line\nbreak.png", "a\x1b[31m.png"):
         (folder / name).write_bytes((folder / "a.png").read_bytes())
     (folder / os.fsdecode(b"\xff.png")).write_bytes((folder / "a.png").read_bytes())
@@ -150,7 +150,7 @@ def test_states_and_annotations_are_found_under_both_forms_of_a_name(folder: Pat
     assert again.kept(composed) is not None
 
 
-def test_folders_that_cannot_be(folder: Path, tmp_path: Path) -> None:
+def test_impossible_folders_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="among the images"):
         WorkList(folder, folder)
     with pytest.raises(DatasetError, match="not a folder"):
@@ -194,7 +194,7 @@ def test_tally() -> None:
     assert str(tally(items)) == "2 of 10 done, 1 flagged, about 14 min left"
 
 
-def test_uncertainty_is_that_of_the_evaluation(
+def test_uncertainty_equals_that_of_the_evaluation(
     tiny_model_folder: Path, blob_folders: Folders
 ) -> None:
     segmenter = Segmenter.load(tiny_model_folder, "cpu")

@@ -112,7 +112,7 @@ def model_of(viewer: Any) -> str:
     return str(current.result.samples.record.model_id)
 
 
-def test_the_model_adapts_while_the_user_works_and_comes_back(
+def test_the_model_adapts_while_the_user_works_and_is_restored(
     opened: Open, masks: list[np.ndarray], promptable_model_folder: Path, tmp_path: Path, qtbot: Any
 ) -> None:
     viewer, panel = opened()
@@ -162,7 +162,7 @@ def test_the_model_adapts_while_the_user_works_and_comes_back(
     assert not AdaptationFolder(work.output).read().images
 
 
-def test_switched_off_it_uses_the_original_model_and_runs_nothing(
+def test_switched_off_adaptation_uses_the_original_model_and_does_not_run(
     opened: Open, masks: list[np.ndarray], tiny_model_folder: Path, qtbot: Any
 ) -> None:
     viewer, panel = opened()
@@ -174,7 +174,7 @@ def test_switched_off_it_uses_the_original_model_and_runs_nothing(
     write_labels(session_of(viewer), accept_second)
     wait_for(qtbot, panel, 2, panel.accept)
     adapting = panel.adapting
-    # The image that was accepted before is learned, too.
+    # The image accepted earlier is learned from, too.
     qtbot.waitUntil(lambda: learned(adapting._stored.record) == 2, timeout=PATIENCE)
     click_switch(qtbot, panel)
     assert not adapting.running
@@ -185,7 +185,7 @@ def test_switched_off_it_uses_the_original_model_and_runs_nothing(
     assert "takes no prompts" in adapting.form.state.text()
 
 
-def test_the_end_of_keeping_is_shown_while_it_is_switched_off(qtbot: Any) -> None:
+def test_the_end_of_saving_is_shown_while_switched_off(qtbot: Any) -> None:
     viewer = ViewerModel()
     queue, sampling = QueuePanel(viewer), SamplingPanel(viewer)
     for widget in (queue, sampling):
@@ -229,7 +229,7 @@ def test_the_order_by_uncertainty_follows_the_adapted_model(
     )
 
 
-def test_it_pauses_while_samples_are_drawn(
+def test_adaptation_pauses_during_sampling(
     opened: Open, masks: list[np.ndarray], qtbot: Any
 ) -> None:
     viewer, panel = opened()

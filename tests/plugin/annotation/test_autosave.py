@@ -55,7 +55,9 @@ def test_edits_are_autosaved_and_shown(open_window: Callable[..., Window]) -> No
     assert window.section.kept.text() == f"Autosaved {window.times[0]}"
 
 
-def test_undo_is_autosaved_and_moving_a_slider_is_not(open_window: Callable[..., Window]) -> None:
+def test_undo_triggers_autosave_and_moving_a_slider_does_not(
+    open_window: Callable[..., Window],
+) -> None:
     window = open_window(np.stack([disc_image()[..., 0]] * 3))
     write_labels(window.session, disc(*LARGE))
     window.wait(lambda: len(window.states) == 1)
@@ -79,7 +81,7 @@ def test_autosave_waits_for_a_pause_up_to_a_limit(
     window = open_window()
     write_labels(window.session, disc(*LARGE))
     window.wait(lambda: len(window.times) == 1)
-    # A clock of the test's own, for how fast it paints is up to the machine.
+    # The test has its own clock, since the speed of painting depends on the machine.
     now = [0.0]
     monkeypatch.setattr(autosave_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(autosave_module, "PAUSE_MS", 60_000)
@@ -108,7 +110,7 @@ def test_the_window_stays_responsive_while_the_disk_is_slow(
     monkeypatch.setattr(AutosaveStore, "save", slow)
     write_labels(window.session, disc(*LARGE))
     window.section.autosaver.flush()
-    # A stroke that falls into the copying would be kept by the first writing already.
+    # A stroke during copying would already be saved by the first write.
     assert copied.wait(PATIENCE / 1000)
     window.stroke()
     assert not window.times
@@ -174,7 +176,7 @@ for number, way in enumerate(sys.argv[1:]):
 
 
 def test_the_last_stroke_is_saved_when_the_window_closes() -> None:
-    # A process of its own, since the fixture's viewers cannot be closed twice.
+    # A separate process, since the fixture's viewers cannot be closed twice.
     root = Path(__file__).resolve().parents[3]
     ways = ("window", "viewer", "quit")
     command = [sys.executable, "-c", _CLOSING, *ways]
@@ -237,7 +239,7 @@ def test_an_annotation_is_recovered_in_another_window(open_window: Callable[...,
     assert record.strokes == 1
     assert [proposal.info.origin for proposal in record.proposals.values()] == ["mean mask"]
     assert [side.seed for side in restored] == [0]
-    # The count goes on from what was edited before.
+    # The count continues from the earlier edits.
     second.stroke(4)
     assert edited_pixels(second.layer) == {(None, None): 10}
     facts = facts_of(second.layer)
@@ -290,7 +292,7 @@ def test_a_script_can_answer_the_recovery_offer(open_window: Callable[..., Windo
     np.testing.assert_array_equal(second.layer.data, first.layer.data)
 
 
-def test_painting_before_an_answer_loses_nothing(open_window: Callable[..., Window]) -> None:
+def test_painting_before_answering_loses_nothing(open_window: Callable[..., Window]) -> None:
     first = open_window()
     left_behind(first)
     before = first.layer.data.copy()

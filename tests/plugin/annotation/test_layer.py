@@ -45,7 +45,7 @@ def stroke(layer: Labels, row: int, columns: range, label: int) -> None:
         layer.data_setitem(index, label)
 
 
-def test_taking_a_mask_is_one_undo_step(session: ReviewSession) -> None:
+def test_accepting_a_mask_is_one_undo_step(session: ReviewSession) -> None:
     layer = the_annotation(session)
     assert layer.name == "skin · annotation"
     np.testing.assert_allclose(layer.scale, (0.5, 0.25))
@@ -117,7 +117,7 @@ def test_classes_outside_a_result_do_not_change(session: ReviewSession) -> None:
     assert (layer.data == 7).sum() == (disc(*SMALL) & (labels == 0)).sum()
 
 
-def test_annotation_covers_the_stack_and_a_proposal_its_plane(
+def test_the_annotation_covers_the_stack_and_a_proposal_one_plane(
     make_napari_viewer: Callable[..., Any],
 ) -> None:
     viewer = make_napari_viewer()
@@ -140,7 +140,7 @@ def test_annotation_covers_the_stack_and_a_proposal_its_plane(
     assert layer.data[2].any()
 
 
-def test_region_of_another_plane_does_not_count(make_napari_viewer: Callable[..., Any]) -> None:
+def test_a_region_on_another_plane_is_ignored(make_napari_viewer: Callable[..., Any]) -> None:
     viewer = make_napari_viewer()
     stack = viewer.add_image(np.stack([disc_image()[..., 0]] * 3), name="stack")
     session = session_of(viewer)
@@ -182,7 +182,7 @@ def test_a_locked_annotation_shows_a_message(session: ReviewSession) -> None:
     assert not layer.data.any()
 
 
-def test_a_duplicate_layer_is_not_the_annotation(session: ReviewSession) -> None:
+def test_a_duplicated_layer_is_not_the_annotation(session: ReviewSession) -> None:
     layer = the_annotation(session)
     copy = Labels(layer.data.copy(), name="copy", metadata=dict(layer.metadata))
     session.viewer.add_layer(copy)
@@ -193,7 +193,7 @@ def test_a_duplicate_layer_is_not_the_annotation(session: ReviewSession) -> None
     assert not copy.data.any()
 
 
-def test_adopting_a_layer_of_the_wrong_size_is_refused(session: ReviewSession) -> None:
+def test_using_a_layer_of_the_wrong_size_is_refused(session: ReviewSession) -> None:
     stranger = session.viewer.add_labels(np.zeros((5, 5), np.uint8))
     with pytest.raises(ImageError, match="shape"):
         adopt(session, stranger)

@@ -50,7 +50,7 @@ def test_exports_match_the_orientation_of_the_commands(
 
 
 def check_export(window: Window, path: Path, orientation: int) -> None:
-    """Write a photograph, and check what is exported beside it and opened again."""
+    """Write a photograph, and check what is exported next to it and reopened."""
     photograph(path, orientation)
     (layer,) = window.viewer.open(path, plugin="napari")
     assert layer.data.shape[:2] == SHAPE, "napari shows the file as it is stored"
@@ -134,7 +134,7 @@ def test_odd_names_are_exported_and_read_back_with_their_provenance(
         assert sidecar is not None
 
 
-def test_a_name_that_no_file_can_have_is_refused(window: Any, tmp_path: Path) -> None:
+def test_an_impossible_file_name_is_refused(window: Any, tmp_path: Path) -> None:
     press(window, "(Shift+M)")
     for name in ("x" * 251 + ".png", "ä" * 126 + ".tif"):
         window.section.status.clear()

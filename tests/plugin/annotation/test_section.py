@@ -69,7 +69,7 @@ def listed(window: Window) -> list[str]:
     return [labels.item(row).text() for row in range(labels.count())]
 
 
-def test_the_section_says_what_to_do_without_a_result(window: Window) -> None:
+def test_the_section_explains_what_to_do_without_a_result(window: Window) -> None:
     window.session.show(None)
     assert not window.section.isEnabled()
     assert "Run the model" in window.section.status.text()
@@ -137,7 +137,7 @@ def test_checked_labels_are_never_overwritten(window: Window) -> None:
     assert not (window.layer.data == 3).any()
 
 
-def test_exporting_writes_both_files_and_ends_recovery(window: Window, tmp_path: Path) -> None:
+def test_exporting_writes_both_files_and_clears_recovery(window: Window, tmp_path: Path) -> None:
     press(window, "(Shift+M)")
     window.stroke()
     window.wait(lambda: bool(window.states))

@@ -47,7 +47,7 @@ def delete(widget: QWidget) -> None:
 
 
 @pytest.mark.parametrize("create", WIDGETS)
-def test_a_widget_may_be_deleted_after_its_viewer(
+def test_a_widget_can_be_deleted_after_its_viewer(
     qtbot: Any, create: Callable[[ReviewSession], QWidget]
 ) -> None:
     viewer = ViewerModel()

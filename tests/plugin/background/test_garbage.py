@@ -16,12 +16,12 @@ from napari_latentfm.background.thread_task import ThreadTask
 from tests.helpers.plugin_fixtures import PATIENCE
 
 COUNT = 200_000
-"""Of allocations, after which Python has long collected all generations."""
+"""Number of allocations after which Python has certainly collected all generations."""
 
 
 @pytest.fixture(autouse=True)
 def _no_other_threads(qapp: Any) -> None:
-    """Ignore threads of other tests, which may wait for ever."""
+    """Ignore threads of other tests, which may wait forever."""
     gui_collector().resume()
     gc.enable()
 
@@ -66,7 +66,7 @@ def test_garbage_is_collected_in_the_gui_thread(qtbot: Any, start: Callable[...,
     assert found == [threading.main_thread()]
 
 
-def test_a_task_that_is_deleted_while_it_runs_does_not_leave_collection_off(qtbot: Any) -> None:
+def test_deleting_a_running_task_turns_collection_back_on(qtbot: Any) -> None:
     gate = threading.Event()
 
     def work() -> Iterator[None]:
@@ -82,7 +82,7 @@ def test_a_task_that_is_deleted_while_it_runs_does_not_leave_collection_off(qtbo
     qtbot.waitUntil(gc.isenabled, timeout=PATIENCE)
 
 
-def test_garbage_does_not_pile_up_while_a_thread_runs(qtbot: Any) -> None:
+def test_garbage_does_not_accumulate_while_a_thread_runs(qtbot: Any) -> None:
     found: list[threading.Thread] = []
     gate = threading.Event()
 

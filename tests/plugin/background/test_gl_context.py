@@ -1,4 +1,4 @@
-"""Layers that are deleted by hand during a run, in a process of their own."""
+"""Layers that are deleted by hand during a run, in a separate process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROUNDS = 8
 """Without `CanvasContext` the process dies within five; the seventh deletes the image, too."""
 
 
-def test_deleting_layers_during_a_run_ends_well(promptable_model_folder: Path) -> None:
+def test_deleting_layers_during_a_run_does_not_crash(promptable_model_folder: Path) -> None:
     command = [sys.executable, "-m", "tests.helpers.layer_deletions"]
     arguments = [str(promptable_model_folder), str(ROUNDS)]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)

@@ -61,7 +61,7 @@ def _end(qtbot: Any, run: Run[Result]) -> Outcome[Result]:
     return outcomes[0]
 
 
-def test_result_equals_python(
+def test_the_result_equals_that_of_python(
     qtbot: Any, tiny_model_folder: Path, blob_image: np.ndarray, request_for: Any
 ) -> None:
     outcome = _end(qtbot, SamplingJob().start(request_for(tiny_model_folder)))
@@ -91,7 +91,9 @@ def test_progress_counts_ode_steps_in_the_gui_thread(
     assert set(threads) == {threading.main_thread()}
 
 
-def test_a_burst_of_updates_shows_few_and_the_last(qtbot: Any, tiny_model_folder: Path) -> None:
+def test_a_burst_of_updates_shows_a_few_including_the_last(
+    qtbot: Any, tiny_model_folder: Path
+) -> None:
     shown: list[int] = []
     last_was_shown = threading.Event()
 
@@ -116,7 +118,7 @@ def test_a_burst_of_updates_shows_few_and_the_last(qtbot: Any, tiny_model_folder
     assert len(shown) < 200
 
 
-def test_a_quick_run_repaints_no_progress(qtbot: Any, tiny_model_folder: Path) -> None:
+def test_a_quick_run_does_not_repaint_progress(qtbot: Any, tiny_model_folder: Path) -> None:
     def quick(_segmenter: Any, _stop: Any) -> Generator[Update, None, Outcome[None]]:
         yield Update("a step", 1, 2)
         return Outcome()

@@ -64,13 +64,13 @@ def remove(viewer: ViewerModel, name: str) -> weakref.ref[Any]:
     return removed
 
 
-def test_modules_are_left_out(owner: QWidget) -> None:
+def test_modules_are_excluded_from_collection(owner: QWidget) -> None:
     assert gc.get_freeze_count() > MANY
     assert len(gc.get_objects()) < MANY / 10
 
 
-def test_threads_go_on_filling_tuples(qtbot: Any, viewer: ViewerModel) -> None:
-    """An object that is being made must not be referred to by anything else."""
+def test_threads_can_keep_filling_tuples(qtbot: Any, viewer: ViewerModel) -> None:
+    """Nothing else may refer to an object under construction."""
     gc.unfreeze()
     faults: list[Exception] = []
     ended = threading.Event()
@@ -95,13 +95,13 @@ def test_threads_go_on_filling_tuples(qtbot: Any, viewer: ViewerModel) -> None:
     assert not faults
 
 
-def test_layers_that_come_later_are_released_at_once(owner: QWidget, viewer: ViewerModel) -> None:
+def test_layers_added_later_are_released_at_once(owner: QWidget, viewer: ViewerModel) -> None:
     add(viewer, "later")
     assert remove(viewer, "later")() is None
 
 
 @pytest.mark.parametrize("limit", ["LARGE", "PAUSE"])
-def test_layers_that_were_there_are_released_if_large_or_later(
+def test_existing_layers_are_released_if_large_or_later(
     limit: str, owner: QWidget, viewer: ViewerModel, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = remove(viewer, "first")
@@ -117,7 +117,7 @@ def test_layers_that_were_there_are_released_if_large_or_later(
     assert gc.get_freeze_count() > MANY, "modules are left out again"
 
 
-def test_what_others_have_left_out_stays(qtbot: Any, viewer: ViewerModel) -> None:
+def test_objects_frozen_by_others_stay_frozen(qtbot: Any, viewer: ViewerModel) -> None:
     gc.freeze()
     count, shown, widget = gc.get_freeze_count(), Shown(), QWidget()
     LastingObjects(viewer, shown.changed, widget)

@@ -8,7 +8,7 @@ from napari_latentfm.background.task_queue import TaskQueue
 from tests.helpers.plugin_fixtures import PATIENCE
 
 
-def test_an_error_of_a_listener_does_not_hold_up_the_next_task(qtbot: Any) -> None:
+def test_a_listener_error_does_not_block_the_next_task(qtbot: Any) -> None:
     queue, results = TaskQueue(), list[Any]()
 
     def fail(_result: Any) -> None:
@@ -22,7 +22,7 @@ def test_an_error_of_a_listener_does_not_hold_up_the_next_task(qtbot: Any) -> No
     assert len(raised) == 1
 
 
-def test_a_task_without_memory_says_so(qtbot: Any) -> None:
+def test_a_task_that_runs_out_of_memory_is_reported(qtbot: Any) -> None:
     queue, results = TaskQueue(), list[Any]()
 
     def exhaust() -> None:

@@ -40,7 +40,7 @@ def test_the_window_responds_between_the_steps(qtbot: Any) -> None:
     assert "answer" in log[first:last]
 
 
-def test_quick_steps_share_a_turn(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick_steps_share_an_event_loop_turn(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # A busy machine may interrupt the steps for longer than a usual turn.
     monkeypatch.setattr(turns, "TURN_SECONDS", 60.0)
     log: list[str] = []
@@ -67,7 +67,7 @@ def test_cancelling_undoes_the_work_and_reports_once(qtbot: Any) -> None:
     assert log[-1] == "taken back"
 
 
-def test_an_error_goes_to_who_asked(qtbot: Any) -> None:
+def test_an_error_goes_to_the_caller(qtbot: Any) -> None:
     def broken() -> Generator[None, None, None]:
         yield
         raise OSError("no")

@@ -30,7 +30,7 @@ def focus(qtbot: Any, panel: LatentFMPanel, widget: Any) -> None:
     qtbot.waitUntil(widget.hasFocus, timeout=PATIENCE)
 
 
-def test_a_tool_is_named_while_its_section_is_folded(
+def test_a_tool_is_shown_while_its_section_is_collapsed(
     sampled: tuple[Any, LatentFMPanel], qtbot: Any
 ) -> None:
     viewer, panel = sampled
@@ -60,7 +60,7 @@ def test_a_tool_is_named_while_its_section_is_folded(
         assert " - is active" in footer.tool.text()
 
 
-def test_a_tool_for_pieces_is_named(sampled: tuple[Any, LatentFMPanel], qtbot: Any) -> None:
+def test_the_tool_for_pieces_is_shown(sampled: tuple[Any, LatentFMPanel], qtbot: Any) -> None:
     viewer, panel = sampled
     canvas = viewer.window._qt_viewer.canvas.native
     focus(qtbot, panel, canvas)
@@ -71,9 +71,7 @@ def test_a_tool_for_pieces_is_named(sampled: tuple[Any, LatentFMPanel], qtbot: A
     assert panel.footer.tool.isHidden()
 
 
-def test_a_tool_that_ends_is_no_longer_named(
-    sampled: tuple[Any, LatentFMPanel], qtbot: Any
-) -> None:
+def test_a_finished_tool_is_no_longer_shown(sampled: tuple[Any, LatentFMPanel], qtbot: Any) -> None:
     """By Escape in the dock, by napari, or with the dock."""
     viewer, panel = sampled
     panel.point.tools.paint()

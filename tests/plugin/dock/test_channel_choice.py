@@ -28,7 +28,9 @@ def names(panel: LatentFMPanel) -> list[str]:
     return [box.itemText(place) for place in range(box.count())]
 
 
-def test_a_channel_is_chosen_by_name_and_run(opened: Open, tmp_path: Path, qtbot: Any) -> None:
+def test_a_channel_is_chosen_by_name_and_segmented(
+    opened: Open, tmp_path: Path, qtbot: Any
+) -> None:
     viewer, panel = opened(show=True)
     disc = disc_image()[..., 0]
     path = write(tmp_path / "cells.ome.tif", np.stack([np.roll(disc, 9, 1), disc]), "CYX")

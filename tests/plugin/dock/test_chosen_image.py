@@ -147,7 +147,7 @@ def test_the_chosen_image_comes_to_the_front_and_is_run_and_accepted(three: Benc
     assert "blob_001 · annotation" not in layers
 
 
-def test_nothing_old_is_taken_or_accepted_during_a_run(three: Bench) -> None:
+def test_outdated_results_are_not_accepted_during_a_run(three: Bench) -> None:
     sampling, endings = three.panel.sampling, list[str]()
     three.choose("blob_000")
     assert run(three.qtbot, sampling) == "done"
@@ -189,7 +189,7 @@ def test_nothing_old_is_taken_or_accepted_during_a_run(three: Bench) -> None:
     assert current.result.samples.model_id == "gated"
 
 
-def test_another_image_over_a_work_list_is_accepted_by_itself(bench: Bench, images: Path) -> None:
+def test_an_image_outside_the_open_work_list_is_accepted_alone(bench: Bench, images: Path) -> None:
     panel, shown = bench.panel, list[str]()
     panel.queue.shown.connect(shown.append)
     panel.open_folder(images)

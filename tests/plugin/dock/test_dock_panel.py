@@ -45,7 +45,7 @@ Open = Callable[..., tuple[Any, LatentFMPanel]]
 PLAIN = Qt.KeyboardModifier.NoModifier
 
 
-def test_what_is_folded_and_dismissed_is_remembered(
+def test_collapsed_and_dismissed_state_is_remembered(
     make_napari_viewer: Any, opened: Open, qtbot: Any
 ) -> None:
     viewer, panel = opened(show=True)
@@ -77,7 +77,7 @@ def test_what_is_folded_and_dismissed_is_remembered(
     assert set(preferences.get(SECTION)) == {"welcome", "opened"}
 
 
-def test_one_button_cancels_whatever_runs(opened: Open, qtbot: Any) -> None:
+def test_one_button_cancels_any_run(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image(), name="photo")
     assert run(qtbot, panel.sampling) == "done"
@@ -124,7 +124,7 @@ def test_strokes_painted_during_a_run_are_followed_after_it(opened: Open, qtbot:
     assert shown_errors() == []
 
 
-def test_titles_of_models_and_columns_are_whole_in_a_narrow_dock(opened: Open, qtbot: Any) -> None:
+def test_titles_of_models_and_columns_fit_a_narrow_dock(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     viewer.window.resize(1280, 720)
     panel.sections["Uncertain regions"].set_opened(True)
@@ -154,7 +154,7 @@ def test_titles_of_models_and_columns_are_whole_in_a_narrow_dock(opened: Open, q
         assert header.length() <= table.viewport().width()
 
 
-def test_the_work_list_has_the_model_of_the_head_by_its_title(opened: Open) -> None:
+def test_the_work_list_shows_the_title_of_the_model_in_the_header(opened: Open) -> None:
     _, panel = opened()
     head, folder = panel.sampling.form, panel.queue.form
     assert folder.source() == head.model_source()
@@ -196,9 +196,7 @@ def drop(widget: QWidget, path: Path, keys: Qt.KeyboardModifier = PLAIN) -> bool
     return True
 
 
-def test_a_folder_that_is_dropped_becomes_the_work_list(
-    opened: Open, images: Path, qtbot: Any
-) -> None:
+def test_a_dropped_folder_becomes_the_work_list(opened: Open, images: Path, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     panel.tabs.setCurrentWidget(panel.learning)
     assert not drop(panel, images), "its lines take folders themselves"
@@ -229,7 +227,7 @@ def test_a_folder_of_images_dropped_on_the_canvas_becomes_the_work_list(
     assert panel.tabs.tabText(panel.tabs.currentIndex()) == "Annotate"
 
 
-def test_napari_still_gets_what_is_no_work_list(
+def test_drops_that_are_not_work_lists_go_to_napari(
     opened: Open, images: Path, tmp_path: Path, qtbot: Any
 ) -> None:
     viewer, panel = opened(show=True)
@@ -258,7 +256,9 @@ def test_napari_still_gets_what_is_no_work_list(
     timer.stop()
 
 
-def test_the_sheet_lists_every_key_and_a_hidden_dock_has_none(opened: Open, qtbot: Any) -> None:
+def test_the_sheet_lists_every_key_and_a_hidden_dock_releases_them(
+    opened: Open, qtbot: Any
+) -> None:
     viewer, panel = opened(show=True)
     qtbot.mouseClick(panel.help, Qt.MouseButton.LeftButton)
     (sheet,) = panel.findChildren(KeySheet)
@@ -307,7 +307,7 @@ def test_escape_closes_the_sheet_and_nothing_else(opened: Open, qtbot: Any) -> N
     qtbot.waitUntil(lambda: not panel.sampling.running, timeout=PATIENCE)
 
 
-def test_every_control_explains_itself(opened: Open) -> None:
+def test_every_control_has_an_explanation(opened: Open) -> None:
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image()[..., 0], name="photo")
     for section in panel.sections.values():
@@ -329,7 +329,7 @@ def test_every_control_explains_itself(opened: Open) -> None:
     assert planes.isVisible(), "planes are asked for stacks only"
 
 
-def test_a_key_that_is_taken_is_said_to_be(make_napari_viewer: Any, qtbot: Any) -> None:
+def test_a_key_in_use_elsewhere_is_reported(make_napari_viewer: Any, qtbot: Any) -> None:
     viewer = make_napari_viewer(show=True)
     pressed: list[str] = []
     viewer.bind_key("H", lambda _viewer: pressed.append("mine"))
@@ -357,7 +357,7 @@ def test_ctrl_r_runs_until_done(opened: Open, qtbot: Any) -> None:
     assert "photo" in panel.header.status.text()
 
 
-def test_f6_moves_between_the_image_and_the_dock(opened: Open, qtbot: Any) -> None:
+def test_f6_moves_focus_between_image_and_dock(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     canvas = viewer.window._qt_viewer.canvas.native
     panel.window().activateWindow()
@@ -373,7 +373,7 @@ def test_f6_moves_between_the_image_and_the_dock(opened: Open, qtbot: Any) -> No
     assert accept.hasFocus(), "where it was last"
 
 
-def test_each_brush_is_shown_once(opened: Open, qtbot: Any, coloured_model_folder: Path) -> None:
+def test_each_brush_is_listed_once(opened: Open, qtbot: Any, coloured_model_folder: Path) -> None:
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image(), name="photo")
     section = panel.sections["Point"]
@@ -391,7 +391,7 @@ def test_each_brush_is_shown_once(opened: Open, qtbot: Any, coloured_model_folde
     assert "Certain background (Shift+G)" not in brushes()
 
 
-def test_tab_goes_down_the_dock(opened: Open, qtbot: Any) -> None:
+def test_tab_moves_down_the_dock(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image(), name="photo")
     form = panel.sampling.form
@@ -470,7 +470,7 @@ def walk_by_tab(qtbot: Any, panel: LatentFMPanel) -> None:
     assert not upwards
 
 
-def test_a_section_that_is_unfolded_comes_into_view(opened: Open, qtbot: Any) -> None:
+def test_an_expanded_section_scrolls_into_view(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     viewer.window._qt_window.resize(1024, 700)
     area, fix = panel.annotate.area, panel.sections["Fix"]
@@ -490,7 +490,7 @@ def test_a_section_that_is_unfolded_comes_into_view(opened: Open, qtbot: Any) ->
     qtbot.waitUntil(is_in_view, timeout=PATIENCE)
 
 
-def test_head_and_foot_stay_in_view_whatever_is_unfolded(opened: Open, qtbot: Any) -> None:
+def test_header_and_footer_stay_visible_with_any_section_expanded(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image(), name="photo")
     assert run(qtbot, panel.sampling) == "done"

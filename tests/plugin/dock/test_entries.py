@@ -1,4 +1,4 @@
-"""Whatever entry of whatever menu is used, a window has one dock."""
+"""A window has one dock, whichever menu entry is used."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def wait_for_one(viewer: Any, qtbot: Any) -> QDockWidget:
     return dock
 
 
-def test_the_plugin_menu_begins_with_the_dock(plugin: Any, make_napari_viewer: Any) -> None:
+def test_the_plugin_menu_starts_with_the_dock(plugin: Any, make_napari_viewer: Any) -> None:
     menu = make_napari_viewer().window.plugins_menu
     menu.aboutToShow.emit()
     (ours,) = (a.menu() for a in menu.actions() if a.menu() is not None and a.text() == NAME)
@@ -62,7 +62,7 @@ def test_the_plugin_menu_begins_with_the_dock(plugin: Any, make_napari_viewer: A
     assert set(texts) == set(ENTRIES)
 
 
-def test_every_entry_opens_the_one_dock_at_its_place(
+def test_every_entry_opens_the_one_dock_at_its_section(
     plugin: Any, make_napari_viewer: Any, qtbot: Any
 ) -> None:
     viewer = make_napari_viewer()
@@ -86,10 +86,10 @@ def test_every_entry_opens_the_one_dock_at_its_place(
     }
 
 
-def test_a_script_gets_the_part_it_asks_for(
+def test_a_script_gets_the_part_it_requests(
     plugin: Any, make_napari_viewer: Any, tiny_model_folder: Any, qtbot: Any
 ) -> None:
-    """As it was when each entry was a dock of its own."""
+    """As when each entry was a separate dock."""
     viewer = make_napari_viewer()
     viewer.add_image(disc_image(), name="photo")
     name = "napari-latentfm"
@@ -105,7 +105,7 @@ def test_a_script_gets_the_part_it_asks_for(
     qtbot.waitUntil(lambda: bool(review.hypotheses.hypotheses), timeout=PATIENCE)
 
 
-def test_a_hidden_dock_comes_back(plugin: Any, make_napari_viewer: Any, qtbot: Any) -> None:
+def test_a_hidden_dock_is_shown_again(plugin: Any, make_napari_viewer: Any, qtbot: Any) -> None:
     viewer = make_napari_viewer(show=True)
     panel = open_dock(viewer)
     (dock,) = docks(viewer)
@@ -128,7 +128,7 @@ def test_a_window_that_closes_at_once_raises_no_error(
     assert errors == []
 
 
-def test_closing_and_opening_again(opened: Callable[..., Any], qtbot: Any) -> None:
+def test_the_dock_can_be_closed_and_reopened(opened: Callable[..., Any], qtbot: Any) -> None:
     viewer, panel = opened()
     viewer.add_image(disc_image(), name="photo")
     assert run(qtbot, panel.sampling) == "done"
@@ -158,7 +158,7 @@ def test_two_windows_have_two_docks(make_napari_viewer: Any) -> None:
 
 
 @pytest.mark.parametrize("docked", [True, False])
-def test_the_parts_still_work_alone(make_napari_viewer: Any, docked: bool) -> None:
+def test_the_panels_work_without_the_dock(make_napari_viewer: Any, docked: bool) -> None:
     viewer = make_napari_viewer()
     panel = SamplingPanel(viewer)
     if docked:

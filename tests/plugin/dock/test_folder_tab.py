@@ -79,7 +79,7 @@ def test_a_folder_opens_when_it_is_chosen(
     ("how", "model", "problem"),
     [("typed", "", "No model folder is given"), ("dropped", ".", "is not a complete model folder")],
 )
-def test_a_folder_waits_for_its_model_and_says_so(
+def test_a_folder_waits_for_its_model_with_a_message(
     tab: LatentFMPanel,
     images: Path,
     tiny_model_folder: Path,
@@ -121,7 +121,7 @@ def test_a_model_folder_that_is_about_to_be_chosen_is_not_an_error(
     assert "No model folder is given" in shown_errors()[0]
 
 
-def test_the_layers_of_the_previous_image_go_when_the_next_has_no_samples(
+def test_old_layers_are_removed_if_the_next_image_has_no_samples(
     tab: LatentFMPanel, images: Path, qtbot: Any
 ) -> None:
     form = tab.queue.form
@@ -135,9 +135,7 @@ def test_the_layers_of_the_previous_image_go_when_the_next_has_no_samples(
     assert [layer.name for layer in tab.session.viewer.layers] == ["blob_001"]
 
 
-def test_cancel_can_be_pressed_while_something_runs(
-    tab: LatentFMPanel, images: Path, qtbot: Any
-) -> None:
+def test_cancel_is_enabled_during_a_run(tab: LatentFMPanel, images: Path, qtbot: Any) -> None:
     form, sampler = tab.queue.form, tab.queue.sampler
     assert not form.cancel.isEnabled()
     write(qtbot, form.folder, str(images))

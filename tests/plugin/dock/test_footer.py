@@ -48,7 +48,7 @@ class StatusSpy(QObject):
         return False
 
 
-def test_accept_goes_to_the_next_image(bench: Bench) -> None:
+def test_accept_moves_to_the_next_image(bench: Bench) -> None:
     """Enter does so right after the folder was opened, too."""
     footer = bench.panel.footer
     assert footer.accept.text() == "Accept && next"
@@ -67,7 +67,7 @@ def test_accept_goes_to_the_next_image(bench: Bench) -> None:
     assert tifffile.imread(bench.file(NAMES[1])).sum() == 81
 
 
-def test_enter_accepts_wherever_the_dock_does_not_use_it_until_the_folder_ends(
+def test_enter_accepts_unless_used_otherwise_until_the_folder_ends(
     bench: Bench,
 ) -> None:
     panel = bench.panel
@@ -89,7 +89,7 @@ def test_enter_accepts_wherever_the_dock_does_not_use_it_until_the_folder_ends(
     assert "Export them in the tab Folder" in message.text()
 
 
-def test_enter_does_not_accept_in_a_list_on_a_button_or_in_a_line(bench: Bench) -> None:
+def test_enter_does_not_accept_in_a_list_button_or_text_field(bench: Bench) -> None:
     panel, table = bench.panel, bench.panel.queue.form.table
     bench.annotate()
     for widget in (panel.sampling.form.run_button.native, panel.footer.note, panel.help):
@@ -112,7 +112,7 @@ def test_enter_does_not_accept_in_a_list_on_a_button_or_in_a_line(bench: Bench) 
     assert bench.item(NAMES[0]).state == "completed"
 
 
-def test_no_lesion_asks_once_more_where_something_is_marked_or_was_accepted(bench: Bench) -> None:
+def test_no_lesion_asks_again_if_something_is_marked_or_accepted(bench: Bench) -> None:
     footer = bench.panel.footer
     bench.annotate()
     bench.click(footer.accept_empty)
@@ -146,7 +146,7 @@ def test_no_lesion_asks_once_more_where_something_is_marked_or_was_accepted(benc
     assert not tifffile.imread(bench.file(NAMES[0])).any()
 
 
-def test_a_flag_and_a_note_are_kept_with_the_image(bench: Bench) -> None:
+def test_a_flag_and_a_note_are_stored_with_the_image(bench: Bench) -> None:
     footer = bench.panel.footer
     bench.click(footer.flag)
     assert bench.item(NAMES[0]).state == "flagged"
@@ -233,7 +233,7 @@ def test_enter_finishes_a_polygon_first(bench: Bench) -> None:
     bench.wait_until_completed(NAMES[2])
 
 
-def test_closing_the_dock_keeps_the_work_and_gives_layers_their_enter_back(bench: Bench) -> None:
+def test_closing_the_dock_keeps_the_work_and_restores_enter_for_layers(bench: Bench) -> None:
     bench.annotate()
     bench.qtbot.keyClicks(bench.panel.footer.note, "unfinished")
     layer = annotation_of(bench.panel.session)
@@ -291,7 +291,7 @@ def test_the_next_image_shows_the_top_of_the_section_in_use(bench: Bench) -> Non
     assert bar.value() == section.y()
 
 
-def test_a_hidden_image_of_the_user_is_named_and_stays_once_shown(bench: Bench) -> None:
+def test_a_hidden_user_image_is_named_and_stays_visible_once_shown(bench: Bench) -> None:
     mine = bench.viewer.add_image(disc_image(), name="mine")
     assert mine.visible
     bench.panel.next_image()
@@ -305,12 +305,12 @@ def test_a_hidden_image_of_the_user_is_named_and_stays_once_shown(bench: Bench) 
     assert "mine" not in bench.panel.footer.message.text()
 
 
-def test_the_head_describes_new_samples_and_the_foot_does_not_repeat_it(bench: Bench) -> None:
+def test_the_header_describes_new_samples_and_the_footer_does_not(bench: Bench) -> None:
     form, footer, session = bench.panel.sampling.form, bench.panel.footer, bench.panel.session
     assert form.progress.native.text() == "done"
     assert not form.cancel_button.enabled
     assert "Mean mask" in bench.panel.header.status.text()
-    assert footer.message.text() == "", "nothing is said twice"
+    assert footer.message.text() == "", "nothing is reported twice"
     current = session.current
     assert current is not None
     mask = np.zeros_like(current.result.summary.mean_mask)
@@ -325,7 +325,7 @@ def test_the_head_describes_new_samples_and_the_foot_does_not_repeat_it(bench: B
     bench.annotate()
     assert footer.export.isEnabled()
     assert "no annotation" not in footer.export.toolTip()
-    # What the footer says stays while another sample is shown, and ends with the next edit.
+    # The footer text stays while another sample is shown, until the next edit.
     footer.say("Exported.")
     for sample in (1, 2):
         bench.viewer.dims.set_current_step(0, sample)
@@ -340,7 +340,7 @@ def test_the_head_describes_new_samples_and_the_foot_does_not_repeat_it(bench: B
     assert not footer.export.isEnabled()
 
 
-def test_an_image_that_cannot_be_read_is_named_after_the_next_is_open(bench: Bench) -> None:
+def test_an_unreadable_image_is_named_once_the_next_is_open(bench: Bench) -> None:
     (bench.folder / NAMES[1]).write_bytes(b"not a picture")
     bench.panel.next_image()
     bench.wait_for(NAMES[2])
@@ -379,7 +379,7 @@ def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> 
     assert any(autosave_folder().rglob("*"))
     layer.undo()
     assert not footer.message.text(), "no longer accepted"
-    # What was painted is accepted as it is.
+    # The painted pixels are accepted unchanged.
     with layer.block_history():
         layer.data_setitem((np.array([1, 1]), np.array([1, 2])), 1)
     qtbot.mouseClick(footer.accept, Qt.MouseButton.LeftButton)
@@ -393,7 +393,7 @@ def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> 
     assert np.count_nonzero(layer.data) == 2, "one step brings all back"
 
 
-def test_a_mean_mask_without_background_is_not_accepted_as_it_is(bench: Bench) -> None:
+def test_a_mean_mask_without_background_is_not_accepted(bench: Bench) -> None:
     session = bench.panel.session
     for background, accepts in ((0.0, False), (0.03, True)):
         current = session.current
@@ -412,7 +412,7 @@ def test_a_mean_mask_without_background_is_not_accepted_as_it_is(bench: Bench) -
         assert bench.item(NAMES[0]).state == ("completed" if accepts else "not started")
 
 
-def test_a_run_that_ends_with_its_image_says_nothing_of_the_next_one(bench: Bench) -> None:
+def test_a_run_of_a_closed_image_does_not_report_on_the_next_one(bench: Bench) -> None:
     panel, form = bench.panel, bench.panel.sampling.form
     bench.qtbot.waitUntil(lambda: not panel.queue.sampler.busy, timeout=PATIENCE)
     slow = gate(panel.sampling)
@@ -448,7 +448,7 @@ def make_unlike(bench: Bench) -> None:
     session.show(replace(current, result=replace(current.result, summary=summary)))
 
 
-def test_an_image_unlike_the_training_images_is_accepted_by_a_second_press(
+def test_an_out_of_domain_image_needs_a_second_press(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A double press does not count as the second one."""
@@ -502,7 +502,7 @@ def test_a_double_click_accepts_one_image(bench: Bench, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("in_list", [True, False])
-def test_a_mean_mask_that_was_removed_is_not_accepted(
+def test_a_removed_mean_mask_is_not_accepted(
     opened: Open, images: Path, qtbot: Any, in_list: bool
 ) -> None:
     viewer, panel = opened(show=True)
@@ -524,7 +524,7 @@ def test_a_mean_mask_that_was_removed_is_not_accepted(
         assert "photo: accepted" in panel.footer.message.text()
 
 
-def test_one_enter_accepts_an_unlike_image_that_the_user_has_worked_on(
+def test_one_enter_accepts_an_edited_out_of_domain_image(
     opened: Open, images: Path, blob_folders: tuple[Path, Path], qtbot: Any
 ) -> None:
     names = [*NAMES, "blob_003.png"]
@@ -586,7 +586,7 @@ def test_a_box_that_needs_another_model_is_not_accepted(bench: Bench) -> None:
     bench.wait_for(NAMES[1])
 
 
-def test_a_box_that_replaces_another_is_told_and_can_be_undone(
+def test_replacing_a_box_is_reported_and_can_be_undone(
     bench: Bench, promptable_model_folder: Path
 ) -> None:
     panel = bench.panel
@@ -618,7 +618,7 @@ def test_a_box_that_replaces_another_is_told_and_can_be_undone(
 
 
 @pytest.mark.styled
-def test_an_error_stays_in_the_foot_until_the_next_run(opened: Open, qtbot: Any) -> None:
+def test_an_error_stays_in_the_footer_until_the_next_run(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image(), name="photo")
     notice, sampling = panel.footer.notice, panel.sampling
@@ -638,7 +638,7 @@ def test_an_error_stays_in_the_foot_until_the_next_run(opened: Open, qtbot: Any)
 
 
 @pytest.mark.styled
-def test_a_warning_is_dismissed_for_good_and_that_of_a_folder_outlives_its_opening(
+def test_a_dismissed_warning_stays_dismissed_and_a_folder_warning_stays(
     bench: Bench, tmp_path: Path
 ) -> None:
     notice, folder = bench.panel.footer.notice, "/somewhere/" + "a_long_folder_name/" * 20

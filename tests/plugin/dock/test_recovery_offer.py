@@ -67,7 +67,7 @@ def banner(panel: LatentFMPanel) -> Any:
     return docks[0] if docks and docks[0].isVisible() else None
 
 
-def test_it_is_offered_whether_dock_or_image_is_opened_first_and_recovered_before_a_run(
+def test_recovery_is_offered_in_any_opening_order_and_precedes_a_run(
     left_behind: np.ndarray, opened: Open, make_napari_viewer: Any, qtbot: Any
 ) -> None:
     viewer = make_napari_viewer(show=True)
@@ -79,7 +79,7 @@ def test_it_is_offered_whether_dock_or_image_is_opened_first_and_recovered_befor
     np.testing.assert_array_equal(offer.labels, left_behind)
     viewer.layers.remove("photo")
     qtbot.waitUntil(lambda: banner(panel) is None, timeout=PATIENCE)
-    # The user closes the bar for good; the next offer gets another one.
+    # The user closes the bar; the next offer gets a new one.
     (dock,) = panel.window().findChildren(object, BANNER)
     viewer.window.remove_dock_widget(dock)
     qtbot.waitUntil(lambda: not panel.window().findChildren(object, BANNER), timeout=PATIENCE)

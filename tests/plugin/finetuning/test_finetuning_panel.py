@@ -107,7 +107,7 @@ def test_stop_resume_and_make_model(
     assert form.resume.isEnabled()
     form.resume.click()
     qtbot.waitUntil(lambda: len(form.loss.points) > before, timeout=PATIENCE)
-    assert form.loss.points[before][0] == before + 1, "goes on where it stopped"
+    assert form.loss.points[before][0] == before + 1, "continues where it stopped"
     # A panel that leaves its dock says so until the checkpoint is there, and then what can be done.
     said: list[str] = []
 

@@ -137,7 +137,7 @@ def desk(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Desk:
     return Desk(make_napari_viewer(show=True), qtbot)
 
 
-def test_each_operation_is_one_step_and_leaves_other_labels(desk: Desk) -> None:
+def test_each_operation_is_one_undo_step_and_keeps_other_labels(desk: Desk) -> None:
     layer = desk.annotate()
     before = layer.data.copy()
     for key, modifier, button in (
@@ -195,7 +195,7 @@ def test_click_removes_pieces_until_escape(desk: Desk) -> None:
     np.testing.assert_array_equal(layer.data == 1, pieces() & ~disc(*SPECK))
     np.testing.assert_array_equal(layer.data == 2, other())
     desk.undoes(before)
-    # The tool is still in hand; beside the label it says what to do.
+    # The tool stays active; outside the label it says what to do.
     after = layer.data.copy()
     desk.click(2, 2)
     assert "Click inside a piece" in desk.fix.status.text()
@@ -219,7 +219,7 @@ def test_click_keeps_one_piece(desk: Desk) -> None:
     before = layer.data.copy()
     desk.press(desk.fix.tool_buttons["keep"])
     assert desk.cursor == "pointing"
-    # A click on the background changes nothing, and the tool stays in hand.
+    # A click on the background changes nothing, and the tool stays active.
     reports: list[str] = []
     desk.fix.editor.reported.connect(reports.append)
     desk.click(2, 2)
@@ -244,12 +244,12 @@ def test_dragging_moves_the_camera_and_removes_nothing(desk: Desk) -> None:
     desk.drag(SPECK[0], SPECK[1])
     np.testing.assert_array_equal(layer.data, before)
     assert desk.on_screen(0, 0) != old
-    # What was moved is hit where it is now.
+    # A moved layer is hit at its new position.
     desk.click(SPECK[0], SPECK[1])
     np.testing.assert_array_equal(layer.data == 1, pieces() & ~disc(*SPECK))
 
 
-def test_other_tools_and_layers_end_the_tool(desk: Desk) -> None:
+def test_other_tools_and_layers_deactivate_the_tool(desk: Desk) -> None:
     layer = desk.annotate()
     before = layer.data.copy()
 
@@ -299,7 +299,7 @@ def test_napari_tools_are_activated_on_the_annotation(desk: Desk) -> None:
 # --- what it works on ---------------------------------------------------------------------
 
 
-def test_the_first_operation_takes_the_mean_mask(desk: Desk) -> None:
+def test_the_first_operation_starts_from_the_mean_mask(desk: Desk) -> None:
     assert "takes the mean mask" in desk.fix.about.text()
     desk.session.renewing = True
     desk.press(desk.fix.largest_button)
@@ -401,7 +401,7 @@ def test_painting_during_an_operation_is_not_lost(desk: Desk) -> None:
     assert filled[disc(*HOLE)].sum() == disc(*HOLE).sum() - 4
 
 
-def test_operations_run_in_order_and_cancel_drops_them(desk: Desk) -> None:
+def test_operations_run_in_order_and_cancel_discards_them(desk: Desk) -> None:
     layer = desk.annotate()
     desk.fix.fill_holes()
     desk.fix.keep_largest()
@@ -419,7 +419,7 @@ def test_operations_run_in_order_and_cancel_drops_them(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("change", ["locked", "reshaped"])
-def test_an_annotation_that_changes_during_an_operation_is_left_alone(
+def test_an_annotation_that_changes_during_an_operation_is_not_overwritten(
     qtbot: Any, change: str
 ) -> None:
     viewer = ViewerModel()
@@ -436,7 +436,7 @@ def test_an_annotation_that_changes_during_an_operation_is_left_alone(
     assert change != "locked" or "locked" in reports[-2]
 
 
-def test_an_operation_that_fails_says_so_and_the_next_one_runs(qtbot: Any) -> None:
+def test_a_failed_operation_is_reported_and_the_next_one_runs(qtbot: Any) -> None:
     viewer = ViewerModel()
     editor, layer, reports = editor_without_window(viewer)
     editor.do(Operation("cut"))  # type: ignore[arg-type]  # a bug
@@ -483,7 +483,7 @@ def test_corrections_are_autosaved_and_counted(desk: Desk, monkeypatch: pytest.M
     assert record_of(layer).strokes == strokes + 1
 
 
-def test_a_deleted_panel_is_not_called(desk: Desk) -> None:
+def test_a_deleted_panel_receives_no_calls(desk: Desk) -> None:
     layer = desk.annotate()
     desk.press(desk.fix.tool_buttons["keep"])
     desk.fix.grow()

@@ -50,7 +50,7 @@ def test_outlines_are_at_most_three_pixels_wide(viewer: ViewerModel, role: Any, 
     assert by_role(viewer, role).contour == CONTOURS[role]
 
 
-def test_a_rerun_updates_large_layers_without_a_question(viewer: ViewerModel, large: Image) -> None:
+def test_a_rerun_updates_large_layers_without_asking(viewer: ViewerModel, large: Image) -> None:
     before = by_role(viewer, "mean_mask").data[0].copy()
     ids = [layer.unique_id for layer in viewer.layers]
     show(viewer, large, count=2, seed=7)
@@ -69,7 +69,7 @@ def test_a_large_result_is_saved_at_full_size(
 
 
 @pytest.mark.parametrize("length", [513, 1024, 1025, 1300, 4001])
-def test_a_pixel_of_a_coarser_level_lies_in_the_centre_of_its_cell(length: int) -> None:
+def test_coarser_pixels_are_centred_in_their_cells(length: int) -> None:
     ramp = np.arange(length, dtype=float)[:, None] * np.ones((1, 600))
     for number, level in enumerate(pyramid(ramp, (0, 1))):
         factor = length / len(level)

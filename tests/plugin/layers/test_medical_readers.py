@@ -139,7 +139,7 @@ def everything_below(folder: Path) -> bytes:
 
 # ITK's own classes; as an error the warning crashes the process that imports them.
 @pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")
-def test_results_lie_on_the_image_and_contain_no_patient_data(
+def test_results_align_with_the_image_and_contain_no_patient_data(
     qtbot: Any, opened: tuple[Any, SamplingPanel, Any], tmp_path: Path
 ) -> None:
     viewer, panel, layer = opened

@@ -171,7 +171,7 @@ def show(viewer: Any, row: OddLayer, folder: Path) -> Any:
 
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
 @pytest.mark.filterwarnings("ignore:invalid value encountered", "ignore:All-NaN")
-def test_every_odd_layer_gives_a_placed_result_or_a_message(
+def test_every_odd_layer_gives_an_aligned_result_or_a_message(
     qtbot: Any, docked_panel: OpenPanel, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     viewer, panel = docked_panel()
@@ -213,7 +213,7 @@ def _told(panel: SamplingPanel) -> str:
     return str(panel.last_error)
 
 
-def test_data_replaced_during_a_run_do_not_get_its_result(
+def test_data_replaced_during_a_run_does_not_get_its_result(
     qtbot: Any, docked_panel: OpenPanel
 ) -> None:
     viewer, panel = docked_panel()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 
-from napari_latentfm.layers.painting import MOST_LABELS, paint_where
+from napari_latentfm.layers.painting import MAX_LABELS, paint_where
 
 SHAPE = (3, 40, 50)
 WINDOW = (slice(1, 2), slice(5, 35), slice(10, 45))
@@ -24,7 +24,7 @@ def painted(labels: int) -> tuple[Labels, np.ndarray, np.ndarray, np.ndarray]:
     return Labels(before.copy()), before, rng.random(shape) < 0.4, target
 
 
-@pytest.mark.parametrize("labels", [2, 4, MOST_LABELS + 5])
+@pytest.mark.parametrize("labels", [2, 4, MAX_LABELS + 5])
 @pytest.mark.parametrize("preserve", [False, True])
 def test_pixels_are_written_and_others_are_not(labels: int, preserve: bool) -> None:
     layer, before, changed, target = painted(labels)
@@ -40,7 +40,7 @@ def test_pixels_are_written_and_others_are_not(labels: int, preserve: bool) -> N
     np.testing.assert_array_equal(layer.data, wanted)
 
 
-def test_what_is_on_screen_follows(make_napari_viewer_proxy: Callable[..., Any]) -> None:
+def test_the_screen_is_updated(make_napari_viewer_proxy: Callable[..., Any]) -> None:
     viewer = make_napari_viewer_proxy(show=True)
     layer, before, changed, target = painted(3)
     viewer.add_layer(layer)
@@ -57,7 +57,7 @@ def test_what_is_on_screen_follows(make_napari_viewer_proxy: Callable[..., Any])
     assert (shot != viewer.window.screenshot(canvas_only=True, flash=False)).any()
 
 
-def test_writing_nothing_adds_no_undo_step() -> None:
+def test_an_empty_write_adds_no_undo_step() -> None:
     layer, before, changed, target = painted(2)
     layer.data_setitem((np.array([0]), np.array([0]), np.array([0])), 7)
     assert paint_where(layer, WINDOW, np.zeros_like(changed), target) == 0

@@ -40,7 +40,9 @@ POINTS = ((0, 0), (5, 3), (11.5, 19))
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS.keys())
-def test_every_result_lies_on_its_source(viewer: ViewerModel, transform: dict[str, Any]) -> None:
+def test_every_result_aligns_with_its_source(
+    viewer: ViewerModel, transform: dict[str, Any]
+) -> None:
     source = viewer.add_image(np.zeros((12, 20, 3), np.uint8), rgb=True, name="a", **transform)
     assert show(viewer, source)
     results = [layer for layer in viewer.layers if layer is not source]
@@ -65,7 +67,7 @@ def test_every_result_lies_on_its_source(viewer: ViewerModel, transform: dict[st
                 np.testing.assert_allclose(layer.data_to_world((y, x)), place_in_world)
 
 
-def test_layers_hold_the_summary(viewer: ViewerModel) -> None:
+def test_layers_contain_the_summary(viewer: ViewerModel) -> None:
     source = viewer.add_image(np.zeros((12, 20)), name="a")
     samples = random_samples((12, 20))
     summary = summarise(samples)
@@ -94,14 +96,14 @@ def test_metadata_reproduce_the_layer(viewer: ViewerModel) -> None:
         assert (found["seed"], found["n_samples"], found["settings"]["steps"]) == (9, 4, 4)
 
 
-def test_mean_mask_and_samples_have_different_looks(viewer: ViewerModel) -> None:
+def test_mean_mask_and_samples_look_different(viewer: ViewerModel) -> None:
     source = viewer.add_image(np.zeros((12, 20)))
     show(viewer, source)
     mean, samples = by_role(viewer, "mean_mask"), by_role(viewer, "samples")
     assert not np.allclose(mean.get_color(1), samples.get_color(1))
     assert mean.contour > 0
     assert samples.contour > 0
-    # A label that the annotator paints beside 1 must be visible.
+    # A label that the annotator paints next to 1 must be visible.
     assert mean.get_color(2)[3] == 1
 
 
@@ -128,7 +130,7 @@ def test_the_plane_on_screen_of_a_stack_is_segmented(viewer: ViewerModel) -> Non
     assert image.unit == "micrometer"
 
 
-def test_results_of_a_stack_lie_in_its_plane(viewer: ViewerModel) -> None:
+def test_results_of_a_stack_are_placed_in_their_plane(viewer: ViewerModel) -> None:
     source = viewer.add_image(np.zeros((5, 12, 20)), scale=(2, 0.5, 0.5), translate=(7, 1, 1))
     viewer.dims.set_current_step(0, 3)
     show(viewer, source)

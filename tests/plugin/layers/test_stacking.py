@@ -45,7 +45,7 @@ def test_an_image_in_other_units_is_fitted_and_covers(qtbot: Any) -> None:
     assert not cover.visible
 
 
-def test_results_lie_above_their_image_and_are_not_covered(docked_panel: Any, qtbot: Any) -> None:
+def test_results_are_above_their_image_and_not_covered(docked_panel: Any, qtbot: Any) -> None:
     viewer, panel = docked_panel()
     images = patients(viewer)
     chosen = images[2]
@@ -57,7 +57,7 @@ def test_results_lie_above_their_image_and_are_not_covered(docked_panel: Any, qt
     assert viewer.layers[place + 5].name == "patient 3"
     assert visible(viewer, images) == ["patient 0", "patient 1", "patient 2"]
     assert panel.form.status.value.startswith("patient 2: ")
-    # Another one: it comes back, and the first one's results are not left on it.
+    # Another one: it is shown again, without the results of the first one.
     panel.form.image.value = images[5]
     assert run(qtbot, panel) == "done"
     assert images[5].visible
@@ -71,7 +71,7 @@ def test_results_lie_above_their_image_and_are_not_covered(docked_panel: Any, qt
     assert any(layer.visible for layer in results)
 
 
-def test_painted_layers_lie_above_the_results(make_napari_viewer: Any) -> None:
+def test_painted_layers_are_above_the_results(make_napari_viewer: Any) -> None:
     viewer = make_napari_viewer()
     first, second = patients(viewer, 2)
     shown = reviewed(first, viewer, two_looks())

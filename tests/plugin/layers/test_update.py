@@ -170,7 +170,7 @@ def test_undo_after_a_rerun_does_not_touch_the_new_result(
         np.testing.assert_array_equal(layer.data, written)
 
 
-def test_a_rerun_keeps_the_users_tool(viewer: ViewerModel, source: Image) -> None:
+def test_a_rerun_keeps_the_active_tool(viewer: ViewerModel, source: Image) -> None:
     mean = by_role(viewer, "mean_mask")
     mean.mode, mean.brush_size = "paint", 4
     show(viewer, source, seed=1)

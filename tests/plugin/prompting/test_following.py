@@ -40,7 +40,7 @@ def window(point: Open, labels: list[NDArray[np.uint8]]) -> Pointer:
 
 
 def to_plane(window: Pointer, number: int) -> None:
-    # The samples have an axis of their own in front.
+    # The samples have a leading axis.
     window.viewer.dims.set_current_step(window.viewer.dims.ndim - 3, number)
     window.settle()
 
@@ -103,7 +103,7 @@ def test_a_box_on_one_plane_is_followed_to_all(
     assert set(np.unique(taken)) == {0, 1}
 
 
-def test_taken_and_corrected_planes_are_left_alone(
+def test_accepted_and_corrected_planes_are_not_changed(
     window: Pointer, labels: list[NDArray[np.uint8]]
 ) -> None:
     window.answer_box(labels[0] == 1)
@@ -133,7 +133,7 @@ def test_a_flat_image_has_nothing_to_follow(point: Open, labels: list[NDArray[np
     assert not button(window).isVisible()
 
 
-def test_an_object_is_taken_on_all_planes_in_one_step(
+def test_an_object_is_accepted_on_all_planes_in_one_step(
     window: Pointer, labels: list[NDArray[np.uint8]]
 ) -> None:
     take = window.section._following.take_button
@@ -176,7 +176,7 @@ def test_an_object_is_taken_on_all_planes_in_one_step(
     assert window.states == {1: "taken"}
 
 
-def test_another_object_leaves_the_review_of_the_first_on_all_planes(
+def test_another_object_ends_the_review_of_the_first_on_all_planes(
     window: Pointer, labels: list[NDArray[np.uint8]]
 ) -> None:
     layers, session = window.viewer.layers, window.section._session

@@ -86,7 +86,7 @@ def test_strokes_of_another_image_are_not_those_of_the_object(bench: Bench) -> N
     assert one.prompt.strokes is None
 
 
-def test_a_result_of_one_image_does_not_show_the_stale_ones_of_another(bench: Bench) -> None:
+def test_a_new_result_does_not_show_stale_results_of_another_image(bench: Bench) -> None:
     first = bench.open("a")
     bench.show(first)
     place = bench.panel.place_on_screen()
@@ -146,7 +146,7 @@ def test_strokes_on_one_plane_do_not_copy_the_others(bench: Bench) -> None:
 
 
 @needs_world_units
-def test_a_box_beside_an_image_in_other_units_is_not_a_click(bench: Bench) -> None:
+def test_a_box_outside_an_image_in_other_units_is_not_a_click(bench: Bench) -> None:
     image = bench.viewer.add_image(np.zeros(SHAPE, np.float32), units="mm")
     bench.viewer.add_image(np.zeros((5, 5), np.float32), units="um")
     bench.panel.form.image.value = image
@@ -177,7 +177,7 @@ def test_following_layers_in_turn_adds_no_connections(bench: Bench) -> None:
     assert len(layers[1].events.paint.callbacks) == connected
 
 
-def test_undo_belongs_to_napari_again_once_the_section_is_deleted(qtbot: Any) -> None:
+def test_napari_regains_undo_when_the_section_is_deleted(qtbot: Any) -> None:
     bench = Bench(qtbot)
     image = bench.open("a")
     bench.add(BOX)

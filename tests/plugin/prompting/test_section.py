@@ -31,7 +31,7 @@ def discs() -> tuple[np.ndarray, np.ndarray]:
     return two_discs(np.random.default_rng(21))
 
 
-def test_objects_in_turn_get_labels_of_their_own(disc_window: Pointer) -> None:
+def test_successive_objects_get_separate_labels(disc_window: Pointer) -> None:
     window, labels = disc_window, disc_window.labels
     window.answer_box(labels == 1)
     assert window.fits(labels == 1) > 0.85
@@ -66,7 +66,7 @@ def test_objects_in_turn_get_labels_of_their_own(disc_window: Pointer) -> None:
     assert window.states == {1: "taken", 2: "proposed"}
 
 
-def test_an_object_covers_another_only_if_the_user_says_so(disc_window: Pointer) -> None:
+def test_an_object_covers_another_only_on_request(disc_window: Pointer) -> None:
     window, labels = disc_window, disc_window.labels
     for _ in range(2):
         window.answer_box(labels == 1)
@@ -78,7 +78,7 @@ def test_an_object_covers_another_only_if_the_user_says_so(disc_window: Pointer)
     assert set(np.unique(window.annotation())) == {0, 2}
 
 
-def test_new_object_keeps_the_first_as_an_outline_until_it_is_chosen_again(
+def test_a_new_object_keeps_the_first_as_an_outline_until_reselected(
     disc_window: Pointer,
 ) -> None:
     window, labels = disc_window, disc_window.labels
@@ -153,7 +153,7 @@ def test_the_last_prompt_wins(disc_window: Pointer) -> None:
     assert len(window.viewer.layers["a · prompt boxes"].data) == 1
 
 
-def test_clicks_and_marks_outside_say_so(disc_window: Pointer) -> None:
+def test_clicks_and_marks_outside_are_reported(disc_window: Pointer) -> None:
     window = disc_window
     window.key(Key.Key_B)
     window.drag((30, 30), (30, 30))
@@ -195,7 +195,7 @@ def test_a_mark_belongs_to_its_plane(point: Open, discs: tuple[np.ndarray, np.nd
     window.viewer.dims.set_point(window.viewer.dims.ndim - 3, 2)
     window.settle()
     assert window.states == {}
-    # Nothing would be written to a plane that is out of sight.
+    # Nothing would be written to a hidden plane.
     assert window.panel._session.current is None
     window.box(labels == 2)
     window.settle()
@@ -209,7 +209,7 @@ def test_a_mark_belongs_to_its_plane(point: Open, discs: tuple[np.ndarray, np.nd
     assert taken[1].any()
     assert not taken[0].any()
     assert not taken[2].any()
-    # Samples of the whole stack come back on planes without an object.
+    # Samples of the whole stack are shown again on planes without an object.
     window.panel.form.plane_choice.planes.value = "0"
     window.panel.run()
     window.settle()
@@ -260,7 +260,7 @@ def test_objects_are_written_on_their_plane_while_another_one_is_under_review(
     np.testing.assert_array_equal(window.annotation()[1] == 1, first)
 
 
-def test_a_model_without_prompts_names_one_that_takes_them(
+def test_a_model_without_prompts_suggests_a_promptable_one(
     disc_window: Pointer, tiny_model_folder: Path
 ) -> None:
     window, labels = disc_window, disc_window.labels
@@ -289,7 +289,7 @@ def test_a_model_without_prompts_names_one_that_takes_them(
     notice.button.click()
     assert window.panel.form.model.value == "generalist"
     assert notice.isHidden()
-    # What was drawn was not lost.
+    # The drawing was not lost.
     window.settle()
     assert window.endings == ["done"]
     assert not window.section.unanswered()
@@ -368,7 +368,7 @@ def test_a_labels_layer_becomes_a_rough_mask_or_strokes(disc_window: Pointer) ->
     assert set(window.samples.prompt) == {"stroke_pixels", "stroke_digest"}
 
 
-def test_layers_of_marks_are_apart_from_the_users_and_known_after_reopening(
+def test_mark_layers_are_separate_and_recognised_after_reopening(
     disc_window: Pointer, tmp_path: Path
 ) -> None:
     window, labels = disc_window, disc_window.labels
@@ -419,7 +419,7 @@ def test_accepting_takes_every_object_that_is_shown(disc_window: Pointer) -> Non
     taken = window.annotation()
     assert set(np.unique(taken)) == {0, 1, 2}
     window.settle()
-    # What was erased on purpose does not come back.
+    # Deliberately erased pixels are not restored.
     window.viewer.layers["a · annotation"].data = np.where(taken == 1, 0, taken)
     window.section.take_pending()
     assert set(np.unique(window.annotation())) == {0, 2}

@@ -64,7 +64,7 @@ def test_thumbnails_can_be_ordered(desk: Desk, skin: Image) -> None:
     order.setCurrentIndex(order.findData("difference"))
     assert [text.split(" of")[0] for text in desk.texts] == ["30%", "10%", "60%"]
     assert [text.split("this ")[-1] for text in desk.texts][2] == "1 - IoU 0.00"
-    # What was chosen stays so, at its new place.
+    # The choice is kept, at its new position.
     assert desk.checked == [False, False, True]
     order.setCurrentIndex(order.findData("area"))
     area = int(disc(*LARGE).sum())
@@ -74,7 +74,7 @@ def test_thumbnails_can_be_ordered(desk: Desk, skin: Image) -> None:
 
 
 @pytest.mark.styled
-def test_no_button_moves_or_is_covered_when_pictures_come_or_go(desk: Desk, skin: Image) -> None:
+def test_buttons_stay_in_place_when_pictures_change(desk: Desk, skin: Image) -> None:
     section = desk.section
 
     def room() -> tuple[int, int]:
@@ -116,7 +116,7 @@ def test_the_section_shows_the_hypotheses_of_a_real_run(
     assert sum(int(t.split(" of ")[-2].split()[-1]) for t in desk.texts) == 4
 
 
-def test_image_that_cannot_be_read(desk: Desk) -> None:
+def test_an_unreadable_image_is_reported(desk: Desk) -> None:
     layer = desk.viewer.add_image(np.full(SHAPE, np.nan, np.float32), contrast_limits=(0, 1))
     desk.review(layer)
     assert desk.section.status.text().startswith("No hypotheses: ")
@@ -137,7 +137,7 @@ def test_a_click_starts_the_preview_and_a_second_one_ends_it(desk: Desk, skin: I
     assert preview.contour > 0
     assert not preview.editable
     assert desk.checked == [False, True, False]
-    # The layer in hand stays in hand.
+    # The active layer stays active.
     assert desk.viewer.layers.selection.active is mine
     desk.click(0)
     assert desk.names == ["skin", "skin · preview", "mine"]
@@ -171,7 +171,7 @@ def test_a_preview_reuses_its_layer_and_moves_to_the_top(desk: Desk, skin: Image
     np.testing.assert_allclose(preview.translate, (5, 7))
 
 
-def test_overlays_lie_on_a_rotated_image(desk: Desk) -> None:
+def test_overlays_align_with_a_rotated_image(desk: Desk) -> None:
     affine = np.array([[1, 0.1, 5], [0, 1, -2], [0, 0, 1]])
     space: dict[str, Any] = {"scale": (0.5, 0.25), "rotate": 20.0, "affine": affine}
     layer = desk.viewer.add_image(disc_image(), rgb=True, units=("um", "um"), **space)
@@ -183,7 +183,7 @@ def test_overlays_lie_on_a_rotated_image(desk: Desk) -> None:
         assert overlay.units == layer.units
 
 
-def test_overlays_lie_on_their_plane_of_a_stack(desk: Desk) -> None:
+def test_overlays_are_on_their_plane_of_a_stack(desk: Desk) -> None:
     stack = np.stack([disc_image()[..., 0]] * 5, axis=1)
     layer = desk.viewer.add_image(stack, scale=(1, 3, 1), name="stack")
     desk.viewer.dims.order = (1, 0, 2)
@@ -218,7 +218,9 @@ def test_preview_of_classes_has_their_colours(desk: Desk, skin: Image) -> None:
         np.testing.assert_allclose(preview.get_color(label), wanted, atol=0.01)
 
 
-def test_removing_its_layer_or_another_result_ends_the_preview(desk: Desk, skin: Image) -> None:
+def test_removing_the_layer_or_showing_another_result_ends_the_preview(
+    desk: Desk, skin: Image
+) -> None:
     desk.review(skin)
     desk.click(0)
     desk.viewer.layers.remove("skin · preview")
@@ -233,7 +235,7 @@ def test_removing_its_layer_or_another_result_ends_the_preview(desk: Desk, skin:
     assert desk.names == ["skin"]
     desk.wait()
     assert len(desk.section.strip.buttons) == 1
-    # The contours were asked for and come back, of the new samples.
+    # The contours were requested and are shown again, for the new samples.
     contours = desk.show_contours()
     columns = np.concatenate([path[:, 1] for path in contours.data])
     assert columns.min() == pytest.approx(SMALL[1] - SMALL[2], abs=1)
@@ -248,7 +250,7 @@ def test_removing_the_image_removes_temporary_layers(desk: Desk, skin: Image) ->
     assert not desk.section.isEnabled()
 
 
-def test_a_deleted_section_is_not_called(desk: Desk, skin: Image) -> None:
+def test_a_deleted_section_receives_no_calls(desk: Desk, skin: Image) -> None:
     shown = desk.review(skin)
     desk.click(0)
     desk.section.release()

@@ -104,7 +104,7 @@ def test_union_and_intersection(desk: Desk, skin: Image) -> None:
     np.testing.assert_array_equal(layer.data == 1, disc(*SMALL))
 
 
-def test_a_hypothesis_is_taken_inside_the_region_only(desk: Desk, skin: Image) -> None:
+def test_a_hypothesis_is_accepted_only_inside_the_region(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     desk.click(0)
     desk.section.key_actions()["Shift-W"]()
@@ -123,7 +123,7 @@ def test_a_hypothesis_is_taken_inside_the_region_only(desk: Desk, skin: Image) -
 # --- what is on screen --------------------------------------------------------------------
 
 
-def test_the_plain_image_can_be_shown_and_left(desk: Desk, skin: Image) -> None:
+def test_the_plain_image_can_be_switched_on_and_off(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     desk.click(0)
     desk.section.buttons.take[2].click()
@@ -152,7 +152,7 @@ def test_opacity_of_all_overlays(desk: Desk, skin: Image) -> None:
     assert annotation.opacity == pytest.approx(own)
 
 
-def test_proposals_are_hidden_when_one_is_taken(desk: Desk, skin: Image) -> None:
+def test_proposals_are_hidden_when_one_is_accepted(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     show(desk.viewer, skin)
     contours = desk.show_contours()

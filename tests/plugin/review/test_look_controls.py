@@ -79,7 +79,7 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(np.array_equal(one, other))
 
 
-def test_the_plain_image_is_shown_without_anything_and_then_as_before(window: Window) -> None:
+def test_the_plain_image_is_shown_and_overlays_are_restored(window: Window) -> None:
     before = window.seen()
     assert not same(before, window.bare)
     window.press(Key.Key_0)
@@ -88,7 +88,7 @@ def test_the_plain_image_is_shown_without_anything_and_then_as_before(window: Wi
     window.press(Key.Key_0)
     assert same(window.seen(), before)
     assert not window.controls.plain_button.isChecked()
-    # What a hidden image had hidden is shown when it comes back.
+    # Layers hidden with an image are shown when it returns.
     session = window.panel.session
     first = session.current
     window.press(Key.Key_0)
@@ -108,7 +108,7 @@ def test_the_plain_image_is_shown_without_anything_and_then_as_before(window: Wi
     assert same(window.seen(), before)
 
 
-def test_opacity_fades_everything_and_comes_back(window: Window) -> None:
+def test_opacity_fades_everything_and_is_restored(window: Window) -> None:
     before, slider = window.seen(), window.controls.opacity
     slider.setFocus()
     window.qtbot.keyClick(slider, Key.Key_Home)
@@ -131,7 +131,7 @@ def test_opacity_fades_everything_and_comes_back(window: Window) -> None:
     assert same(window.seen(), before)
 
 
-def test_proposals_hide_when_one_is_taken_and_the_annotation_stays(window: Window) -> None:
+def test_accepting_a_proposal_hides_the_others_and_keeps_the_annotation(window: Window) -> None:
     write_labels(session_of(window.viewer), disc(*LARGE))
     taken = window.seen()
     assert not window.controls.proposals_button.isChecked()

@@ -106,7 +106,7 @@ def test_keys_navigate_regions_and_the_camera_follows(desk: Desk) -> None:
     assert desk.section.here == 1
     # The image does not change its size from one region to the next.
     assert desk.camera.zoom == pytest.approx(usual)
-    # A closer look stays, as long as the whole region is in sight.
+    # A closer zoom is kept while the whole region is visible.
     desk.camera.zoom = 1.3 * usual
     keys["Shift-N"]()
     assert desk.section.here == 2
@@ -120,7 +120,7 @@ def test_keys_navigate_regions_and_the_camera_follows(desk: Desk) -> None:
     assert "number 2 on screen" in desk.section.status.text()
 
 
-def test_sliders_go_to_the_plane(desk: Desk) -> None:
+def test_sliders_move_to_the_plane(desk: Desk) -> None:
     stack = np.stack([disc_image()[..., 0]] * 5)
     layer = desk.viewer.add_image(stack, scale=(3, 1, 1), name="stack")
     desk.viewer.dims.set_current_step(0, 3)
@@ -155,21 +155,21 @@ def test_resolving_goes_to_the_next_open_region_and_survives_new_samples(
     assert desk.section.here == 2
     found = desk.section.resolved_regions()
     assert [region["area"] for region in found] == [r.area for r in desk.section.regions]
-    # A second press takes it back.
+    # A second press reverts it.
     desk.section.resolve_button.click()
     assert desk.ticks() == [True, False]
     desk.section.table.item(0, 0).setCheckState(Qt.CheckState.Unchecked)
     assert desk.section.resolved == set()
     desk.section.visit(2)
     desk.section.resolve()
-    # After a correction the first region is gone and the second a little larger.
+    # After a correction the first region has disappeared and the second is slightly larger.
     masks = np.stack([disc(*LARGE)] * 10)
     masks[:2] |= disc(10, 70, 4)
     other = reviewed(skin, desk.viewer, masks)
     desk.session.show(replace(other, plane=shown.plane))
     desk.wait()
     assert desk.ticks() == [True]
-    # A region elsewhere was never settled.
+    # A region elsewhere was never reviewed.
     masks = np.stack([disc(*LARGE)] * 10)
     masks[:2] |= disc(50, 70, 4)
     desk.session.show(reviewed(skin, desk.viewer, masks))
@@ -182,12 +182,12 @@ def test_reviewed_regions_do_not_apply_to_another_image(desk: Desk, skin: Image)
     desk.section.visit(2)
     desk.section.resolve()
     other = desk.viewer.add_image(disc_image()[:, :70], rgb=True, name="other")
-    # Once more the same, and before it is measured another image.
+    # The same again, and another image before it is measured.
     desk.session.show(replace(shown))
     desk.session.show(reviewed(other, desk.viewer, uncertain_samples()[:, :, :70]))
     desk.wait()
     assert not any(desk.ticks())
-    # Back at the first one, what was settled there is still so.
+    # Back at the first one, its reviewed regions are still reviewed.
     desk.session.show(None)
     desk.session.show(replace(shown))
     desk.wait()
@@ -218,7 +218,7 @@ def test_removing_the_image_removes_temporary_layers(desk: Desk, skin: Image) ->
     assert desk.section.sizes.text() == ""
 
 
-def test_a_deleted_section_is_not_called(desk: Desk, skin: Image) -> None:
+def test_a_deleted_section_receives_no_calls(desk: Desk, skin: Image) -> None:
     shown = desk.review(skin)
     desk.session.show(replace(shown))
     desk.section.release()

@@ -64,7 +64,7 @@ def window(
     return Window(qtbot, viewer, panel, blob_image)
 
 
-def test_samples_become_an_annotation_by_keys_alone(window: Window) -> None:
+def test_samples_become_an_annotation_using_only_keys(window: Window) -> None:
     window.press("H")
     window.press("W")
     layer = annotation_of(window.review.session)
@@ -77,7 +77,7 @@ def test_samples_become_an_annotation_by_keys_alone(window: Window) -> None:
     strokes = stroke_layer(window.review.session)
     assert strokes is not None
     assert (strokes.mode, strokes.selected_label) == ("paint", 2)
-    # The annotation was written in steps that can be taken back one by one.
+    # The annotation was written in steps that can be undone one by one.
     layer.undo()
     layer.undo()
     assert not layer.data.any()

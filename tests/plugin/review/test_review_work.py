@@ -133,13 +133,13 @@ def test_stroke_by_mouse_then_take_undo_redo_by_keys(open_window: Open) -> None:
     taken = layer.data.copy()
     np.testing.assert_array_equal(taken, window.viewer.layers["a · mean mask"].data)
     assert taken[said].all()
-    # The strokes were in hand, but Ctrl+Z is about what was done last.
+    # The strokes were active, but Ctrl+Z undoes the last action.
     hands.key(hands.canvas, Qt.Key.Key_Z, CTRL)
     assert not layer.data.any()
     np.testing.assert_array_equal(strokes.data == FOREGROUND, said)
     hands.key(hands.canvas, Qt.Key.Key_Z, CTRL | SHIFT)
     np.testing.assert_array_equal(layer.data, taken)
-    # Painting goes on with napari's own key and brush, and is a step of its own.
+    # Painting continues with napari's own key and brush, as a separate step.
     hands.key(hands.canvas, Qt.Key.Key_E)
     assert layer.mode == "erase"
     hands.drag()
@@ -148,7 +148,7 @@ def test_stroke_by_mouse_then_take_undo_redo_by_keys(open_window: Open) -> None:
     np.testing.assert_array_equal(layer.data, taken)
 
 
-# --- work that comes back -----------------------------------------------------------------
+# --- work that is restored -----------------------------------------------------------------
 
 
 def export(window: Window, path: Path) -> None:
@@ -195,7 +195,7 @@ def test_opening_an_export_restores_strokes_regions_and_settings(
     assert again is not None
     np.testing.assert_array_equal(again.data, strokes.data)
     assert second.viewer.layers.selection.active.name == "a · annotation"
-    # A further tick does not push out those of the file.
+    # A further tick does not replace those of the file.
     second.review.regions.visit(1)
     second.review.regions.resolve()
     export(second, tmp_path / "b.tif")
@@ -221,7 +221,7 @@ def test_restored_strokes_are_followed(open_window: Open) -> None:
     other.qtbot.waitUntil(lambda: bool(redrawn), timeout=PATIENCE)
     assert redrawn == ["done"]
     np.testing.assert_array_equal(stroke_layer(other.review.session).data, strokes.data)
-    # Equal seed, settings and strokes: the very samples of before.
+    # Equal seed, settings and strokes: exactly the previous samples.
     np.testing.assert_array_equal(other.viewer.layers["a · samples"].data, after)
 
 
@@ -246,7 +246,7 @@ napari.run(force=True)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_after_kill_9_the_next_start_offers_the_annotation(
+def test_the_annotation_is_offered_after_kill_9(
     make_napari_viewer: Callable[..., Any], qtbot: Any
 ) -> None:
     root = Path(__file__).resolve().parents[3]

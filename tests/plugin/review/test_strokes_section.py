@@ -71,7 +71,7 @@ def test_samples_follow_a_stroke(desk: Desk) -> None:
     assert (after != before)[:, ~said].any()
     assert desk.viewer.layers["a · mean mask"].data[said].all()
     np.testing.assert_array_equal(desk.viewer.layers["a · confidence"].data[said], 1)
-    # The brush stays in hand for the next stroke.
+    # The brush stays active for the next stroke.
     assert desk.viewer.layers.selection.active.name == "a · strokes"
     assert desk.strokes.mode == "paint"
     assert f"{said.sum()} painted pixels" in desk.section.status.text()
@@ -131,7 +131,7 @@ def test_samples_are_drawn_on_demand_if_the_section_does_not_follow(desk: Desk) 
     desk.section.redraw_button.click()
     assert desk.wait() == "done"
     assert (desk.samples() != before).any()
-    # The choice outlives the section.
+    # The choice is kept after the section is closed.
     assert not StrokesSection(desk.panel._session).follow.isChecked()
     # Clear is one step.
     desk.section.brushes.background_button.click()

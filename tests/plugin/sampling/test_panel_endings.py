@@ -94,7 +94,7 @@ def test_a_run_without_an_image_fails_with_a_message(
     assert panel.last_error is None
 
 
-def test_odd_images_end_in_a_result_or_a_message(qtbot: Any, docked_panel: OpenPanel) -> None:
+def test_odd_images_give_a_result_or_a_message(qtbot: Any, docked_panel: OpenPanel) -> None:
     viewer, panel = docked_panel()
     for pixels in (np.full((40, 40), np.nan), np.zeros((40, 40, 4, 2, 2)), np.full((1, 1), 3)):
         viewer.add_image(pixels, contrast_limits=(0, 1), rgb=False)

@@ -62,7 +62,7 @@ def test_raw_and_calibrated_change_the_maps_without_new_samples(
     mine = viewer.layers["a · mean mask"]
     mine.fill((0, 0), 3)
     before = contents_of(viewer)
-    # The samples are there, and a correction of the mask is nobody's business.
+    # The samples exist, and a correction of the mask is not asked about.
     monkeypatch.setattr(Segmenter, "sample_steps", lambda *_, **__: pytest.fail("sampled again"))
     panel.ask_about_edits = lambda names: pytest.fail(f"asked about {names}")
     panel.form.n_samples.value = 7
@@ -98,7 +98,7 @@ def test_an_uncalibrated_model_offers_only_raw_confidence(
     assert_idle(panel)
 
 
-def test_a_calibration_is_noticed_at_the_next_run(
+def test_a_calibration_is_detected_at_the_next_run(
     qtbot: Any,
     photo_window: Window,
     tiny_model_folder: Path,
@@ -116,7 +116,7 @@ def test_a_calibration_is_noticed_at_the_next_run(
     assert viewer.layers["a · confidence"].metadata[METADATA_KEY]["calibrated"] is True
 
 
-def test_choosing_a_model_takes_its_settings(
+def test_choosing_a_model_applies_its_settings(
     docked_panel: OpenPanel, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     _, panel = docked_panel()

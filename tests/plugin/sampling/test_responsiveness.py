@@ -152,7 +152,7 @@ def test_cancelling_while_layers_are_updated_restores_them(
     assert contents_of(viewer) == before
 
 
-def test_every_phase_is_named(
+def test_every_phase_is_shown(
     qtbot: Any, large_window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The small model needs less than the usual pause between two updates for some phases.

@@ -20,7 +20,7 @@ from tests.helpers.plugin_fixtures import PATIENCE, OpenPanel, docked, run
 def test_defaults_and_bounds_are_those_of_the_configuration(make_napari_viewer_proxy: Any) -> None:
     viewer = make_napari_viewer_proxy()
     form = docked(viewer, SamplingPanel(viewer)).form
-    # Those of the model that is chosen first, and the usual ones where it says nothing.
+    # Those of the first model, and the defaults for what its card does not set.
     card = read_card(resolve_model(bundled_models()[0]))
     calibrated = card.calibration is not None
     wanted = card.config.sampling.model_copy(update={"device": "auto", "calibrated": calibrated})
@@ -95,7 +95,7 @@ def test_the_image_choice_lists_images_and_follows_the_viewer(
     first.name = "renamed"
     assert (box.value.name, box.current_choice) == ("renamed", "renamed")
     run(qtbot, panel)
-    # Results are images, too, but nobody wants to segment them.
+    # Results are images, too, but are not offered.
     assert sorted(layer.name for layer in box.choices) == ["b", "renamed"]
     assert box.value.name == "renamed"
     viewer.layers.remove("renamed")

@@ -106,7 +106,7 @@ def test_plane_of_a_stack(qtbot: Any, docked_panel: OpenPanel, blob_image: np.nd
 # --- reruns -------------------------------------------------------------------------------
 
 
-def test_an_edited_layer_raises_a_question(qtbot: Any, photo_window: Window) -> None:
+def test_an_edited_layer_prompts_a_question(qtbot: Any, photo_window: Window) -> None:
     """The real question is answered by a click, and (None) by Escape."""
     viewer, panel = photo_window
     run(qtbot, panel)

@@ -196,7 +196,7 @@ def test_rerun_updates_its_layers_and_asks_about_edits(qtbot: Any, scan_window: 
     assert run(qtbot, panel) == "cancelled"
     assert asked == [["scan · mean mask"]]
     assert (mine.data == 3).any()
-    # The current plane alone has layers of its own.
+    # The current plane alone has separate layers.
     panel.form.plane_choice.planes.value = CURRENT
     assert run(qtbot, panel) == "done"
     assert asked == [["scan · mean mask"]]

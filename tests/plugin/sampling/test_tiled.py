@@ -39,7 +39,7 @@ def world(layer: Any, *pixels: float) -> np.ndarray:
     return np.asarray(layer.data_to_world(pixels))
 
 
-def test_a_tiled_run_equals_python_and_lies_on_its_image(
+def test_a_tiled_run_equals_python_and_aligns_with_its_image(
     tiling_panel: tuple[Any, SamplingPanel], qtbot: Any, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     viewer, panel = tiling_panel
@@ -138,7 +138,7 @@ def test_the_results_folder_is_saved_between_sessions(
     assert (other.results.value, other.scale.value) == (tmp_path, 0.25)
 
 
-def test_a_result_is_opened_again_from_the_menu(
+def test_a_result_can_be_reopened_from_the_menu(
     make_napari_viewer: Any, npe2pm: Any, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     settings = SamplingConfig(n_samples=2, steps=1, device="cpu")
@@ -156,7 +156,7 @@ def test_a_result_is_opened_again_from_the_menu(
     assert str(samples.units[-1]) == "micrometer"
 
 
-def test_a_foreign_or_damaged_zarr_folder_is_not_read(tmp_path: Path) -> None:
+def test_an_unknown_or_damaged_zarr_folder_is_not_read(tmp_path: Path) -> None:
     from napari_latentfm.layers.zarr import read_stored, stored_maps
 
     foreign = tmp_path / "foreign.zarr"

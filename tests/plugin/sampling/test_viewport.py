@@ -75,7 +75,7 @@ def test_the_visible_field_becomes_a_layer_with_its_results(
     if not BEFORE_0_7:  # its zoom changes with the window, in which a slider appeared
         assert camera.zoom == pytest.approx(5)
     # The slider of the samples takes a part of the window some time later, so that the next field
-    # is another one. Two runs over the same field share one layer.
+    # differs. Two runs over the same field share one layer.
     seen, counts = [], []
     for seed in range(8, 18):
         viewer.window.screenshot(canvas_only=True, flash=False)
@@ -121,9 +121,7 @@ def test_the_coarsest_level_with_enough_pixels_is_chosen(
     np.testing.assert_allclose(edge, np.multiply(field.start, field.factor) - 0.5)
 
 
-def test_the_visible_field_of_a_stack_lies_in_its_plane(
-    docked_panel: OpenPanel, qtbot: Any
-) -> None:
+def test_the_visible_field_of_a_stack_is_in_its_plane(docked_panel: OpenPanel, qtbot: Any) -> None:
     viewer, panel = docked_panel(show=True)
     stack = np.stack([disc_image((80, 100))[..., 0] + 5 * n for n in range(3)]).astype(np.uint8)
     source = viewer.add_image(stack, name="scan", scale=(4, 1, 1))
@@ -162,7 +160,7 @@ def test_cancelling_does_not_change_the_viewer(docked_panel: OpenPanel, qtbot: A
 @pytest.mark.skipif(
     not hasattr(ViewerModel(), "canvas"), reason="napari does not give the size of its canvas"
 )
-def test_the_view_of_a_pyramid_beside_an_image_in_other_units(qtbot: Any) -> None:
+def test_the_view_of_a_pyramid_next_to_an_image_in_other_units(qtbot: Any) -> None:
     viewer = ViewerModel()
     pixels = np.zeros((400, 600), np.uint8)
     slide = viewer.add_image([pixels, pixels[::2, ::2]], multiscale=True, units="mm")
@@ -205,7 +203,7 @@ def test_cancelling_while_the_layers_are_added_removes_the_field(qtbot: Any) -> 
     assert [layer.name for layer in viewer.layers] == ["slide"]
 
 
-def test_the_field_of_an_image_that_was_changed_shows_its_pixels_and_place(qtbot: Any) -> None:
+def test_the_view_of_a_changed_image_shows_its_pixels_and_position(qtbot: Any) -> None:
     viewer = ViewerModel()
     image = viewer.add_image(np.zeros((80, 100), np.uint8), name="slide")
     target = field_target(image, viewer)

@@ -44,7 +44,7 @@ def click(table: ImageTable, qtbot: Any, row: int) -> None:
     qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
 
 
-def test_news_of_images_leave_the_list_where_the_user_is(table: ImageTable, qtbot: Any) -> None:
+def test_updates_keep_the_scroll_position_of_the_list(table: ImageTable, qtbot: Any) -> None:
     assert (selected(table), bold(table)) == ([NAMES[0]], [NAMES[0]])
     click(table, qtbot, 41)
     place = table.verticalScrollBar().value()
@@ -56,7 +56,7 @@ def test_news_of_images_leave_the_list_where_the_user_is(table: ImageTable, qtbo
     assert bold(table) == [NAMES[0]], "the open image"
 
 
-def test_a_flag_is_listed_with_its_note_and_every_state_is_whole(
+def test_a_flag_is_listed_with_its_note_and_no_state_is_cut_off(
     table: ImageTable, qtbot: Any
 ) -> None:
     empty, flag = Item(state="completed", empty=True), Item(state="flagged", note="two lesions?")
@@ -75,7 +75,7 @@ def test_a_flag_is_listed_with_its_note_and_every_state_is_whole(
     assert tip == f"{NAMES[2]}\n↺ recover · ◐ in progress"
 
 
-def test_a_long_note_is_whole_in_the_tooltip(table: ImageTable) -> None:
+def test_the_tooltip_shows_a_long_note_in_full(table: ImageTable) -> None:
     note = "two lesions, left one " * 5
     table.fill(NAMES, {NAMES[0]: Item(state="completed", empty=True, note=note)}, NAMES[0])
     tip = table.filtered.index(0, 0).data(Qt.ItemDataRole.ToolTipRole)

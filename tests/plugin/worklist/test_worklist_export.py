@@ -60,7 +60,7 @@ def finish(qtbot: Any, panel: QueuePanel, button: Any) -> str:
     return endings[0]
 
 
-def test_measurements_by_the_dialog(qtbot: Any, panel: QueuePanel, tmp_path: Path) -> None:
+def test_measurements_from_the_dialog(qtbot: Any, panel: QueuePanel, tmp_path: Path) -> None:
     path = tmp_path / "sizes.csv"
 
     def fill_in() -> None:
@@ -79,7 +79,7 @@ def test_measurements_by_the_dialog(qtbot: Any, panel: QueuePanel, tmp_path: Pat
     assert rows[0]["unit"] == "mm"
 
 
-def test_an_unexpected_error_is_not_called_a_cancelled_export(
+def test_an_unexpected_error_is_not_reported_as_a_cancelled_export(
     qtbot: Any, panel: QueuePanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> Iterator[object]:
@@ -133,7 +133,7 @@ def test_images_that_were_not_exported_are_reported(
     assert "Exported 1 image to a.json. Not exported: blob_000.png: " in text
 
 
-def test_images_are_not_replaced_whatever_is_chosen(
+def test_images_are_never_replaced(
     qtbot: Any, panel: QueuePanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []

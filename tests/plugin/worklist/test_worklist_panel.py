@@ -144,7 +144,7 @@ def test_images_can_be_accepted_and_reopened(
     assert "1 of 3 done" in panel.form.tally.text()
     assert mine in viewer.layers
     assert not [layer for layer in viewer.layers if layer.name.startswith("blob_000")]
-    # Unfinished work is kept without asking, and is there again.
+    # Unfinished work is saved without asking, and restored.
     other = annotate(viewer, 9)
     wait_for(qtbot, panel, NAMES[2], panel.next)
     assert panel.work.item(NAMES[1]).state == "in progress"
@@ -159,7 +159,7 @@ def test_images_can_be_accepted_and_reopened(
     assert "first image" in panel.form.status.text()
 
 
-def test_result_layers_are_used_again_for_the_next_image(
+def test_result_layers_are_reused_for_the_next_image(
     qtbot: Any, queue: Open, images: Path, tiny_model_folder: Path
 ) -> None:
     small = read_image(images / NAMES[1]).pixels[:48, :56]
@@ -204,7 +204,7 @@ def test_a_removed_result_layer_is_added_again_in_its_place(qtbot: Any, queue: O
     names = ["blob_001", *(f"blob_001 · {title}" for title in titles)]
     assert [layer.name for layer in viewer.layers] == names
     assert viewer.layers.selection.active.name == names[-1]
-    # A layer that is linked to a result is left alone.
+    # A layer that is linked to a result does not change.
     mine = viewer.add_labels(np.zeros((64, 64), np.uint8), metadata={"mine": 1})
     viewer.layers.link_layers([viewer.layers["blob_001 · mean mask"], mine])
     wait_for(qtbot, panel, NAMES[2], panel.next)
@@ -327,9 +327,7 @@ def test_an_empty_image_is_named_after_the_models_class(
     assert panel.form.empty_name == "No polyp"
 
 
-def test_resuming_opens_the_first_image_that_is_not_done(
-    qtbot: Any, queue: Open, images: Path
-) -> None:
+def test_resuming_opens_the_first_unfinished_image(qtbot: Any, queue: Open, images: Path) -> None:
     work = WorkList(images)
     work.update(NAMES[0], state="completed")
     _, panel = queue(wait=False)
@@ -422,7 +420,7 @@ def test_images_can_be_ordered_by_uncertainty(
     assert panel.form.table.shown() == NAMES[2:]
 
 
-def test_cancel_and_close_while_running(qtbot: Any, queue: Open, images: Path) -> None:
+def test_a_running_list_can_be_cancelled_and_closed(qtbot: Any, queue: Open, images: Path) -> None:
     viewer, panel = queue(wait=False)
     slow = GatedSegmenter()
     panel.sampler.job.load = slow.load
@@ -472,7 +470,7 @@ def test_a_damaged_image_is_flagged_and_skipped(qtbot: Any, queue: Open, images:
     assert NAMES[1] in item.error
 
 
-def test_a_note_stays_when_an_image_cannot_be_read_and_can_again(
+def test_a_note_survives_an_image_that_is_temporarily_unreadable(
     qtbot: Any, queue: Open, images: Path
 ) -> None:
     whole = (images / NAMES[1]).read_bytes()
@@ -490,7 +488,7 @@ def test_a_note_stays_when_an_image_cannot_be_read_and_can_again(
     assert item.uncertainty is not None
 
 
-def test_damaged_annotation_is_set_aside(qtbot: Any, queue: Open, images: Path) -> None:
+def test_a_damaged_annotation_is_set_aside(qtbot: Any, queue: Open, images: Path) -> None:
     work = WorkList(images)
     path = work.unfinished(NAMES[0])
     path.parent.mkdir()
@@ -500,7 +498,9 @@ def test_damaged_annotation_is_set_aside(qtbot: Any, queue: Open, images: Path) 
     assert path.with_name(path.name + ".broken").read_bytes() == b"damaged"
 
 
-def test_an_annotation_of_another_image_of_that_name_is_told(images: Path, tmp_path: Path) -> None:
+def test_an_annotation_of_another_image_with_that_name_is_reported(
+    images: Path, tmp_path: Path
+) -> None:
     path, kept = images / NAMES[0], tmp_path / "kept.tif"
     labels = np.ones((64, 64), np.uint8)
     signature = image_signature(read_image(path).pixels)

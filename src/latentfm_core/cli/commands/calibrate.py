@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from latentfm_core.cli.calibrate import LEAST_IMAGES
+from latentfm_core.cli.calibrate import MIN_IMAGES
 from latentfm_core.cli.cases import ChosenPairs, choose_pairs, open_cases
 from latentfm_core.cli.common import progress_bar, say
 from latentfm_core.cli.domain import (
@@ -134,10 +134,10 @@ def _check_images(args: argparse.Namespace, chosen: ChosenPairs) -> None:
             f"{count} of the {len(pairs)} images belong to the test part. Scores on them would be "
             "too optimistic: use --part val, or override with --allow-test."
         )
-    if len(pairs) < LEAST_IMAGES and not args.allow_few:
+    if len(pairs) < MIN_IMAGES and not args.allow_few:
         raise ConfigError(
             f"{len(pairs)} images are too few for a calibration: chance would dominate. Use "
-            f"{LEAST_IMAGES} or more, or add --allow-few."
+            f"{MIN_IMAGES} or more, or add --allow-few."
         )
 
 

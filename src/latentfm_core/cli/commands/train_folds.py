@@ -26,7 +26,7 @@ logger = logging.getLogger("latentfm_core.cli.train")
 def of_folds(args: argparse.Namespace, config: Config) -> bool:
     """Return whether ``--out`` is the folder of a cross-validation, not of a single model.
 
-    The run of a fold can also be resumed by itself, in its own folder.
+    The run of a fold can also be resumed alone, in its own folder.
     """
     if config.data.folds is None:
         return False
@@ -50,7 +50,7 @@ def run_folds(args: argparse.Namespace, config: Config, options: RunOptions, fla
         )
     if not args.resume or args.minutes is not None:
         # The settings of a resumed fold already have its share of the time.
-        config = _share_out(config)
+        config = _divide(config)
     runs = CrossValidation(config, replace(options, should_stop_reading=flag))
     if args.dry_run:
         runs.dry_run()
@@ -64,12 +64,12 @@ def run_folds(args: argparse.Namespace, config: Config, options: RunOptions, fla
     return EXIT_OK
 
 
-def _share_out(config: Config) -> Config:
-    """Return the settings of each fold, and log how the time budget is shared out."""
+def _divide(config: Config) -> Config:
+    """Return the settings of each fold, and log how the time budget is divided."""
     shared, minutes = shared_out(config), config.training.minutes
     if minutes is not None and shared.training.minutes != minutes:
         logger.info(
-            "The time budget of %g minutes is shared out: %.3g minutes for each of %d folds.",
+            "The time budget of %g minutes is divided: %.3g minutes for each of %d folds.",
             minutes,
             shared.training.minutes,
             config.data.folds,

@@ -1,4 +1,4 @@
-"""Pipes, sockets, devices and folders in place of files are named, and never waited for."""
+"""Pipes, sockets, devices and folders in place of files are reported and never block."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def large(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_files_are_opened(put: Put, kind: str) -> None:
+def test_only_regular_files_are_opened(put: Put, kind: str) -> None:
     path = put(kind, "x")
     with pytest.raises(NotRegularError, match=f"it is {KINDS[kind]}, not a file"):
         open_regular(path)
@@ -83,7 +83,7 @@ def test_only_files_are_opened(put: Put, kind: str) -> None:
         ("x.json", read_prompts),
     ],
 )
-def test_every_reader_names_the_path_and_what_it_is(
+def test_every_reader_names_the_path_and_its_file_type(
     put: Put, kind: str, name: str, read: Callable[[Path], Any]
 ) -> None:
     if kind == "folder" and read is read_prompts:

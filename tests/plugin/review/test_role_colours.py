@@ -36,7 +36,7 @@ def linear(colour: str) -> np.ndarray:
     return (np.array(rgb(colour)) / 255) ** 2.2
 
 
-def test_every_role_has_its_own_colour_of_the_one_table() -> None:
+def test_every_role_has_a_distinct_colour_from_one_table() -> None:
     assert len(set(ROLES.values())) == len(ROLES)
     assert set(ROLES.values()) == {*ROLE_COLOURS.values(), label_colour(1)}
 
@@ -48,7 +48,7 @@ def test_the_legend_names_every_line_in_its_colour() -> None:
     assert len(set(entries.values())) == len(entries)
 
 
-def test_positive_is_green_and_negative_red_for_strokes_boxes_and_points_alike() -> None:
+def test_positive_is_green_and_negative_red_for_all_marks() -> None:
     positive, negative = rgb(ROLES["positive"]), rgb(ROLES["negative"])
     assert positive.index(max(positive)) == 1
     assert negative.index(max(negative)) == 0

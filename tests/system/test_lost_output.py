@@ -37,9 +37,7 @@ def stopped_in_the_flow(out: Path) -> bool:
     return position.stage == "flow" and position.step > 0
 
 
-def test_ctrl_c_saves_although_the_reader_of_the_output_has_gone(
-    images: Folders, tmp_path: Path
-) -> None:
+def test_ctrl_c_saves_after_the_output_pipe_closed(images: Folders, tmp_path: Path) -> None:
     """As in ``latentfm-train ... 2>&1 | tee log``, where Ctrl+C ends tee, too."""
     out = tmp_path / "model"
     process = start(words(images, out, *ENDLESS), subprocess.STDOUT)
@@ -52,7 +50,9 @@ def test_ctrl_c_saves_although_the_reader_of_the_output_has_gone(
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-def test_a_lost_connection_saves(images: Folders, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_lost_connection_saves_the_run(
+    images: Folders, tmp_path: Path, number: signal.Signals
+) -> None:
     """Writing to a closed terminal fails."""
     out = tmp_path / "model"
     ours, theirs = pty.openpty()
@@ -89,7 +89,7 @@ def test_nohup_is_respected(images: Folders, tmp_path: Path) -> None:
     assert process.returncode == 130
 
 
-def test_quiet_is_quiet(images: Folders, tmp_path: Path) -> None:
+def test_quiet_prints_nothing(images: Folders, tmp_path: Path) -> None:
     process = start(words(images, tmp_path / "model", "--quiet"))
     output, errors = process.communicate()
     assert output == ""
@@ -98,7 +98,7 @@ def test_quiet_is_quiet(images: Folders, tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_bars_in_a_file_are_few_lines(images: Folders, tmp_path: Path) -> None:
+def test_progress_bars_in_a_file_are_a_few_lines(images: Folders, tmp_path: Path) -> None:
     process = start(words(images, tmp_path / "model", "--set", "training.flow.epochs=60"))
     _, errors = process.communicate()
     assert process.returncode == 0
@@ -109,7 +109,7 @@ def test_bars_in_a_file_are_few_lines(images: Folders, tmp_path: Path) -> None:
     assert any("120/120" in line or "60/60" in line for line in bars)
 
 
-def test_pictures_and_logs_that_cannot_be_written_end_nothing(
+def test_unwritable_pictures_and_logs_do_not_end_training(
     images: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "model"
@@ -124,7 +124,7 @@ def test_pictures_and_logs_that_cannot_be_written_end_nothing(
     assert (out / "model.safetensors").is_file()
 
 
-def test_a_link_to_a_folder_that_was_moved_away_loses_nothing(
+def test_a_link_to_a_moved_folder_loses_nothing(
     images: Folders, tmp_path: Path, refused: Printed
 ) -> None:
     drive, out = tmp_path / "drive", tmp_path / "model"

@@ -58,13 +58,13 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         from latentfm_core import segmenter_of_dreams  # noqa: F401
 
 
-def test_torch_is_imported_only_with_the_names_that_need_it() -> None:
+def test_torch_is_imported_only_for_names_that_need_it() -> None:
     words = [sys.executable, "-c", LOADED]
     done = subprocess.run(words, check=False, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "False", "False", "True"], done.stderr
 
 
-def test_files_may_be_named_by_text(tmp_path: Path) -> None:
+def test_files_may_be_given_as_strings(tmp_path: Path) -> None:
     """Paths as text, as in NumPy, tifffile and scikit-image."""
     planes = np.arange(2 * 40 * 50, dtype=np.uint16).reshape(2, 40, 50)
     tifffile.imwrite(tmp_path / "plane.tif", planes[0])
@@ -78,7 +78,7 @@ def test_files_may_be_named_by_text(tmp_path: Path) -> None:
         np.testing.assert_array_equal(stack.read(1).pixels, planes[1])
 
 
-def test_arrays_with_masked_values_are_refused_wherever_they_enter() -> None:
+def test_arrays_with_masked_values_are_refused_everywhere() -> None:
     grey = np.arange(400, dtype=np.uint8).reshape(20, 20)
     masked = np.ma.masked_greater(grey, 99)
     labels = np.ma.masked_equal((grey > 99).astype(np.uint8), 0)
@@ -102,9 +102,7 @@ def test_arrays_with_masked_values_are_refused_wherever_they_enter() -> None:
             enter()
 
 
-def test_pixels_alone_are_an_image_wherever_images_enter(
-    domain_model_folder: Path, tmp_path: Path
-) -> None:
+def test_arrays_are_accepted_wherever_images_are(domain_model_folder: Path, tmp_path: Path) -> None:
     segmenter = Segmenter.load(domain_model_folder, "cpu", "fp32")
     settings = latentfm_core.SamplingConfig(n_samples=2, steps=1, device="cpu", precision="fp32")
     pixels = disc_image((48, 64))
@@ -127,7 +125,7 @@ def test_pixels_alone_are_an_image_wherever_images_enter(
 
 
 @pytest.mark.parametrize("given", ["photo.png", Path("photo.png"), None])
-def test_what_is_no_image_is_refused_with_advice(segmenter: Segmenter, given: Any) -> None:
+def test_non_images_are_refused_with_advice(segmenter: Segmenter, given: Any) -> None:
     tiling, settings = latentfm_core.TilingConfig(), segmenter.usual()
     entries = [
         lambda: segmenter.sample(given),
@@ -147,14 +145,14 @@ def test_what_is_no_image_is_refused_with_advice(segmenter: Segmenter, given: An
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (48, 64, 3)])
-def test_one_image_is_no_stack(segmenter: Segmenter, shape: tuple[int, ...]) -> None:
+def test_a_single_image_is_not_a_stack(segmenter: Segmenter, shape: tuple[int, ...]) -> None:
     pixels = np.zeros(shape, np.uint8)
     for planes in (pixels, latentfm_core.ImageInput(pixels)):
         with pytest.raises(ImageError, match="this is one image"):
             latentfm_core.segment_stack(segmenter, planes)
 
 
-def test_negative_labels_are_refused_wherever_they_enter(segmenter: Segmenter) -> None:
+def test_negative_labels_are_refused_everywhere(segmenter: Segmenter) -> None:
     grey = np.arange(400, dtype=np.uint8).reshape(20, 20)
     image = latentfm_core.ImageInput(grey)
     labels = grey.view(np.int8)
@@ -173,7 +171,9 @@ def test_negative_labels_are_refused_wherever_they_enter(segmenter: Segmenter) -
             enter()
 
 
-def test_a_folder_is_replaced_only_if_it_holds_maps(segmenter: Segmenter, tmp_path: Path) -> None:
+def test_a_folder_is_replaced_only_if_it_contains_maps(
+    segmenter: Segmenter, tmp_path: Path
+) -> None:
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "mine.txt").write_text("work of a week")
     settings = latentfm_core.SamplingConfig(n_samples=1, steps=1, device="cpu", precision="fp32")

@@ -39,7 +39,7 @@ from tests.helpers.prompting import two_discs
 pytestmark = pytest.mark.usefixtures("forget_notifications")
 
 
-def test_samples_of_the_panel_are_those_of_python(
+def test_samples_of_the_panel_equal_those_of_python(
     qtbot: Any, photo_window: Window, blob_image: np.ndarray, fold_models: Path
 ) -> None:
     viewer, panel = photo_window
@@ -54,7 +54,7 @@ def test_samples_of_the_panel_are_those_of_python(
     assert found["model_sha256"] == segmenter.card.weights_sha256
 
 
-def test_a_calibration_made_meanwhile_is_noticed(
+def test_a_new_calibration_is_detected(
     qtbot: Any, photo_window: Window, blob_folders: Folders, fold_models: Path, tmp_path: Path
 ) -> None:
     folder = copy_folds(fold_models, tmp_path / "folds")
@@ -70,7 +70,7 @@ def test_a_calibration_made_meanwhile_is_noticed(
     assert "Confidence: calibrated." in panel.form.status.value
 
 
-def test_a_half_finished_cross_validation_says_what_is_missing(
+def test_an_unfinished_cross_validation_lists_what_is_missing(
     qtbot: Any, photo_window: Window, fold_models: Path, tmp_path: Path
 ) -> None:
     folder = copy_folds(fold_models, tmp_path / "folds")
@@ -82,7 +82,7 @@ def test_a_half_finished_cross_validation_says_what_is_missing(
     assert_idle(panel)
 
 
-def test_the_panel_says_that_a_model_is_an_ensemble_or_not_usable(
+def test_the_panel_reports_ensembles_and_unusable_models(
     docked_panel: OpenPanel, fold_models: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     _, panel = docked_panel()

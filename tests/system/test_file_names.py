@@ -46,7 +46,7 @@ def picture(path: Path, mask: bool = False) -> None:
 
 @pytest.mark.parametrize("kinds", [("NFD", "NFC"), ("NFC", "NFD"), ("NFD", "NFD")])
 @pytest.mark.parametrize("layout", ["plain", "suffix", "raters", "one folder", "nnU-Net"])
-def test_one_name_in_two_forms_is_one_name(
+def test_unicode_forms_of_a_name_are_equal(
     tmp_path: Path, kinds: tuple[str, str], layout: str
 ) -> None:
     for name in NAMES:
@@ -84,7 +84,7 @@ def test_one_name_in_two_forms_is_one_name(
     assert set(split.train) == {pair.name for pair in pairs}
 
 
-def test_results_of_two_forms_of_one_name_do_not_meet(tmp_path: Path) -> None:
+def test_results_of_two_forms_of_a_name_do_not_collide(tmp_path: Path) -> None:
     images = [tmp_path / f"{form('NFC', 'é')}.png", tmp_path / f"{form('NFD', 'é')}.jpg"]
     one, other = output_names(images)
     assert form("NFC", one) != form("NFC", other)
@@ -96,7 +96,7 @@ def marked(text: str, encoding: str) -> bytes:
 
 
 @pytest.mark.parametrize("encoding", MARKED)
-def test_a_byte_order_mark_is_no_part_of_a_file(
+def test_a_byte_order_mark_is_ignored(
     tmp_path: Path, tiny_model_folder: Path, encoding: str
 ) -> None:
     (tmp_path / "s.json").write_bytes(marked('{"val": ["ä"]}', encoding))
@@ -135,7 +135,7 @@ def unfinished(folder: Path, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize("beside", ["nothing", "done", "raters"])
-def test_unfinished_annotations_are_no_rater(
+def test_unfinished_annotations_are_not_a_rater(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, beside: str
 ) -> None:
     for name in "abc":
@@ -145,10 +145,10 @@ def test_unfinished_annotations_are_no_rater(
     (masks / "worklist.json").write_text("{}")
     if beside == "nothing":
         with pytest.raises(
-            DatasetError, match=r"no annotation that is done: 2 are unfinished.*a.tif, c"
+            DatasetError, match=r"no finished annotation: 2 are unfinished.*a.tif, c"
         ):
             find_pairs(tmp_path / "i", masks)
-        with pytest.raises(DatasetError, match="no annotation that is done"):
+        with pytest.raises(DatasetError, match="no finished annotation"):
             find_pairs(tmp_path / "i", masks, skip_unmasked=True)
         return
     for name in "abc":
@@ -159,7 +159,7 @@ def test_unfinished_annotations_are_no_rater(
     assert "2 unfinished annotations of a work list are skipped: a.tif, c.tif" in caplog.text
 
 
-def test_images_without_a_mask_are_named_where_they_are_left_out(
+def test_skipped_images_without_a_mask_are_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in "abc":
@@ -172,7 +172,7 @@ def test_images_without_a_mask_are_named_where_they_are_left_out(
 # --- advice is followed -----------------------------------------------------------------------
 
 
-def test_the_advice_for_a_damaged_checkpoint_leads_on(tmp_path: Path, refused: Printed) -> None:
+def test_the_advice_for_a_damaged_checkpoint_works(tmp_path: Path, refused: Printed) -> None:
     data = blobs(tmp_path)
     assert trained(tmp_path, data) == 0
     checkpoint = tmp_path / "m" / "training" / "checkpoint.safetensors"

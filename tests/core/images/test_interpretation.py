@@ -61,7 +61,7 @@ def test_black_is_background_at_any_place_in_the_table(
     path = indexed(tmp_path / f"m{suffix}", drawn, table)
     if suffix == ".bmp" and table == [(0, 0, 0), (255, 255, 255)]:
         with pytest.raises(ImageError, match=r"8-bit BMP.*Save it as PNG"):
-            read_mask(path)  # Pillow takes it for one of 1 bit and finds all of it black
+            read_mask(path)  # Pillow reads it as 1-bit and all black
     else:
         np.testing.assert_array_equal(read_mask(path), DRAWN)
 
@@ -96,7 +96,7 @@ def test_a_palette_without_a_clear_background_is_refused(
         read_mask(path, 127.5)
 
 
-def test_transparency_of_another_colour_than_black_is_refused(tmp_path: Path) -> None:
+def test_transparency_of_a_colour_other_than_black_is_refused(tmp_path: Path) -> None:
     table = [(255, 255, 255), (255, 0, 0)]
     clear = indexed(tmp_path / "m.png", DRAWN, table, transparency=0)
     with pytest.raises(ImageError, match="transparent pixels"):
@@ -133,7 +133,7 @@ def test_transparent_grey_levels_are_refused_unless_black(
         np.testing.assert_array_equal(read_mask(other), DRAWN)
 
 
-def test_transparent_levels_of_few_bits(tmp_path: Path) -> None:
+def test_transparent_levels_in_low_bit_depths(tmp_path: Path) -> None:
     """Pillow scales four bits to 0 to 255, but not the level in the chunk tRNS."""
     rows = b"".join(b"\0" + (b"\xf0" * 4 if row > 3 else b"\0" * 4) for row in range(8))
     for level, right in ((15, False), (1, True)):
@@ -148,7 +148,7 @@ def test_transparent_levels_of_few_bits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_numbers_of_classes_are_indices_if_index_0_is_black(tmp_path: Path, suffix: str) -> None:
+def test_class_numbers_are_indices_if_index_0_is_black(tmp_path: Path, suffix: str) -> None:
     numbers = DRAWN.astype(np.uint8) + (np.arange(80) > 40) * DRAWN
     voc = [(0, 0, 0), (128, 0, 0), (0, 128, 0)]
     path = indexed(tmp_path / f"m{suffix}", numbers, voc)
@@ -160,7 +160,7 @@ def test_numbers_of_classes_are_indices_if_index_0_is_black(tmp_path: Path, suff
             read(other)
 
 
-def test_annotation_and_training_read_masks_alike(tmp_path: Path) -> None:
+def test_annotation_and_training_read_masks_identically(tmp_path: Path) -> None:
     Image.fromarray(DRAWN).save(tmp_path / "bit.png")
     Image.fromarray(DRAWN.astype(np.uint8) * 255).save(tmp_path / "white.png")
     indexed(tmp_path / "lesion first.png", ~DRAWN, [(255, 0, 0), (0, 0, 0)])
@@ -175,7 +175,7 @@ def test_annotation_and_training_read_masks_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp"])
-def test_numbers_changed_by_lossy_compression_are_refused(tmp_path: Path, suffix: str) -> None:
+def test_labels_changed_by_lossy_compression_are_refused(tmp_path: Path, suffix: str) -> None:
     numbers = DRAWN.astype(np.uint8) * 2 + (np.arange(80) > 40) * DRAWN
     Image.fromarray(np.stack([numbers] * 3, -1)).save(tmp_path / f"lossy{suffix}", quality=70)
     path = (tmp_path / f"lossy{suffix}").rename(tmp_path / "m.png")
@@ -184,11 +184,11 @@ def test_numbers_changed_by_lossy_compression_are_refused(tmp_path: Path, suffix
             read(path)
 
 
-# --- files with another name than their format ----------------------------------------------
+# --- files named unlike their format ----------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp"])
-def test_a_tiff_is_read_alike_under_any_name(tmp_path: Path, name: str) -> None:
+def test_a_tiff_is_read_the_same_under_any_name(tmp_path: Path, name: str) -> None:
     stains = three_channels(tmp_path, "tif", STAINS).rename(tmp_path / name)
     for opened in (read_image, lambda path: open_large(path).__enter__()):
         with pytest.raises(ImageError, match="1 DAPI, 2 GFP, 3 Cy5"):
@@ -205,7 +205,7 @@ def test_a_tiff_is_read_alike_under_any_name(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("turn", [0, 9, 99])
-def test_an_invalid_orientation_is_none(tmp_path: Path, turn: int) -> None:
+def test_an_invalid_orientation_is_ignored(tmp_path: Path, turn: int) -> None:
     tifffile.imwrite(tmp_path / "a.tif", DRAWN, extratags=[(274, 3, 1, turn, True)])
     exif = Image.Exif()
     exif[274] = turn
@@ -267,7 +267,7 @@ def compressed(path: Path, pixels: np.ndarray, code: str = "tiff_lzw", **options
 
 
 @pytest.mark.parametrize("code", ["tiff_lzw", "zstd"])
-def test_compressed_channels_are_read_like_others(tmp_path: Path, code: str) -> None:
+def test_compressed_channels_are_read_like_uncompressed_ones(tmp_path: Path, code: str) -> None:
     planes = np.stack([np.full(SHAPE, 9), DRAWN * 200 + 20]).astype(np.uint16)
     axes = {"axes": "CYX", "Channel": {"Name": ["DAPI", "BF"]}}
     path = compressed(tmp_path / "a.ome.tif", planes, code, metadata=axes)
@@ -282,7 +282,7 @@ def test_compressed_channels_are_read_like_others(tmp_path: Path, code: str) -> 
 
 
 @pytest.mark.parametrize("dtype", ["u2", ">u2", "i1", "i2", "u4", "f4"])
-def test_compression_changes_no_value(tmp_path: Path, dtype: str) -> None:
+def test_compression_does_not_change_values(tmp_path: Path, dtype: str) -> None:
     pixels = (DRAWN * 100 + np.arange(SHAPE[1])).astype(dtype)
     colours = np.dstack([pixels, pixels + 5, pixels + 9]).astype(dtype)
     order = ">" if dtype[0] == ">" else "<"
@@ -330,7 +330,7 @@ def test_fax_of_several_channels_is_refused_with_advice_that_works(tmp_path: Pat
         read_image(path, SECOND)
 
 
-def test_a_mask_in_which_0_is_white_is_read_only_from_programs_that_store_it_unchanged(
+def test_white_is_zero_masks_are_read_only_from_known_programs(
     tmp_path: Path,
 ) -> None:
     white, other, fax = tmp_path / "tifffile.tif", tmp_path / "other.tif", tmp_path / "fax.tif"
@@ -345,7 +345,7 @@ def test_a_mask_in_which_0_is_white_is_read_only_from_programs_that_store_it_unc
     np.testing.assert_array_equal(read_mask(fax), DRAWN)
 
 
-def test_objects_that_a_table_of_grey_levels_shows_alike_are_not_merged(tmp_path: Path) -> None:
+def test_objects_with_equal_grey_levels_in_the_table_are_not_merged(tmp_path: Path) -> None:
     numbers = DRAWN * 1
     numbers[:3] = 2
     path = indexed(tmp_path / "m.png", numbers, [(0,) * 3, (255,) * 3, (255,) * 3])
@@ -443,7 +443,7 @@ def test_stains_of_a_stack_are_not_colours(tmp_path: Path) -> None:
         np.testing.assert_array_equal(stack.read(1).pixels > 100, DRAWN)
 
 
-def test_channels_of_a_stack_are_chosen_alike(tmp_path: Path) -> None:
+def test_channels_of_a_stack_are_chosen_consistently(tmp_path: Path) -> None:
     frame = np.stack([np.full(SHAPE, 9), DRAWN * 200 + 20]).astype(np.uint8)
     path = tmp_path / "s.tif"
     tifffile.imwrite(path, np.stack([frame] * 3), imagej=True, metadata={"axes": "TCYX"})
@@ -491,7 +491,7 @@ def test_frames_are_not_colours(tmp_path: Path, count: int) -> None:
             pass
 
 
-def test_axes_of_zarr_decide(tmp_path: Path) -> None:
+def test_zarr_axes_determine_the_channels(tmp_path: Path) -> None:
     planes = np.stack([DRAWN * np.uint8(n) for n in (50, 100, 200)])
     zarr.create_array(str(tmp_path / "c.zarr"), data=planes, dimension_names=["c", "y", "x"])
     zarr.create_array(str(tmp_path / "rgb.zarr"), data=np.moveaxis(planes, 0, -1).copy())
@@ -523,7 +523,7 @@ def test_axes_of_zarr_decide(tmp_path: Path) -> None:
         },
     ],
 )
-def test_a_density_of_screens_says_nothing_in_any_unit(
+def test_a_screen_density_is_not_a_pixel_size_in_any_unit(
     tmp_path: Path, density: int, options: Any
 ) -> None:
     path = tmp_path / "a.tif"
@@ -558,7 +558,7 @@ def photograph(path: Path, per_inch: float, unit: int = 2, **tags: Any) -> Path:
 
 @pytest.mark.parametrize("density", [150, 180, 240, 300, 350, 400, 600, 720, 1200, 2400])
 @pytest.mark.parametrize("unit", [2, 3])
-def test_a_print_size_is_no_pixel_size(tmp_path: Path, density: int, unit: int) -> None:
+def test_a_print_size_is_not_a_pixel_size(tmp_path: Path, density: int, unit: int) -> None:
     path = photograph(tmp_path / "a.tif", density, unit)
     assert read_image(path).spacing is None
     with open_large(path) as large:
@@ -603,7 +603,7 @@ def test_microscope_files_have_a_pixel_size(tmp_path: Path, options: Any, spacin
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif"])
-def test_one_of_several_images_in_a_file_is_not_taken_for_the_mask(
+def test_one_of_several_images_in_a_file_is_not_read_as_the_mask(
     tmp_path: Path, suffix: str
 ) -> None:
     path = tmp_path / f"m{suffix}"
@@ -624,7 +624,7 @@ def test_one_of_several_images_in_a_file_is_not_taken_for_the_mask(
             read(path)
 
 
-def test_a_thumbnail_in_front_is_not_taken_for_the_image(tmp_path: Path) -> None:
+def test_a_leading_thumbnail_is_not_read_as_the_image(tmp_path: Path) -> None:
     path = tmp_path / "m.tif"
     with tifffile.TiffWriter(path) as writer:
         writer.write(DRAWN[::4, ::4] * np.uint8(255), subfiletype=1, resolution=(100, 100))
@@ -638,7 +638,7 @@ def test_a_thumbnail_in_front_is_not_taken_for_the_image(tmp_path: Path) -> None
         assert large.levels[0].shape == SHAPE
 
 
-def test_a_page_of_several_is_no_thumbnail(tmp_path: Path) -> None:
+def test_one_of_several_pages_is_not_a_thumbnail(tmp_path: Path) -> None:
     """ImageMagick marks every page of a file in this way."""
     path = tmp_path / "m.tif"
     with tifffile.TiffWriter(path) as writer:
@@ -649,7 +649,7 @@ def test_a_page_of_several_is_no_thumbnail(tmp_path: Path) -> None:
             read(path)
 
 
-def test_the_thumbnail_of_a_mask_is_no_second_mask(tmp_path: Path) -> None:
+def test_the_thumbnail_of_a_mask_is_not_a_second_mask(tmp_path: Path) -> None:
     path = tmp_path / "m.tif"
     with tifffile.TiffWriter(path) as tiff:
         tiff.write(np.asarray(DRAWN, np.uint8) * 255)
@@ -657,7 +657,7 @@ def test_the_thumbnail_of_a_mask_is_no_second_mask(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(path), DRAWN)
 
 
-def test_a_tiff_colour_table_of_8_bit_entries_has_their_colours(tmp_path: Path) -> None:
+def test_a_tiff_colour_table_with_8_bit_entries_is_read(tmp_path: Path) -> None:
     table = np.zeros((3, 256), np.uint16)
     table[0, 1] = 255  # red, as programs write it that overlook the 16 bits
     path = tmp_path / "m.tif"
@@ -677,7 +677,7 @@ def test_values_that_a_colour_table_hides_are_not_dropped(
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.float32])
-def test_a_negative_background_is_not_taken_for_the_foreground(
+def test_a_negative_background_is_not_foreground(
     tmp_path: Path, dtype: type[np.number[Any]]
 ) -> None:
     path = tmp_path / "m.tif"
@@ -688,7 +688,7 @@ def test_a_negative_background_is_not_taken_for_the_foreground(
 
 
 @pytest.mark.parametrize("height", [30, SHAPE[0]])
-def test_an_annotation_of_separate_images_is_not_cut_to_the_first(
+def test_an_annotation_of_separate_images_is_not_reduced_to_the_first(
     tmp_path: Path, height: int
 ) -> None:
     path = tmp_path / "m.tif"

@@ -38,7 +38,7 @@ def pointing(bench: Bench, promptable_model_folder: Path) -> Bench:
 
 
 def boxed(bench: Bench, *corners: float) -> None:
-    """Draw boxes on the open image, each for an object of its own, and wait for the outlines."""
+    """Draw boxes on the open image, each for a separate object, and wait for the outlines."""
     panel = bench.panel
     for number, corner in enumerate(corners, 1):
         bench.press(bench.canvas, Qt.Key.Key_B)
@@ -60,7 +60,7 @@ def outlined(bench: Bench, count: int) -> None:
     bench.qtbot.waitUntil(are_outlined, timeout=PATIENCE)
 
 
-def test_objects_that_were_not_taken_come_back_with_their_image(pointing: Bench) -> None:
+def test_objects_that_were_not_accepted_are_restored_with_their_image(pointing: Bench) -> None:
     bench, panel = pointing, pointing.panel
     boxed(bench, 5.0, 35.0)
     before = [one.prompt for one in panel.point._book.all(bench.layer)]
@@ -79,7 +79,7 @@ def test_objects_that_were_not_taken_come_back_with_their_image(pointing: Bench)
     assert set(np.unique(tifffile.imread(bench.file(NAMES[0])))) == {0, 1, 2}
 
 
-def test_marks_come_back_after_the_window_was_closed(
+def test_marks_are_restored_after_the_window_was_closed(
     pointing: Bench, opened: Callable[..., Any], promptable_model_folder: Path
 ) -> None:
     """The first object was taken, and the other one was not."""
@@ -154,7 +154,7 @@ def test_outlined_objects_are_deleted_or_refined_before_their_image_is_accepted(
     bench.wait_until_completed(NAMES[2])
 
 
-def test_new_objects_are_of_the_model_s_class_and_not_of_one_that_was_named(
+def test_new_objects_have_the_class_of_the_model_not_a_named_one(
     pointing: Bench, tmp_path: Path
 ) -> None:
     bench, panel = pointing, pointing.panel
@@ -174,7 +174,7 @@ def test_new_objects_are_of_the_model_s_class_and_not_of_one_that_was_named(
     assert [each["category_id"] for each in coco.anns.values()] == [1, 1]
 
 
-def test_an_image_that_is_opened_again_shows_its_annotation_alone(bench: Bench) -> None:
+def test_a_reopened_image_shows_only_its_annotation(bench: Bench) -> None:
     assert bench.mean_mask.visible
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
@@ -200,7 +200,7 @@ def test_an_image_that_is_opened_again_shows_its_annotation_alone(bench: Bench) 
     assert proposal["edited_pixels"] == 10
 
 
-def test_an_image_without_a_lesion_stays_so_until_it_is_reset(bench: Bench) -> None:
+def test_an_image_without_a_lesion_stays_empty_until_reset(bench: Bench) -> None:
     panel = bench.panel
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
@@ -224,7 +224,7 @@ def test_an_image_without_a_lesion_stays_so_until_it_is_reset(bench: Bench) -> N
     assert NAMES[1] in panel.footer.message.text()
 
 
-def test_what_is_not_on_screen_is_not_accepted(bench: Bench) -> None:
+def test_hidden_results_are_not_accepted(bench: Bench) -> None:
     panel = bench.panel
     bench.press(bench.canvas, Qt.Key.Key_0)
     bench.press(bench.canvas)
@@ -266,7 +266,7 @@ def test_what_is_not_on_screen_is_not_accepted(bench: Bench) -> None:
     np.testing.assert_array_equal(tifffile.imread(bench.file(NAMES[2])) > 0, mean)
 
 
-def test_learn_follows_model_and_folder_unless_another_was_chosen(
+def test_learn_uses_the_current_model_and_folder_unless_another_is_chosen(
     bench: Bench, tmp_path: Path
 ) -> None:
     bench.panel.sampling.form.model.value = "generalist"
@@ -287,7 +287,7 @@ def test_learn_follows_model_and_folder_unless_another_was_chosen(
     assert images.path() == tmp_path
 
 
-def test_a_taken_object_is_proposed_again_by_undo_and_an_outlined_one_is_not_lost_to_a_run(
+def test_undo_proposes_an_accepted_object_again_and_runs_keep_outlines(
     pointing: Bench,
 ) -> None:
     bench, panel = pointing, pointing.panel
@@ -309,7 +309,7 @@ def test_a_taken_object_is_proposed_again_by_undo_and_an_outlined_one_is_not_los
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
     assert tifffile.imread(bench.file(NAMES[0])).any(), "it was proposed, and Enter took it"
-    # Outlines beside the mask of a later run are not accepted unseen.
+    # Outlines next to the mask of a later run are not accepted unseen.
     boxed(bench, 5.0)
     with bench.qtbot.waitSignal(panel.sampling.finished, timeout=PATIENCE):
         panel.run_model()
@@ -327,7 +327,7 @@ def test_a_taken_object_is_proposed_again_by_undo_and_an_outlined_one_is_not_los
 
 
 @pytest.mark.styled
-def test_a_tick_box_of_an_object_hides_it_and_does_not_choose_it(pointing: Bench) -> None:
+def test_the_checkbox_of_an_object_hides_it_without_selecting_it(pointing: Bench) -> None:
     bench, panel = pointing, pointing.panel
     boxed(bench, 5.0, 35.0)
     panel.annotate.uncover("Point")

@@ -34,7 +34,7 @@ def check(segmenter: Segmenter, samples: SampleSet) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_every_solver_and_number_of_steps(
+def test_every_solver_and_number_of_steps_gives_probabilities(
     calibrated_model_folder: Path, precision: Precision
 ) -> None:
     segmenter = Segmenter.load(calibrated_model_folder, "cpu", precision)
@@ -51,7 +51,7 @@ def test_every_solver_and_number_of_steps(
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("scale", [1e-6, 2.0, 100.0])
-def test_strokes_of_any_strength(
+def test_strokes_of_any_strength_give_probabilities(
     calibrated_model_folder: Path, precision: Precision, scale: float
 ) -> None:
     segmenter = Segmenter.load(calibrated_model_folder, "cpu", precision)
