@@ -68,7 +68,7 @@ def test_resubmitting_a_training_job_continues_it(job: dict[str, str], tmp_path:
     assert read_card(out) == card
 
 
-def test_a_job_without_a_folder_says_how_to_use_it(job: dict[str, str]) -> None:
+def test_a_job_without_a_folder_prints_its_usage(job: dict[str, str]) -> None:
     done = run(job)
     assert done.returncode == 2
     assert "usage: sbatch" in done.stderr

@@ -126,7 +126,7 @@ def test_broken_links_are_reported(
     assert "round.png" in printed(run, folder, "--skip-bad", "--overwrite", "--follow-links")
 
 
-def test_files_that_are_not_images_are_counted_and_named(
+def test_files_that_are_not_images_are_counted_and_listed(
     run, folder: Path, printed: Printed
 ) -> None:
     for name in ("scan.heic", "scan.DCM", "notes.txt", "._one.png"):

@@ -149,7 +149,7 @@ def test_other_files_are_not_accepted_as_source(tmp_path: Path) -> None:
         write(tmp_path / "seg.dcm", tmp_path / "missing.dcm", labels(), NAMES)
 
 
-def test_the_error_without_highdicom_says_how_to_install_it(
+def test_missing_highdicom_is_reported_with_instructions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "highdicom", None)

@@ -161,7 +161,7 @@ def test_missing_axis_information_in_nifti_is_reported(tmp_path: Path) -> None:
     assert orientation_note(oblique, "LPS", oblique) == ""
 
 
-def test_the_error_without_nibabel_says_how_to_install_it(
+def test_missing_nibabel_is_reported_with_instructions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "nibabel", None)

@@ -89,7 +89,7 @@ def test_entirely_empty_or_full_masks_stop_training_at_the_start(
     assert not (tmp_path / "m" / "model.json").exists()
 
 
-def test_a_threshold_that_empties_masks_is_named(
+def test_a_threshold_that_empties_masks_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = blobs(tmp_path, lambda mask, number: mask // 255 * 2 * (1 + 99 * (number == 0)))
@@ -121,7 +121,9 @@ def test_the_summary_comes_first_and_is_correct(tmp_path: Path, printed: Printed
     assert output.index("data summary") < output.index("mask VAE reconstruction")
 
 
-def test_an_estimate_changes_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_estimating_does_not_change_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from latentfm_core.training import estimate
 
     data = blobs(tmp_path)
@@ -434,7 +436,7 @@ def test_differing_masks_are_named_from_the_cache_and_by_other_commands(
     assert "2 in 6 (blob_001" in capsys.readouterr().err
 
 
-def test_masks_to_which_a_threshold_does_not_apply_are_named(
+def test_masks_to_which_a_threshold_does_not_apply_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = coded(tmp_path, np.uint8(1), np.uint8(200))
@@ -448,7 +450,7 @@ def test_masks_to_which_a_threshold_does_not_apply_are_named(
     ("orientation", "height", "masks_too"),
     [(1, 64, False), (3, 64, False), (3, 64, True), (2, 48, False), (6, 64, False), (6, 48, False)],
 )
-def test_orientations_that_masks_lack_are_named(
+def test_orientations_that_masks_lack_are_reported(
     tmp_path: Path,
     tiny_model_folder: Path,
     capsys: pytest.CaptureFixture[str],
@@ -640,7 +642,7 @@ def test_objects_are_counted_as_they_are_numbered_and_before_images_are_reduced(
     assert found["objects"].startswith(f"{6 if kind == 'instances' else 4}.0 per mask")
 
 
-def test_an_orientation_that_only_masks_have_is_named(
+def test_an_orientation_that_only_masks_have_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = blobs(tmp_path)

@@ -229,7 +229,7 @@ def test_unsupported_features_of_nnunet_are_reported(nnunet, tmp_path, refused, 
     assert not (tmp_path / "model" / "model.json").exists()
 
 
-def test_files_that_do_not_match_are_named(nnunet, tmp_path, refused):
+def test_files_that_do_not_match_are_reported(nnunet, tmp_path, refused):
     stray = nnunet / "imagesTr" / "blob_003_0001.png"
     save(stray, np.eye(8, dtype=np.uint8))
     assert "neither the one channel _0000 nor the three" in refused(train, nnunet, tmp_path)

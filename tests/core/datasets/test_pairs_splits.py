@@ -276,7 +276,7 @@ def test_groups_that_differ_in_case_or_spaces_are_named_once(tmp_path, caplog):
         (("1.05", "1.5", "10", "100", "1", "1.10", "1.1"), ""),
     ],
 )
-def test_groups_whose_numbers_are_written_differently_are_named(tmp_path, caplog, groups, alike):
+def test_groups_whose_numbers_are_written_differently_are_reported(tmp_path, caplog, groups, alike):
     names = "abcdefg"[: len(groups)]
     path = group_csv(tmp_path / "g.csv", list(zip(names, groups, strict=True)))
     read_groups(path, "patient", names)

@@ -442,7 +442,7 @@ def test_models_that_cannot_be_exported_are_refused(
 @pytest.mark.parametrize(
     ("package", "form"), [("onnx", "onnx"), ("onnx", "bioimageio"), ("bioimageio", "bioimageio")]
 )
-def test_a_missing_package_is_named(
+def test_a_missing_package_is_reported(
     tiny_model_folder: Path,
     tmp_path: Path,
     refused: Printed,

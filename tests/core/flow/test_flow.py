@@ -70,7 +70,7 @@ def test_noise_depends_on_the_seed_and_not_on_the_batch() -> None:
 
 
 @pytest.mark.parametrize("kind", ["uniform", "logit_normal"])
-def test_training_times_lie_in_the_unit_interval(kind: str) -> None:
+def test_training_times_are_in_the_unit_interval(kind: str) -> None:
     t = sample_times(10_000, kind, torch.Generator().manual_seed(0), torch.device("cpu"))
     assert float(t.min()) >= 0
     assert float(t.max()) <= 1

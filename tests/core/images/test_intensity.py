@@ -104,7 +104,7 @@ def test_channels_share_a_scale():
 
 
 @pytest.mark.parametrize("channels", [2, 4])
-def test_alpha_changes_nothing(channels):
+def test_alpha_has_no_effect(channels):
     values = np.random.default_rng(9).integers(0, 9999, (20, 20, channels)).astype(np.uint16)
     other = values.copy()
     other[..., -1] = 65535 - other[..., -1]

@@ -711,9 +711,7 @@ def test_an_annotation_with_negative_labels_is_refused(
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, 0.5])
-def test_labels_of_nifti_that_are_not_whole_numbers_are_refused(
-    tmp_path: Path, value: float
-) -> None:
+def test_non_integer_nifti_labels_are_refused(tmp_path: Path, value: float) -> None:
     nibabel = pytest.importorskip("nibabel")
     values = np.where(DRAWN, value, 0).astype(np.float32)
     (tmp_path / "a.nii").write_bytes(nibabel.Nifti1Image(values, np.eye(4)).to_bytes())

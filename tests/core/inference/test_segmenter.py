@@ -182,7 +182,7 @@ def test_out_of_memory_halves_batches_without_changing_samples(
     assert "Low memory" in caplog.text
 
 
-def test_the_error_without_memory_for_one_sample_says_what_to_do(
+def test_out_of_memory_for_one_sample_gives_advice(
     segmenter: Segmenter, image: ImageInput, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segmenter.model, "decode_mask", _SmallMemory(segmenter, most=0))

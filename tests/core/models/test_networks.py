@@ -87,7 +87,7 @@ def test_gradients_reach_every_parameter_of_the_mask_vae() -> None:
     assert all(map(_has_gradient, model.mask_vae.parameters()))
 
 
-def test_an_untrained_prompt_encoder_changes_nothing() -> None:
+def test_an_untrained_prompt_encoder_has_no_effect() -> None:
     torch.manual_seed(0)
     model = LatentFM(ModelConfig(**SMALL, **KINDS["prompts"])).eval()
     images, prompts = torch.rand(1, 3, SIDE, SIDE), torch.rand(1, 4, SIDE, SIDE)

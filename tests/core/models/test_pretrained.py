@@ -82,7 +82,7 @@ def test_depthwise_gradients_equal_autograd(kernel: int, stride: int, dtype: tor
         assert error < (1e-5 if dtype == torch.float32 else 2e-2)
 
 
-def test_an_untrained_prompt_encoder_changes_nothing() -> None:
+def test_an_untrained_prompt_encoder_has_no_effect() -> None:
     torch.manual_seed(0)
     model = LatentFM(ModelConfig(condition="pretrained", prompts=True)).eval()
     images = torch.rand(1, 3, 64, 64)

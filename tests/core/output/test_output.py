@@ -171,7 +171,7 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path):
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_existing_files_are_named(tmp_path):
+def test_existing_files_are_listed(tmp_path):
     (tmp_path / "a.tif").touch()
     with pytest.raises(OutputError, match=r"a\.tif.*--overwrite"):
         refuse_existing([tmp_path / "a.tif", tmp_path / "b.tif"])

@@ -127,7 +127,7 @@ def test_every_object_of_a_prompt_file_gets_a_result(
         ('{"discs_000": [{"box": [900, 2, 903, 4]}]}', "outside the image of 64 x 96"),
     ],
 )
-def test_prompt_files_that_cannot_be_used_are_named(
+def test_unusable_prompt_files_are_reported(
     content: str,
     message: str,
     folders: Folders,
@@ -143,7 +143,7 @@ def test_prompt_files_that_cannot_be_used_are_named(
     assert "Traceback" not in error
 
 
-def test_unmatched_images_and_prompts_are_named(
+def test_unmatched_images_and_prompts_are_reported(
     folders: tuple[Path, Path],
     promptable_model_folder: Path,
     tmp_path: Path,
@@ -448,7 +448,7 @@ def test_label_images_take_precedence_over_a_labelme_file(
         ("p.txt", "0 0.5 0.5 0.2 0.2", "YOLO"),
     ],
 )
-def test_prompts_of_other_formats_are_named(
+def test_prompts_in_other_formats_are_identified(
     tmp_path: Path, name: str, content: object, looks: str
 ) -> None:
     text = content if isinstance(content, str) else json.dumps(content)
@@ -471,7 +471,7 @@ def test_a_box_for_a_model_without_prompts_is_refused(
     assert "does not take prompts" in refused(predict, [*map(str, words), *FAST])
 
 
-def test_evaluation_after_a_box_and_calibration_of_it(
+def test_evaluation_and_calibration_with_a_box(
     folders: Folders, promptable_model_folder: Path, tmp_path: Path
 ) -> None:
     model = copy_model(promptable_model_folder, tmp_path / "model")
@@ -498,7 +498,7 @@ def test_evaluation_after_a_box_and_calibration_of_it(
     assert sidecar["confidence"] == "calibrated"
 
 
-def test_images_without_an_object_to_prompt_are_named(
+def test_images_without_an_object_to_prompt_are_reported(
     folders: Folders,
     promptable_model_folder: Path,
     tiny_model_folder: Path,

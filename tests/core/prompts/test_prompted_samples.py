@@ -187,7 +187,7 @@ def test_masked_arrays_of_strokes_and_rough_masks_are_refused(
             Prompt(**{part: masked})
 
 
-def test_the_error_without_memory_for_several_objects_says_what_to_do(
+def test_out_of_memory_for_several_objects_gives_advice(
     promptable_model_folder: Path, discs: Discs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fresh = Segmenter.load(promptable_model_folder, "cpu", "fp32")

@@ -84,7 +84,7 @@ def test_a_diverging_network_is_not_saved() -> None:
         seen.check_end(20)
 
 
-def test_low_precision_is_named_only_if_it_may_be_the_cause() -> None:
+def test_low_precision_is_mentioned_only_if_it_may_be_the_cause() -> None:
     for dtype, named in ((torch.float32, False), (torch.bfloat16, True)):
         with pytest.raises(Diverged) as caught:
             watch(dtype).check_finite(float("nan"), 3)

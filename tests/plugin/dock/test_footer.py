@@ -181,7 +181,7 @@ def test_a_flag_and_a_note_are_stored_with_the_image(bench: Bench) -> None:
     assert (undone.state, undone.flagged) == ("completed", False)
 
 
-def test_enter_on_the_canvas_accepts_whatever_layer_is_active(bench: Bench) -> None:
+def test_enter_on_the_canvas_accepts_with_any_active_layer(bench: Bench) -> None:
     session = bench.panel.session
     active: list[tuple[Callable[[], Any], str]] = [
         (lambda: bench.panel.queue.open_image.layer, "pan_zoom"),

@@ -179,7 +179,7 @@ def test_plane_respects_units_of_other_layers(viewer: ViewerModel) -> None:
         assert displayed_plane(source, viewer.dims).index[0] == step
 
 
-def test_flat_image_has_one_plane_whatever_is_displayed(viewer: ViewerModel) -> None:
+def test_a_flat_image_has_one_plane(viewer: ViewerModel) -> None:
     source = viewer.add_image(np.zeros((12, 20)))
     viewer.add_image(np.zeros((3, 4, 5)))
     viewer.dims.ndisplay = 3

@@ -89,7 +89,7 @@ class Hands:
         self.qtbot.mouseRelease(self.canvas, left, pos=middle + QPoint(16, 0))
 
 
-def test_keys_work_wherever_the_focus_is(open_window: Open) -> None:
+def test_keys_work_with_any_focus(open_window: Open) -> None:
     window = open_window(show=True)
     hands, review = Hands(window), window.review
     review.session.show(reviewed(window.image, window.viewer, uncertain_samples()))
