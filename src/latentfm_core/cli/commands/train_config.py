@@ -122,9 +122,10 @@ def _from_initial(config: Config, args: argparse.Namespace) -> Config:
 
     A file that names only the classes and their colours does not name a network.
     """
-    file = read_toml(args.config) if args.config else {"preset": args.preset or "default"}
-    labels = {key: getattr(config.model, key) for key in file.get("model", {}) if key in _LABELS}
-    if file.get("model", {}).keys() > labels.keys() or file.get("preset", "default") != "default":
+    file = read_toml(args.config) if args.config else {}
+    named = file.get("model", {})
+    labels = {key: getattr(config.model, key) for key in named if key in _LABELS}
+    if len(named) > len(labels) or file.get("preset", args.preset or "default") != "default":
         return config
     classes = _named_classes(config, args) or labels.get("classes")
     made = _with_network_of(config, args.init, classes, file.get("data", {}))
