@@ -6,9 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from pydantic import Field
 
 from latentfm_core.config import AdaptationConfig, Fraction, PositiveInt, Settings
+from latentfm_core.evaluation.evidence import SIGNIFICANT
+from latentfm_core.evaluation.standard_error import standard_error
 
 ENOUGH = 0.9
 """Dice above which one model is not better than another. A mask that was accepted unchanged is the
@@ -28,6 +31,9 @@ class HeldOutTest(Settings):
         Dice of the mean masks without a prompt, with all that is marked.
     present_box, adapted_box
         Dice with the largest object, prompted by its box; None if nothing is marked.
+    in_domain
+        Whether the image resembles the training images of the original model. False if the model
+        has no domain score.
     """
 
     image: str = Field(max_length=2000)
@@ -36,6 +42,7 @@ class HeldOutTest(Settings):
     adapted: Fraction
     present_box: Fraction | None = None
     adapted_box: Fraction | None = None
+    in_domain: bool = False
 
     @property
     def gain(self) -> float:
@@ -101,6 +108,10 @@ def compare(tests: Sequence[HeldOutTest], config: AdaptationConfig) -> Compariso
     Dice is at least ``config.margin``, and it loses no more than ``config.tolerance`` either
     without a prompt or with a box. Dice above `ENOUGH` counts as that. A significant gain is not
     required: the next image is another test, so that a wrong decision lasts for a few images.
+
+    If most images are in domain, the original model has learned from many more of their kind.
+    Chance then explains a gain better than the adaptation does, and the mean gain must exceed
+    `SIGNIFICANT` standard errors.
     """
     count = min(config.window, max(config.recent, config.fewest, math.ceil(len(tests) / 2)))
     last = list(tests)[-count:]
@@ -111,11 +122,19 @@ def compare(tests: Sequence[HeldOutTest], config: AdaptationConfig) -> Compariso
         if t.present_box is not None and t.adapted_box is not None
     ]
     present_box, adapted_box = (_mean([pair[k] for pair in boxes]) for k in (0, 1))
-    used = len(last) >= config.fewest and _mean([t.gain for t in last]) >= config.margin
+    used = len(last) >= config.fewest and _mean([t.gain for t in last]) >= _required(last, config)
     for gains in ([t.plain_gain for t in last], [t.box_gain for t in last]):
         known = [gain for gain in gains if gain is not None]
         used = used and not _mean(known) < -config.tolerance
     return Comparison(used, len(last), present, adapted, present_box, adapted_box)
+
+
+def _required(tests: Sequence[HeldOutTest], config: AdaptationConfig) -> float:
+    """Return the minimum mean gain."""
+    if 2 * sum(test.in_domain for test in tests) <= len(tests):
+        return config.margin
+    error = standard_error(np.array([test.gain for test in tests]))
+    return max(config.margin, SIGNIFICANT * error)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -96,7 +96,7 @@ class Adapted(Message):
             missing = self.fewest - self.tests
             more = "1 more image" if missing == 1 else f"{missing} more images"
             return f"Learned from {images}. Not used yet: accept {more} to compare the models."
-        return f"Not used: not better on held-out images yet (Dice {self.figures})"
+        return f"Not used: no clear gain on held-out images yet (Dice {self.figures})"
 
 
 class Skipped(Message):

@@ -14,7 +14,7 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.annotator import first_prompt, largest_object
-from latentfm_core.types import Bool, ImageInput, PromptGroup
+from latentfm_core.types import Bool, ImageInput, PromptGroup, is_out_of_domain
 
 
 def held_out_steps(
@@ -43,6 +43,7 @@ def held_out_steps(
     target = largest_object(labels, "instances" if many else "masks")
     none: list[float] = []
     box: list[float | None] = []
+    domain = present.domain_score(image)
 
     def score(model: Segmenter, group: PromptGroup, mask: Bool, prompt: Prompt | None) -> float:
         samples = model.sample(image, prompt=prompt)
@@ -69,4 +70,5 @@ def held_out_steps(
         adapted=none[1],
         present_box=box[0],
         adapted_box=box[1],
+        in_domain=domain is not None and not is_out_of_domain(domain),
     )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -215,6 +216,10 @@ def test_images_like_the_accepted_ones_get_a_lower_domain_score(
         again.save(folder)
     restored = Segmenter.load(folder.model(2), "cpu")
     assert restored.domain_score(others[0]) == adapted.domain_score(others[0])
+    # An inverted image is like the training images.
+    pixels = 255 - unseen(4).image.pixels
+    exhaust(again.accept(replace(unseen(4), image=ImageInput(pixels, name="4.png"))))
+    assert [test.in_domain for test in again.record.tests] == [False, False, False, True]
 
 
 def test_expected_dice_follows_the_held_out_dice(adapted: AdaptationSession) -> None:
@@ -273,7 +278,7 @@ def test_a_model_without_prompts_is_refused(tiny_model_folder: Path) -> None:
         AdaptationSession(tiny_model_folder, QUICK)
 
 
-def outcome(gain: float, box: float = 0.0) -> HeldOutTest:
+def outcome(gain: float, box: float = 0.0, in_domain: bool = False) -> HeldOutTest:
     return HeldOutTest(
         image="a.png",
         learned=1,
@@ -281,6 +286,7 @@ def outcome(gain: float, box: float = 0.0) -> HeldOutTest:
         adapted=0.5 + gain,
         present_box=0.8,
         adapted_box=0.8 + box,
+        in_domain=in_domain,
     )
 
 
@@ -304,6 +310,18 @@ def test_the_adapted_model_is_used_only_with_a_gain(
 ) -> None:
     tests = [outcome(none, box) for none, box in gains]
     assert compare(tests, AdaptationConfig()).used is used
+
+
+def test_images_like_the_training_images_need_a_significant_gain() -> None:
+    def used(gains: list[float], in_domain: int) -> bool:
+        tests = [outcome(gain, in_domain=n < in_domain) for n, gain in enumerate(gains)]
+        return compare(tests, AdaptationConfig()).used
+
+    by_one_image = [0.4, 0.0, 0.0, 0.0, 0.0, 0.0]
+    assert used(by_one_image, in_domain=3)
+    assert not used(by_one_image, in_domain=4)
+    assert used([0.1, 0.12, 0.08, 0.1, 0.11, 0.09], in_domain=6)
+    assert not used([0.01] * 6, in_domain=6), "the margin applies too"
 
 
 def test_the_minimum_may_exceed_the_number_of_recent_tests() -> None:
