@@ -69,7 +69,7 @@ class CrossValidation:
         self.config, self.out = config, options.out
         self.options = begun_with(options, begun_fold(options.out))
         self._check_options()
-        check_places(self.out, config.data)
+        check_places(self.out, config.data, [fold.name for fold in self._chosen().values()])
         if (self.out / CARD).exists():
             raise OutputError(
                 f"{self.out} contains a model. Choose another --out for the folds of a "
