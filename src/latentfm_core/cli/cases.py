@@ -10,10 +10,9 @@ from functools import partial
 
 from latentfm_core.cli.data_options import reading_from, refuse_two_sources
 from latentfm_core.cli.inputs import BadFiles, check_all
-from latentfm_core.cli.model_split import (
+from latentfm_core.cli.model_split import ModelSplit, model_split
+from latentfm_core.cli.own_part import (
     ALL,
-    ModelSplit,
-    model_split,
     out_of_fold,
     pairs_of_model,
     warn_of_renamed,

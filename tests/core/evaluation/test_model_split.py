@@ -180,6 +180,39 @@ def test_calibration_uses_the_validation_part_and_refuses_other_images(
     assert "warning: The model was trained on 24 of these 40" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_an_ensemble_of_runs_has_the_splits_of_its_members(
+    same: bool,
+    model: Path,
+    blob_folders: Folders,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    refused: Printed,
+) -> None:
+    runs = tmp_path / "runs"
+    split = read_split(model / "training" / "split.json")
+    for seed in (0, 1):
+        shutil.copytree(model, runs / f"seed_{seed}")
+    test, trained = split.test, 24
+    if not same:
+        # Two images of the test part of one member are in the training part of the other.
+        test, trained = split.test[2:], 26
+        other = Split((*split.train, *split.test[:2]), split.val, (*test, "one more"))
+        write_split(runs / "seed_1" / "training" / "split.json", other)
+    code, summary = run_evaluation(runs, blob_folders, tmp_path / "out")
+    assert code == 0
+    assert names_in(tmp_path / "out") == list(test)
+    assert summary["data"]["trained_on"] == 0  # type: ignore[index]
+    said = refused(run_calibration, runs, blob_folders, "--part", "all", "--allow-few")
+    assert f"trained on {trained} of these 40 images" in said
+    assert f"{len(test)} of the 40 images belong to the test part" in said
+    assert run_calibration(runs, blob_folders, "--allow-few") == 0
+    assert f"Using the 8 images of part val of {runs / '*'}" in capsys.readouterr().err
+    shutil.rmtree(runs / "seed_1" / "training")
+    assert run_calibration(runs, blob_folders, "--allow-few") == 0
+    assert "not known which images seed_1 of" in capsys.readouterr().err
+
+
 def test_concurrent_calibrations_of_one_model_do_not_mix(
     model: Path, blob_folders: Folders, refused: Printed
 ) -> None:

@@ -17,7 +17,6 @@ from latentfm_core.cli.domain import (
     write_domains,
 )
 from latentfm_core.cli.model import load_segmenter
-from latentfm_core.cli.model_split import model_split
 from latentfm_core.cli.prompt_kind import prompt_group
 from latentfm_core.datasets.splits import read_groups
 from latentfm_core.errors import ConfigError, OutputError
@@ -125,8 +124,7 @@ def _write_domain(
 
 def _check_images(args: argparse.Namespace, chosen: ChosenPairs) -> None:
     """Raise `ConfigError` for test images and for too few images, unless an option allows that."""
-    own = model_split(args)
-    tested = set(own.split.test) if own is not None else set()
+    tested = set(chosen.own.split.test) if chosen.own is not None else set()
     pairs = chosen.pairs
     count = len(pairs) if chosen.part == "test" else sum(pair.name in tested for pair in pairs)
     if count and not args.allow_test:
