@@ -296,6 +296,20 @@ def test_annotations_of_a_work_list_whose_labels_have_other_names_are_refused(
     assert "names the labels 1 square" in refused(evaluate_main, [*given, *out])
     sets = ["--set", "model.classes=disc,square", "--out", str(tmp_path / "m")]
     assert "names the labels 1 square" in refused(train_main, [*given, *sets])
+    several = tmp_path / "sets.toml"
+    several.write_text(
+        "".join(
+            f'[[data.sets]]\nname = "{folder.name}"\nimages = "{images}"\nmasks = "{folder}"\n'
+            for folder in (masks, own)
+        )
+    )
+    assert "names the labels 1 square" in refused(train_main, ["--config", str(several), *sets])
+    # As the masks of a rater.
+    own.rename(tmp_path / "anna")
+    own.mkdir()
+    (tmp_path / "anna").rename(own / "anna")
+    assert "names the labels 1 square" in refused(train_main, [*given, *sets])
+    assert "names the labels 1 square" in refused(evaluate_main, [*given, *out])
 
 
 def test_a_link_out_of_the_folder_is_refused(nnunet, tmp_path, refused):
