@@ -213,6 +213,17 @@ def test_an_ensemble_of_runs_has_the_splits_of_its_members(
     assert "not known which images seed_1 of" in capsys.readouterr().err
 
 
+def test_skipped_images_do_not_count_for_a_calibration(
+    model: Path, blob_folders: Folders, tmp_path: Path, refused: Printed
+) -> None:
+    images, masks = (shutil.copytree(one, tmp_path / one.name) for one in blob_folders)
+    for path in sorted(masks.iterdir())[:21]:
+        path.write_text("damaged")
+    everything = ("--part", "all", "--allow-test", "--skip-bad")
+    said = refused(run_calibration, model, (images, masks), *everything)
+    assert "19 images are too few for a calibration" in said
+
+
 def test_concurrent_calibrations_of_one_model_do_not_mix(
     model: Path, blob_folders: Folders, refused: Printed
 ) -> None:

@@ -517,6 +517,8 @@ def test_images_without_an_object_to_prompt_are_reported(
     assert "1 images without a marked object are left out" in said
     assert "discs_001" in said
     assert {row["name"] for row in read_table(tmp_path / "out")} == {"discs_000", "discs_002"}
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["data"]["left_out"] == ["discs_001"]
     # A model without prompts is reported before the files are read.
     (masks / "discs_000.png").write_text("damaged")
     other = [*data, "--out", str(tmp_path / "other"), "--model", str(tiny_model_folder)]
