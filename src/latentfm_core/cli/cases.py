@@ -14,6 +14,7 @@ from latentfm_core.cli.inputs import BadFiles, check_all
 from latentfm_core.cli.model_split import ModelSplit, model_split
 from latentfm_core.cli.own_part import (
     ALL,
+    known_by_name,
     out_of_fold,
     pairs_of_model,
     warn_of_renamed,
@@ -81,8 +82,7 @@ def choose_pairs(args: argparse.Namespace, default: str = "test") -> ChosenPairs
         If ``--part`` is used without a split, or the data is given twice or not at all.
     """
     _check_data_arguments(args)
-    own = model_split(args)
-    pairs, part = _chosen(args, own, default)
+    pairs, part, own = _chosen(args, model_split(args), default)
     fold_of = None if own is None or args.split is not None else own.fold_of(pairs, part)
     trained_on = warn_of_trained(args, pairs, own) if fold_of is None else 0
     return ChosenPairs(pairs, part, fold_of, trained_on, own)
@@ -90,31 +90,29 @@ def choose_pairs(args: argparse.Namespace, default: str = "test") -> ChosenPairs
 
 def _chosen(
     args: argparse.Namespace, own: ModelSplit | None, default: str
-) -> tuple[list[Pair], str | None]:
-    limits = reading_from(args)
-    if args.split is None and args.data is None:
-        if own is None and args.part not in (None, ALL):
-            raise ConfigError(
-                "--part needs a split file, and the model folder has none; add --split FILE "
-                "or remove --part."
-            )
+) -> tuple[list[Pair], str | None, ModelSplit | None]:
+    limits, part = reading_from(args), args.part or default
+    if args.split is None and args.data is None and own is None and args.part not in (None, ALL):
+        raise ConfigError(
+            "--part needs a split file, and the model folder has none; add --split FILE "
+            "or remove --part."
+        )
+    layout = None if args.data is None else read_layout(args.data, limits)
+    # Training made its parts from the folder's part train.
+    divided = layout is not None and args.split is None and (own is None or part in layout.parts)
+    if layout is None:
         found = find_pairs(args.images, args.masks, limits=limits)
-        return pairs_of_model(args, found, own, args.part, default)
+    else:
+        found = layout.pairs(part if divided else "train", limits=limits)
+    own = known_by_name(own, found, limits)
+    if divided:
+        return found, part, own
     if args.split is None:
-        layout, part = read_layout(args.data, limits), args.part or default
-        if own is not None and part not in layout.parts:
-            # Training made its parts from the folder's part train.
-            found = layout.pairs("train", limits=limits)
-            return pairs_of_model(args, found, own, part, default)
-        return layout.pairs(part, limits=limits), part
-    part = args.part or default
+        asked = args.part if layout is None else part
+        return *pairs_of_model(args, found, own, asked, default), own
     names: tuple[str, ...] = getattr(read_split(args.split), part)
     if not names:
         raise DatasetError(f"The part {part} of {args.split} is empty; choose another --part.")
-    if args.data is None:
-        found = find_pairs(args.images, args.masks, limits=limits)
-    else:
-        found = read_layout(args.data, limits).pairs("train", limits=limits)
     pairs = {pair.name: pair for pair in found}
     missing = set(names) - pairs.keys()
     if missing:
@@ -123,7 +121,7 @@ def _chosen(
             f"{args.images or args.data}: {name_some(missing)}. Names are file names without "
             "extension: fix the file, or choose the folder that it was made for."
         )
-    return [pairs[name] for name in names], part
+    return [pairs[name] for name in names], part, own
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from latentfm_core.datasets.folds import FILE as FOLDS
 from latentfm_core.datasets.folds import FOLDER, Folds, read_folds
-from latentfm_core.datasets.object_set import names_in_set
+from latentfm_core.datasets.object_set import names_in_set, unique_name
 from latentfm_core.datasets.pairs import Pair, name_some
 from latentfm_core.datasets.splits import Split, read_split
 from latentfm_core.errors import ModelFolderError
@@ -55,6 +55,10 @@ class ModelSplit:
 
     def __str__(self) -> str:
         return f"{self.file} (set {self.set_name})" if self.set_name else str(self.file)
+
+    def recorded(self, name: str) -> str:
+        """Return the name of an image in `signatures`."""
+        return unique_name(self.set_name, name) if self.set_name else name
 
     def of_set(self, name: str, kind: str) -> ModelSplit:
         """Return the part of one of several data sets, with the names of its files."""

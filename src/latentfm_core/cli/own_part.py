@@ -7,17 +7,58 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from latentfm_core.cli.model_split import ModelSplit
+from latentfm_core.config import ReadingConfig
+from latentfm_core.datasets.pair_reading import read_image_of
 from latentfm_core.datasets.pairs import Pair, name_some
+from latentfm_core.datasets.splits import Split
 from latentfm_core.datasets.stored import StoredPair
-from latentfm_core.errors import DatasetError
+from latentfm_core.errors import DatasetError, ImageError
 from latentfm_core.evaluation.evaluate import Draw, unprompted
 from latentfm_core.evaluation.out_of_fold import OutOfFold
+from latentfm_core.images.signature import image_signature
 from latentfm_core.model_io.bundled import bundled_models
 
 logger = logging.getLogger(__name__)
 
 ALL = "all"
 """Value of ``--part`` for all images, including those the model was trained on."""
+
+
+_COMPARED = 5
+"""Images whose pixels are compared with those of the training."""
+
+
+def known_by_name(
+    model: ModelSplit | None, pairs: Sequence[Pair], limits: ReadingConfig
+) -> ModelSplit | None:
+    """Return the record of the model's images, without names if `pairs` are other images.
+
+    That is the case if some have the names of training images, but none of those compared has the
+    pixels of one.
+    """
+    if model is None:
+        return None
+    known = set(model.signatures.values())
+    alike = [pair for pair in pairs if model.recorded(pair.name) in known]
+    compared = 0
+    for pair in alike[:: max(1, len(alike) // _COMPARED)][:_COMPARED]:
+        try:
+            image, _ = read_image_of(pair, limits)
+        except ImageError:
+            continue  # reported when all images are read
+        if image_signature(image.pixels) in model.signatures:
+            return model
+        compared += 1
+    if not compared:
+        return model
+    logger.warning(
+        "%d images have the names of training images (%s), but other pixels. They count as other "
+        "images: those of %s are not recognised by name.",
+        len(alike),
+        name_some(pair.name for pair in alike),
+        model,
+    )
+    return ModelSplit(model.file, Split(()), frozenset(), signatures=model.signatures)
 
 
 def out_of_fold(fold_of: Mapping[str, int] | None, draw: Draw | None) -> Draw | None:

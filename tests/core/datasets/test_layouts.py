@@ -220,7 +220,7 @@ def test_challenges_from_other_years(blob_folders, tmp_path):
         ({"labels": {"background": 0, **{f"c{i}": i for i in range(1, 34)}}}, "at most 32"),
         ({"channel_names": {"0": "T1", "1": "T2"}}, "names 2 channels"),
         ({"dataset": {"a": {"images": ["/etc/passwd"], "label": "b"}}}, "in other folders"),
-        ({"file_ending": ".tif"}, "holds no .tif files"),
+        ({"file_ending": ".tif"}, "has no .tif files"),
     ],
 )
 def test_unsupported_features_of_nnunet_are_reported(nnunet, tmp_path, refused, changes, reason):

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.evaluate import main as evaluate
@@ -125,6 +125,34 @@ def test_renamed_training_images_cause_a_warning(
     assert summary["data"]["trained_on"] == 3  # type: ignore[index]
     assert run_calibration(model, (images, masks), "--allow-few") == 0
     assert "trained on 3 of these images under other names" in capsys.readouterr().err
+
+
+def test_other_images_with_the_names_of_training_images_are_not_mistaken_for_them(
+    model: Path,
+    tiny_model_folder: Path,
+    blob_folders: Folders,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copy(tiny_model_folder / "training" / "images.json", model / "training")
+    (tmp_path / "other").mkdir()
+    other, masks = tmp_path / "other", blob_folders[1]
+    for path in blob_folders[0].iterdir():
+        with Image.open(path) as image:
+            ImageOps.invert(image).save(other / path.name)
+    for more in ((), ("--part", "all")):
+        code, summary = run_evaluation(model, (other, masks), tmp_path / "o", "--overwrite", *more)
+        said = capsys.readouterr().err
+        assert code == 0
+        assert len(names_in(tmp_path / "o")) == 40
+        assert summary["data"]["trained_on"] == 0  # type: ignore[index]
+        assert "24 images have the names of training images (" in said
+    assert run_calibration(model, (other, masks)) == 0, "none of them is a test image"
+    # One training image among them: names count.
+    trained = read_split(model / "training" / "split.json").train
+    shutil.copy(blob_folders[0] / f"{trained[0]}.png", other)
+    assert run_evaluation(model, (other, masks), tmp_path / "some", "--part", "all")[0] == 0
+    assert "trained on 24 of these 40 images" in capsys.readouterr().err
 
 
 def test_images_of_a_redrawn_training_part_count_as_seen(
