@@ -26,6 +26,7 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.datasets.label_names import check_masks_of_list
 from latentfm_core.datasets.layouts import read_layout
 from latentfm_core.datasets.pairs import Pair, find_pairs, name_some
+from latentfm_core.datasets.set_checks import check_threshold
 from latentfm_core.datasets.splits import read_split
 from latentfm_core.errors import ConfigError, DatasetError, ImageError
 from latentfm_core.evaluation.evaluate import Case, Draw
@@ -181,6 +182,7 @@ def open_cases(
         read_layout(args.data, limits).check_classes(survey.classes)
     check_masks_of_list(survey.classes, args.masks)
     kind = _mask_kind(args, chosen.own, classes)
+    check_threshold("--mask-threshold", args.mask_threshold, survey.classes)
     read = partial(READERS[kind], threshold=args.mask_threshold, classes=classes, limits=limits)
     bad = BadFiles(len(chosen.pairs))
     good: list[Pair] = []

@@ -13,6 +13,7 @@ from latentfm_core.config import Config, DataConfig, config_from_mapping
 from latentfm_core.datasets.folds import FILE, FOLDER, Folds, make_folds, read_folds, write_folds
 from latentfm_core.datasets.layouts import training_pairs
 from latentfm_core.datasets.object_set import alone, find_sets, unique_name
+from latentfm_core.datasets.set_checks import check_sets
 from latentfm_core.errors import Cancelled, CheckpointError, ConfigError, OutputError
 from latentfm_core.model_io.card import CARD
 from latentfm_core.names import model_id
@@ -76,6 +77,7 @@ class CrossValidation:
                 "cross-validation."
             )
         if not options.resume:
+            check_sets(config)
             self._refuse_second_run()
         self.folds = find_folds(config.data)
         self._check_record()

@@ -312,6 +312,18 @@ def test_annotations_of_a_work_list_whose_labels_have_other_names_are_refused(
     assert "names the labels 1 square" in refused(evaluate_main, [*given, *out])
 
 
+def test_a_threshold_without_effect_is_refused(
+    tmp_path, two_class_folders, coloured_model_folder, refused
+):
+    images, masks = two_class_folders
+    given = ["--images", images, "--masks", masks, "--mask-threshold", 127.5]
+    message = "--mask-threshold has no effect: masks of several classes"
+    model = ["--model", coloured_model_folder, "--out", tmp_path / "e"]
+    assert message in refused(evaluate_main, [str(word) for word in (*given, *model)])
+    classes = ["--set", "model.classes=disc,square", "--out", tmp_path / "m"]
+    assert message in refused(train_main, [str(word) for word in (*given, *classes)])
+
+
 def test_a_link_out_of_the_folder_is_refused(nnunet, tmp_path, refused):
     (nnunet / "labelsTr").rename(tmp_path / "elsewhere")
     (nnunet / "labelsTr").symlink_to(tmp_path / "elsewhere")

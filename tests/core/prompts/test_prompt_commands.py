@@ -591,6 +591,12 @@ def test_a_damaged_set_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture
         ('split_file = "s.json"', "", "data.split_file has no effect with several sets"),
         ("mask_threshold = 0.5", "", "data.mask_threshold has no effect"),
         ("", 'group_file = "g.csv"', "Set a: group_file and group_column belong together"),
+        (
+            "",
+            'kind = "instances"\nmask_threshold = 1.5',
+            "Set a: mask_threshold has no effect: masks of several objects",
+        ),
+        ("", "weight = 1e308", "less than or equal to 1000000"),
     ],
 )
 def test_settings_without_effect_on_several_sets_are_refused(
