@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from latentfm_core.cli.case_reading import READERS, read_all
 from latentfm_core.cli.data_options import reading_from, refuse_two_sources
 from latentfm_core.cli.inputs import BadFiles, check_all
-from latentfm_core.cli.model_split import (
+from latentfm_core.cli.model_split import ModelSplit, model_split
+from latentfm_core.cli.own_part import (
     ALL,
-    ModelSplit,
-    model_split,
+    known_by_name,
     out_of_fold,
     pairs_of_model,
     warn_of_renamed,
@@ -21,18 +22,15 @@ from latentfm_core.cli.model_split import (
 )
 from latentfm_core.cli.prompt_kind import with_prompts
 from latentfm_core.cli.survey import Survey
-from latentfm_core.config import ReadingConfig, SamplingConfig
+from latentfm_core.config import SamplingConfig
 from latentfm_core.datasets.label_names import check_masks_of_list
 from latentfm_core.datasets.layouts import read_layout
-from latentfm_core.datasets.pair_reading import read_instances, read_references
 from latentfm_core.datasets.pairs import Pair, find_pairs, name_some
+from latentfm_core.datasets.set_checks import check_threshold
 from latentfm_core.datasets.splits import read_split
-from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.errors import ConfigError, DatasetError, ImageError
 from latentfm_core.evaluation.evaluate import Case, Draw
-from latentfm_core.images.read import check_pixels
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.names import shown
 from latentfm_core.types import MaskKind
 
 logger = logging.getLogger(__name__)
@@ -85,8 +83,7 @@ def choose_pairs(args: argparse.Namespace, default: str = "test") -> ChosenPairs
         If ``--part`` is used without a split, or the data is given twice or not at all.
     """
     _check_data_arguments(args)
-    own = model_split(args)
-    pairs, part = _chosen(args, own, default)
+    pairs, part, own = _chosen(args, model_split(args), default)
     fold_of = None if own is None or args.split is not None else own.fold_of(pairs, part)
     trained_on = warn_of_trained(args, pairs, own) if fold_of is None else 0
     return ChosenPairs(pairs, part, fold_of, trained_on, own)
@@ -94,31 +91,29 @@ def choose_pairs(args: argparse.Namespace, default: str = "test") -> ChosenPairs
 
 def _chosen(
     args: argparse.Namespace, own: ModelSplit | None, default: str
-) -> tuple[list[Pair], str | None]:
-    limits = reading_from(args)
-    if args.split is None and args.data is None:
-        if own is None and args.part not in (None, ALL):
-            raise ConfigError(
-                "--part needs a split file, and the model folder has none; add --split FILE "
-                "or remove --part."
-            )
+) -> tuple[list[Pair], str | None, ModelSplit | None]:
+    limits, part = reading_from(args), args.part or default
+    if args.split is None and args.data is None and own is None and args.part not in (None, ALL):
+        raise ConfigError(
+            "--part needs a split file, and the model folder has none; add --split FILE "
+            "or remove --part."
+        )
+    layout = None if args.data is None else read_layout(args.data, limits)
+    # Training made its parts from the folder's part train.
+    divided = layout is not None and args.split is None and (own is None or part in layout.parts)
+    if layout is None:
         found = find_pairs(args.images, args.masks, limits=limits)
-        return pairs_of_model(args, found, own, args.part, default)
+    else:
+        found = layout.pairs(part if divided else "train", limits=limits)
+    own = known_by_name(own, found, limits)
+    if divided:
+        return found, part, own
     if args.split is None:
-        layout, part = read_layout(args.data, limits), args.part or default
-        if own is not None and part not in layout.parts:
-            # Training made its parts from the folder's part train.
-            found = layout.pairs("train", limits=limits)
-            return pairs_of_model(args, found, own, part, default)
-        return layout.pairs(part, limits=limits), part
-    part = args.part or default
+        asked = args.part if layout is None else part
+        return *pairs_of_model(args, found, own, asked, default), own
     names: tuple[str, ...] = getattr(read_split(args.split), part)
     if not names:
         raise DatasetError(f"The part {part} of {args.split} is empty; choose another --part.")
-    if args.data is None:
-        found = find_pairs(args.images, args.masks, limits=limits)
-    else:
-        found = read_layout(args.data, limits).pairs("train", limits=limits)
     pairs = {pair.name: pair for pair in found}
     missing = set(names) - pairs.keys()
     if missing:
@@ -127,7 +122,7 @@ def _chosen(
             f"{args.images or args.data}: {name_some(missing)}. Names are file names without "
             "extension: fix the file, or choose the folder that it was made for."
         )
-    return [pairs[name] for name in names], part
+    return [pairs[name] for name in names], part, own
 
 
 @dataclass(frozen=True)
@@ -138,6 +133,8 @@ class OpenCases:
     ----------
     unit, count
         What is compared, ``"image"`` or ``"object"``, and how many of them.
+    without
+        Names of the images left out because there is nothing to prompt.
     trained_on
         How many of them the model was trained on, judged by name or by pixels.
     """
@@ -149,6 +146,12 @@ class OpenCases:
     trained_on: int
     unit: str
     count: int
+    without: tuple[str, ...]
+
+    @property
+    def images(self) -> int:
+        """Number of images that are compared."""
+        return len(self.survey.pairs) - len(self.without)
 
     @property
     def objects(self) -> int:
@@ -179,11 +182,13 @@ def open_cases(
         read_layout(args.data, limits).check_classes(survey.classes)
     check_masks_of_list(survey.classes, args.masks)
     kind = _mask_kind(args, chosen.own, classes)
-    read = partial(_READERS[kind], threshold=args.mask_threshold, classes=classes, limits=limits)
+    check_threshold("--mask-threshold", args.mask_threshold, survey.classes)
+    read = partial(READERS[kind], threshold=args.mask_threshold, classes=classes, limits=limits)
     bad = BadFiles(len(chosen.pairs))
     good: list[Pair] = []
-    every = _read_all(good, read, bad if args.skip_bad else None)
+    every = read_all(good, read, bad if args.skip_bad else None)
     cases, draw = with_prompts(args, every, segmenter, settings.seed)
+    without: list[str] = []
 
     def look(pair: Pair) -> None:
         try:
@@ -195,16 +200,18 @@ def open_cases(
             return
         good.append(pair)
         survey.add(pair, case, stored)
+        if draw is not None and not case.references.any():
+            without.append(pair.name)
 
     check_all(chosen.pairs, look, args.quiet)
     bad.check_any_left()
     trained_on = chosen.trained_on
     if chosen.fold_of is None:
         trained_on += warn_of_renamed(survey.stored, chosen.own)
-    drawer, unit, count = out_of_fold(chosen.fold_of, draw), "image", len(good)
+    drawer, unit, count = out_of_fold(chosen.fold_of, draw), "image", len(good) - len(without)
     if kind == "instances" and draw is not None:
         unit, count = "object", _count_objects(survey, args.most_objects, settings.seed)
-    return OpenCases(cases, survey, bad, drawer, trained_on, unit, count)
+    return OpenCases(cases, survey, bad, drawer, trained_on, unit, count, tuple(without))
 
 
 def _mask_kind(args: argparse.Namespace, own: ModelSplit | None, classes: int) -> MaskKind:
@@ -237,64 +244,3 @@ def _count_objects(survey: Survey, most: int, seed: int) -> int:
             above, len(counts), most, most, seed,
         )  # fmt: skip
     return sum(min(count, most) for count in counts)
-
-
-def _read_masks(
-    pair: Pair, threshold: float | None, classes: int, limits: ReadingConfig
-) -> tuple[Case, StoredPair]:
-    """Read an image and the masks of all its raters, and how the files store them.
-
-    Raises
-    ------
-    ImageError
-        If a file cannot be read or used, or the sizes differ.
-    """
-    pair_read = read_references(pair, threshold, classes, limits)
-    check_pixels(pair_read.image)
-    return Case(pair_read.image, pair_read.masks), pair_read.stored
-
-
-def _read_objects(
-    pair: Pair, threshold: float | None, classes: int, limits: ReadingConfig
-) -> tuple[Case, StoredPair]:
-    """Read an image and its numbered objects as `_read_masks` does.
-
-    Raises `ImageError` also if there are several raters, whose numbers do not correspond.
-    """
-    if len(pair.masks) > 1:
-        raise ImageError(
-            f"{shown(pair.image)}: {len(pair.masks)} raters numbered its objects, and it is "
-            "unknown which of them correspond. Choose the folder of one rater with --masks."
-        )
-    pair_read = read_instances(pair, limits)
-    check_pixels(pair_read.image)
-    case = Case(pair_read.image, pair_read.masks > 0, numbered=pair_read.masks[0])
-    return case, pair_read.stored
-
-
-_READERS = {"masks": _read_masks, "instances": _read_objects}
-
-
-def _read_all(
-    pairs: Sequence[Pair], read: Callable[[Pair], tuple[Case, StoredPair]], bad: BadFiles | None
-) -> Iterator[Case]:
-    """Yield one case after the other; with `bad`, unusable ones are recorded and skipped.
-
-    Raises
-    ------
-    ImageError
-        If a pair cannot be used and `bad` is None.
-    DatasetError
-        If no pair can be used.
-    """
-    for pair in pairs:
-        try:
-            case, _ = read(pair)
-        except ImageError as error:
-            if bad is None:
-                raise
-            bad.skip(pair.name, error)
-        else:
-            yield case
-    if bad is not None:
-        bad.check_any_left()

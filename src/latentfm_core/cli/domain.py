@@ -10,7 +10,7 @@ from pathlib import Path
 from latentfm_core.cli.cases import ChosenPairs
 from latentfm_core.cli.common import progress_bar, say
 from latentfm_core.cli.data_options import reading_from
-from latentfm_core.cli.model_split import model_split
+from latentfm_core.cli.model_split import ModelSplit
 from latentfm_core.config import ReadingConfig, load_config
 from latentfm_core.datasets.folds import training_split
 from latentfm_core.datasets.layouts import read_layout, training_pairs
@@ -63,9 +63,8 @@ def parts_of_config(file: Path) -> Parts:
     return train, val
 
 
-def training_part(args: argparse.Namespace) -> list[Pair]:
+def training_part(args: argparse.Namespace, own: ModelSplit | None) -> list[Pair]:
     """Return the training pairs that belong to the arguments; empty if they are not there."""
-    own = model_split(args)
     if args.split is not None:
         split = read_split(args.split)
     elif own is not None:
@@ -145,14 +144,14 @@ def fit_each(
     members = segmenter.card.members
     pairs, fold_of = held_out.pairs, held_out.fold_of
     if not members:
-        parts = [[training_part(args)]], [pairs]
+        parts = [[training_part(args, held_out.own)]], [pairs]
     elif fold_of is not None:
         count = len(members)
         folds = [[p for p in pairs if fold_of[p.name] == fold] for fold in range(count)]
         rest = [[[p for p in pairs if fold_of[p.name] != fold]] for fold in range(count)]
         parts = rest, folds
     else:
-        parts = [[training_part(args)]] * len(members), [pairs] * len(members)
+        parts = [[training_part(args, held_out.own)]] * len(members), [pairs] * len(members)
     return fit_members(args, segmenter, list(zip(*parts, strict=True)))
 
 

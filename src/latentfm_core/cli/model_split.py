@@ -10,23 +10,19 @@ from pathlib import Path
 
 from latentfm_core.datasets.folds import FILE as FOLDS
 from latentfm_core.datasets.folds import FOLDER, Folds, read_folds
-from latentfm_core.datasets.object_set import names_in_set
+from latentfm_core.datasets.object_set import names_in_set, unique_name
 from latentfm_core.datasets.pairs import Pair, name_some
 from latentfm_core.datasets.splits import Split, read_split
-from latentfm_core.datasets.stored import StoredPair
-from latentfm_core.errors import DatasetError, ModelFolderError
-from latentfm_core.evaluation.evaluate import Draw, unprompted
-from latentfm_core.evaluation.out_of_fold import OutOfFold
+from latentfm_core.errors import ModelFolderError
 from latentfm_core.images.endings import image_name
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
+from latentfm_core.model_io.ensemble import member_folders
 from latentfm_core.names import comparable
+from latentfm_core.once import first_time
 from latentfm_core.training.run_folder import TRAINING
 from latentfm_core.training.trained_on import read_signatures, sets_of_run, trained_on
 
 logger = logging.getLogger(__name__)
-
-ALL = "all"
-"""Value of ``--part`` for all images, including those the model was trained on."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ class ModelSplit:
     Attributes
     ----------
     file
-        ``training/split.json`` of the model folder.
+        ``training/split.json`` of the model folder; of an ensemble with a ``*`` for its members.
     trained_on
         Names of the images that the model was trained on, in any of the run's parts.
     folds
@@ -59,6 +55,10 @@ class ModelSplit:
 
     def __str__(self) -> str:
         return f"{self.file} (set {self.set_name})" if self.set_name else str(self.file)
+
+    def recorded(self, name: str) -> str:
+        """Return the name of an image in `signatures`."""
+        return unique_name(self.set_name, name) if self.set_name else name
 
     def of_set(self, name: str, kind: str) -> ModelSplit:
         """Return the part of one of several data sets, with the names of its files."""
@@ -109,6 +109,16 @@ def model_split(args: argparse.Namespace) -> ModelSplit | None:
         return None  # reported when the model is loaded
     if (model / FOLDS).is_file():
         return _of_set(_split_of_folds(model), model / FOLDER.format(0), args.images)
+    try:
+        members = member_folders(model)
+    except ModelFolderError:
+        return None  # reported when the model is loaded
+    if members:
+        return _joint(model, members, args.images)
+    return _single(model, args.images)
+
+
+def _single(model: Path, images: Path | None) -> ModelSplit | None:
     folder = model / TRAINING
     file = folder / "split.json"
     if not file.is_file():
@@ -116,7 +126,38 @@ def model_split(args: argparse.Namespace) -> ModelSplit | None:
     split = read_split(file)
     known = _by_signature(folder)
     found = ModelSplit(file, split, frozenset(trained_on(split, folder)), signatures=known)
-    return _of_set(found, model, args.images)
+    return _of_set(found, model, images)
+
+
+def _joint(ensemble: Path, members: Sequence[Path], images: Path | None) -> ModelSplit | None:
+    """Return the split of an ensemble.
+
+    An image is in its validation or test part if it is in that of each member, and in its training
+    part if one member was trained on it.
+    """
+    every = {member.name: _single(member, images) for member in members}
+    known = [split for split in every.values() if split is not None]
+    unknown = [name for name, split in every.items() if split is None]
+    if known and unknown and first_time("members without a split", ensemble):
+        logger.warning(
+            "It is not known which images %s of %s were trained on.", name_some(unknown), ensemble
+        )
+    if not known:
+        return None
+    trained = frozenset[str]().union(*(one.trained_on for one in known))
+    val, test = (
+        set.intersection(*(set(getattr(one.split, part)) for one in known)) - trained
+        for part in ("val", "test")
+    )
+    names, kinds = {one.set_name for one in known}, {one.kind for one in known}
+    return ModelSplit(
+        ensemble / "*" / TRAINING / "split.json",
+        Split(tuple(sorted(trained)), tuple(sorted(val)), tuple(sorted(test))),
+        trained,
+        set_name=names.pop() if len(names) == 1 else "",
+        signatures={key: name for one in known for key, name in one.signatures.items()},
+        kind=kinds.pop() if len(kinds) == 1 else "masks",
+    )
 
 
 def _of_set(whole: ModelSplit, run: Path, images: Path | None) -> ModelSplit:
@@ -150,114 +191,3 @@ def _split_of_folds(model: Path) -> ModelSplit:
 
 def _by_signature(folder: Path) -> dict[str, str]:
     return {signature: name for name, signature in read_signatures(folder).items()}
-
-
-def out_of_fold(fold_of: Mapping[str, int] | None, draw: Draw | None) -> Draw | None:
-    """Return the sampling function for the chosen images, `draw` unless they are folds.
-
-    Each image of a fold is sampled by the one member that was not trained on it.
-    """
-    if fold_of is None:
-        return draw
-    logger.info("Each image is segmented by the one model that was not trained on it.")
-    return OutOfFold(fold_of, draw or unprompted)
-
-
-def pairs_of_model(
-    args: argparse.Namespace,
-    pairs: Sequence[Pair],
-    model: ModelSplit | None,
-    asked: str | None,
-    default: str,
-) -> tuple[list[Pair], str | None]:
-    """Return the pairs of a part in the model's own split, and the part; log the choice.
-
-    Parameters
-    ----------
-    asked
-        The part, or `ALL`.
-    default
-        The part if `asked` is None. If an image of it is missing, all pairs are used, because the
-        images are then not those of the split, and the part is None.
-
-    Raises
-    ------
-    DatasetError
-        If images of the part `asked` for are missing.
-    """
-    if asked == ALL or model is None:
-        return list(pairs), asked
-    part = asked or default
-    wanted: tuple[str, ...] = getattr(model.split, part)
-    chosen_pairs = [pair for pair in pairs if pair.name in set(wanted)]
-    if asked is None and (not wanted or len(chosen_pairs) < len(wanted)):
-        logger.info("Using all %d images: they are not those of the split %s.", len(pairs), model)
-        return list(pairs), None
-    if not wanted:
-        raise DatasetError(f"The part {part} of {model} is empty; choose another --part.")
-    missing = set(wanted) - {pair.name for pair in chosen_pairs}
-    if missing:
-        everything = (
-            f", or add --part {ALL}."
-            if args.data is None
-            else ". For a model that was not trained on these images, --part train takes all of "
-            "them."
-        )
-        raise DatasetError(
-            f"{args.images or args.data} lacks {len(missing)} images of the part {part} of "
-            f"{model}: {name_some(missing)}. Choose the training folder, or another split "
-            f"with --split FILE{everything}"
-        )
-    everything = f"; --part {ALL} selects all" if args.data is None else ""
-    logger.info(
-        "Using the %d images of part %s of %s, out of %d%s.",
-        len(chosen_pairs), part, model, len(pairs), everything,
-    )  # fmt: skip
-    return chosen_pairs, part
-
-
-def warn_of_trained(
-    args: argparse.Namespace, pairs: Sequence[Pair], model: ModelSplit | None
-) -> int:
-    """Warn if the model was trained on some images, judged by name; return their number.
-
-    Also warn if that is not known of a model other than a bundled one.
-    """
-    if model is None:
-        if args.split is None and args.model not in (None, *bundled_models()):
-            logger.warning(
-                "It is not known which images the model was trained on, because its "
-                "folder has no training/split.json. Scores on them are too optimistic: leave them "
-                "out."
-            )
-        return 0
-    trained = [pair.name for pair in pairs if pair.name in model.trained_on]
-    if trained:
-        logger.warning(
-            "The model was trained on %d of these %d images (%s). Scores on them are "
-            "too optimistic. (Compared by name with %s.)",
-            len(trained),
-            len(pairs),
-            name_some(trained),
-            model,
-        )
-    return len(trained)
-
-
-def warn_of_renamed(stored: Iterable[StoredPair], model: ModelSplit | None) -> int:
-    """Warn if images have the pixels of training images of other names; return their number."""
-    if model is None:
-        return 0
-    renamed = {
-        pair.name: model.signatures[pair.signature]
-        for pair in stored
-        if pair.signature in model.signatures and pair.name not in model.trained_on
-    }
-    if renamed:
-        logger.warning(
-            "The model was trained on %d of these images under other names (%s). Scores "
-            "on them are too optimistic.",
-            len(renamed),
-            name_some(f"{name} = {known}" for name, known in renamed.items()),
-        )
-    return len(renamed)

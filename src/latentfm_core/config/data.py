@@ -84,7 +84,7 @@ class SetConfig(Settings):
     images: Path
     masks: Path
     kind: Literal["masks", "instances"] = "masks"
-    weight: Annotated[float, Field(gt=0)] | None = None
+    weight: Annotated[float, Field(ge=1e-6, le=1e6)] | None = None
     split_file: Path | None = None
     group_file: Path | None = None
     group_column: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from latentfm_core.datasets.pairs import rater_folders
 from latentfm_core.errors import ConfigError
 from latentfm_core.files.untrusted import parse_json, read_bounded
 from latentfm_core.names import matching, shown
@@ -46,14 +47,17 @@ def _listed(labels: Mapping[int, str]) -> str:
     return shown(", ".join(f"{label} {name}" for label, name in sorted(labels.items())))
 
 
-def check_masks_of_list(own: Sequence[str], masks: Path | None) -> None:
-    """Check the label names in a work list's folder of annotations, if it has any.
+def check_masks_of_list(own: Sequence[str], *folders: Path | None) -> None:
+    """Check the label names in folders of masks and of their raters, where a work list wrote them.
 
     Raises `ConfigError` as `check_label_names` does.
     """
-    if masks is None:
-        return
-    file = masks / FILE_NAME
+    for masks in filter(None, folders):
+        for folder in (masks, *rater_folders(masks, masks)):
+            _check_file(own, folder / FILE_NAME)
+
+
+def _check_file(own: Sequence[str], file: Path) -> None:
     try:
         content = parse_json(read_bounded(file, _MAX_BYTES))
         names = content["names"] if content["kind"] == "classes" else {}

@@ -21,7 +21,7 @@ from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.reading_threads import in_threads
 from latentfm_core.datasets.splits import Split
 from latentfm_core.datasets.stored import StoredPair
-from latentfm_core.errors import ConfigError, DatasetError, ImageError
+from latentfm_core.errors import DatasetError, ImageError
 from latentfm_core.images.read import to_rgb
 
 Kind = Literal["masks", "instances"]
@@ -115,28 +115,6 @@ def find_sets(data: DataConfig) -> list[SetPairs]:
         except DatasetError as error:
             raise DatasetError(f"Set {one.name}: {error}") from None
     return found
-
-
-def check_sets(data: DataConfig) -> None:
-    """Reject settings that would have no effect because `data` has several sets.
-
-    Raises
-    ------
-    ConfigError
-        If there are any; the message says where they belong.
-    """
-    own = ("split_file", "group_file", "mask_threshold")
-    unused = [name for name in own if data.sets and getattr(data, name) is not None]
-    if unused:
-        raise ConfigError(
-            f"data.{unused[0]} has no effect with several sets. Set {unused[0]} in each of "
-            "[[data.sets]] that it belongs to, and leave it out elsewhere."
-        )
-    for one in data.sets:
-        if (one.group_file is None) != (one.group_column is None):
-            raise ConfigError(
-                f"Set {one.name}: group_file and group_column belong together. Set both or neither."
-            )
 
 
 def alone(one: SetConfig, data: DataConfig) -> DataConfig:

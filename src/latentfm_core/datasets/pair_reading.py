@@ -100,7 +100,7 @@ def _read(
     limits: ReadingConfig,
     count: Callable[[NDArray[Any]], int] = count_pieces,
 ) -> ReadPair:
-    image, orientation = _read_image(pair, limits)
+    image, orientation = read_image_of(pair, limits)
     rows, columns = image.pixels.shape[:2]
     masks: list[NDArray[Any]] = []
     orientations: list[int] = []
@@ -130,8 +130,11 @@ def _read(
     return ReadPair(image, drawn, with_raters(stored, pair.raters, drawn))
 
 
-def _read_image(pair: Pair, limits: ReadingConfig) -> tuple[ImageInput, int]:
-    """Read the image of a pair, from one file or one per channel, and its orientation."""
+def read_image_of(pair: Pair, limits: ReadingConfig = READING) -> tuple[ImageInput, int]:
+    """Read the image of a pair, from one file or one per channel, and its orientation.
+
+    Raises `ImageError` if a file cannot be read, or the channels differ in type or shape.
+    """
     decoded = decode(pair.image, limits)
     # Use the pair's name: the file name may end in the channel number.
     first = replace(as_image(decoded, pair.image), name=pair.name)

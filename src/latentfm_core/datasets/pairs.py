@@ -10,8 +10,15 @@ from pathlib import Path
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import DatasetError
 from latentfm_core.images.limits import refuse_links_out
-from latentfm_core.images.read import is_image, list_images, log_subfolders, name_some
+from latentfm_core.images.read import (
+    is_image,
+    list_images,
+    log_left_out,
+    log_subfolders,
+    name_some,
+)
 from latentfm_core.names import comparable, shown, storable
+from latentfm_core.once import first_time
 
 __all__ = [
     "MASK_SUFFIXES",
@@ -89,6 +96,7 @@ def find_pairs(
     raters = rater_folders(images, masks)
     if raters:
         refuse_links_out(raters, masks, limits, "folders")
+        _log_beside_raters(images, masks, raters)
         return _pair_raters(images, raters, skip_unmasked, masks, limits)
     image_files, mask_files = list_images(images, limits), list_images(masks, limits)
     for folder in dict.fromkeys((images, masks)):
@@ -151,6 +159,27 @@ def rater_folders(images: Path, masks: Path) -> list[Path]:
         and any(is_image(path) for path in folder.iterdir())
     )
     return [folder for folder in matches if not is_unfinished(folder)]
+
+
+def _log_beside_raters(images: Path, masks: Path, raters: Sequence[Path]) -> None:
+    """Log what is ignored if masks are in the folders of raters."""
+    used = {images.resolve(), *(folder.resolve() for folder in raters)}
+    others = [path for path in masks.iterdir() if path.resolve() not in used]
+    log_left_out(masks, [path for path in others if not path.is_dir()], ())
+    folders = [
+        path.name
+        for path in others
+        if path.is_dir() and not path.name.startswith(".") and not is_unfinished(path)
+    ]
+    if folders and first_time("no raters", masks):
+        logger.warning(
+            "%s: %d subfolders without images are not raters: %s",
+            shown(masks),
+            len(folders),
+            name_some(folders),
+        )
+    for folder in (images, *raters):
+        log_subfolders(folder, (images, masks))
 
 
 def is_unfinished(folder: Path) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 from latentfm_core.config import Config
 from latentfm_core.datasets.folds import FILE as FOLDS
 from latentfm_core.datasets.folds import FOLDER, read_folds
+from latentfm_core.datasets.pairs import name_some
 from latentfm_core.errors import DatasetError, ModelFolderError
 from latentfm_core.model_io.card import (
     CARD,
@@ -28,7 +29,8 @@ from latentfm_core.model_io.card import (
     read_card_file,
     read_single_card,
 )
-from latentfm_core.names import model_id
+from latentfm_core.names import model_id, shown
+from latentfm_core.once import first_time
 
 MOST_MEMBERS = 100
 
@@ -39,7 +41,8 @@ def member_folders(folder: Path) -> list[Path]:
     """Return the members of an ensemble in their order; empty if `folder` is not an ensemble.
 
     They are the folds of a cross-validation, or at least two model folders, sorted by name with
-    numbers in numerical order. A folder with its own card is a single model.
+    numbers in numerical order; a warning names incomplete ones. A folder with its own card is a
+    single model.
 
     Raises
     ------
@@ -51,7 +54,9 @@ def member_folders(folder: Path) -> list[Path]:
     if (folder / FOLDS).is_file():
         return _folds(folder)
     try:
-        found = [path for path in folder.iterdir() if is_model(path)]
+        every = list(folder.iterdir())
+        found = [path for path in every if is_model(path)]
+        incomplete = [path.name for path in every if path not in found and _is_begun(path)]
     except OSError as error:
         raise ModelFolderError(
             f"Cannot read {folder}: {error.strerror or error}. Check its permissions."
@@ -61,7 +66,23 @@ def member_folders(folder: Path) -> list[Path]:
             f"{folder} has {len(found)} models, and an ensemble has at most {MOST_MEMBERS}. "
             "Choose one of them."
         )
-    return sorted(found, key=_in_numerical_order) if len(found) > 1 else []
+    if len(found) < 2:
+        return []
+    if incomplete and first_time("incomplete members", folder, *sorted(incomplete)):
+        logger.warning(
+            "%s: %d folders without a complete model are not members of the ensemble: %s",
+            shown(folder),
+            len(incomplete),
+            name_some(incomplete),
+        )
+    return sorted(found, key=_in_numerical_order)
+
+
+def _is_begun(folder: Path) -> bool:
+    """Return whether a folder has a part of a model or an unfinished run, or is a broken link."""
+    if not folder.is_dir():
+        return folder.is_symlink() and not folder.exists()
+    return any(next(folder.glob(file), None) for file in (CARD, WEIGHTS, "training/*.safetensors"))
 
 
 def is_model(folder: Path) -> bool:

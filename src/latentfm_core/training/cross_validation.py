@@ -13,6 +13,7 @@ from latentfm_core.config import Config, DataConfig, config_from_mapping
 from latentfm_core.datasets.folds import FILE, FOLDER, Folds, make_folds, read_folds, write_folds
 from latentfm_core.datasets.layouts import training_pairs
 from latentfm_core.datasets.object_set import alone, find_sets, unique_name
+from latentfm_core.datasets.set_checks import check_sets
 from latentfm_core.errors import Cancelled, CheckpointError, ConfigError, OutputError
 from latentfm_core.model_io.card import CARD
 from latentfm_core.names import model_id
@@ -69,13 +70,14 @@ class CrossValidation:
         self.config, self.out = config, options.out
         self.options = begun_with(options, begun_fold(options.out))
         self._check_options()
-        check_places(self.out, config.data)
+        check_places(self.out, config.data, [fold.name for fold in self._chosen().values()])
         if (self.out / CARD).exists():
             raise OutputError(
                 f"{self.out} contains a model. Choose another --out for the folds of a "
                 "cross-validation."
             )
         if not options.resume:
+            check_sets(config)
             self._refuse_second_run()
         self.folds = find_folds(config.data)
         self._check_record()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from latentfm_core.config import Config, config_from_mapping
-from latentfm_core.datasets.object_set import check_sets
+from latentfm_core.datasets.set_checks import check_sets
 from latentfm_core.errors import ConfigError
 from latentfm_core.inference.device import resolve_precision, to_device
 from latentfm_core.model_io.bundled import resolve_model
@@ -67,7 +67,7 @@ def check_start(config: Config, options: RunOptions) -> tuple[Checkpoint | None,
             "with data.fold."
         )
     if not options.resume:
-        check_sets(config.data)
+        check_sets(config)
         refuse_second_run(options.out)
     check_places(options.out, config.data)
     checkpoint = read_checkpoint(options.out / TRAINING) if options.resume else None

@@ -49,19 +49,22 @@ def resumed_config(out: Path, trust_paths: bool = False, *, named: bool = False)
     """
     checkpoint = read_header(out / TRAINING)
     config = config_from_mapping(checkpoint.config)
-    paths = [str(path) for name in _PATHS[:5] if (path := getattr(config.data, name))]
+    sources = (config.data, *config.data.sets)
+    paths = [str(path) for of in sources for n in _PATHS[:5] if (path := getattr(of, n, None))]
     cache = config.data.cache
     if trust_paths or not (paths or cache) or _is_own(out, checkpoint):
         return config
-    if named:
+    if named and not config.data.sets:
         free = dict.fromkeys(_PATHS)
         data = type(config.data).model_validate(config.data.model_dump(exclude={"reading"}) | free)
         return config.model_copy(update={"data": data})
     writes = f"; decoded images would be written to {cache}" if cache else ""
+    # The folders of several sets cannot be named with options.
+    own = "" if config.data.sets else "; else name your own with --images and --masks (or --data)"
     raise CheckpointError(
         f"The run in {out} was not started here by you, or its folder was moved, and it names "
         f"other folders: {', '.join(paths) or 'none'}{writes}. If these are what you mean, add "
-        "--trust-paths; else name your own with --images and --masks (or --data)."
+        f"--trust-paths{own}."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from latentfm_core.config import DataConfig
@@ -30,8 +31,13 @@ _FOLDERS = (
 _WORTH_KEEPING = (BEST, "log.csv", "learning.json", "model.json", "samples")
 
 
-def check_places(out: Path, data: DataConfig) -> None:
+def check_places(out: Path, data: DataConfig, folds: Sequence[str] = ()) -> None:
     """Check that the folders of model, images, masks and cache do not overlap.
+
+    Parameters
+    ----------
+    folds
+        Names of the folders of the folds in `out`.
 
     Raises
     ------
@@ -40,7 +46,8 @@ def check_places(out: Path, data: DataConfig) -> None:
     """
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file. Choose another --out: the name of a folder.")
-    for name in _FOLDERS:
+    inside = (f"{fold}/{name}" for fold in folds for name in _FOLDERS)
+    for name in (*_FOLDERS, *folds, *inside):
         if (out / name).is_symlink():
             raise OutputError(
                 f"{out / name} is a symbolic link, and training would write to its target. "

@@ -14,6 +14,7 @@ from latentfm_core.config import config_from_mapping
 from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.errors import ConfigError, DatasetError
 from latentfm_core.model_io.card import read_card
+from latentfm_core.training.cross_validation import CrossValidation
 from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.helpers.commands import Printed
 from tests.helpers.fixtures import tiny_settings, write_blobs
@@ -70,11 +71,30 @@ def test_a_run_on_several_sets_is_stopped_and_resumed(
     assert written[0] == written[1]
 
 
+@pytest.mark.parametrize("longer", ["blobs__2", "blobs_"])
+def test_sets_whose_images_cannot_be_told_apart_are_refused(
+    settings: dict[str, Any], tmp_path: Path, longer: str
+) -> None:
+    settings["data"]["sets"][1]["name"] = longer
+    out = tmp_path / "model"
+    message = f"The sets blobs and {longer} cannot be told apart"
+    with pytest.raises(ConfigError, match=message):
+        Trainer(config_from_mapping(settings), RunOptions(out))
+    settings["data"]["folds"] = 2
+    with pytest.raises(ConfigError, match=message):
+        CrossValidation(config_from_mapping(settings), RunOptions(out))
+    assert not out.exists()
+
+
 def test_incompatible_sets_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
     settings["model"]["classes"] = ["disc", "cup"]
     with pytest.raises(ConfigError, match="numbered objects"):
         config_from_mapping(settings)
     settings["data"]["sets"][1]["kind"] = "masks"
+    settings["data"]["sets"][0]["mask_threshold"] = 127
+    with pytest.raises(ConfigError, match=r"Set blobs: mask_threshold has no effect: .* classes"):
+        Trainer(config_from_mapping(settings), RunOptions(tmp_path / "model"))
+    del settings["data"]["sets"][0]["mask_threshold"]
     with pytest.raises(
         DatasetError, match=r"Set blobs: 6 of 6 pairs cannot be used(?s:.*)No pair is left"
     ):

@@ -220,7 +220,7 @@ def test_challenges_from_other_years(blob_folders, tmp_path):
         ({"labels": {"background": 0, **{f"c{i}": i for i in range(1, 34)}}}, "at most 32"),
         ({"channel_names": {"0": "T1", "1": "T2"}}, "names 2 channels"),
         ({"dataset": {"a": {"images": ["/etc/passwd"], "label": "b"}}}, "in other folders"),
-        ({"file_ending": ".tif"}, "holds no .tif files"),
+        ({"file_ending": ".tif"}, "has no .tif files"),
     ],
 )
 def test_unsupported_features_of_nnunet_are_reported(nnunet, tmp_path, refused, changes, reason):
@@ -296,6 +296,32 @@ def test_annotations_of_a_work_list_whose_labels_have_other_names_are_refused(
     assert "names the labels 1 square" in refused(evaluate_main, [*given, *out])
     sets = ["--set", "model.classes=disc,square", "--out", str(tmp_path / "m")]
     assert "names the labels 1 square" in refused(train_main, [*given, *sets])
+    several = tmp_path / "sets.toml"
+    several.write_text(
+        "".join(
+            f'[[data.sets]]\nname = "{folder.name}"\nimages = "{images}"\nmasks = "{folder}"\n'
+            for folder in (masks, own)
+        )
+    )
+    assert "names the labels 1 square" in refused(train_main, ["--config", str(several), *sets])
+    # As the masks of a rater.
+    own.rename(tmp_path / "anna")
+    own.mkdir()
+    (tmp_path / "anna").rename(own / "anna")
+    assert "names the labels 1 square" in refused(train_main, [*given, *sets])
+    assert "names the labels 1 square" in refused(evaluate_main, [*given, *out])
+
+
+def test_a_threshold_without_effect_is_refused(
+    tmp_path, two_class_folders, coloured_model_folder, refused
+):
+    images, masks = two_class_folders
+    given = ["--images", images, "--masks", masks, "--mask-threshold", 127.5]
+    message = "--mask-threshold has no effect: masks of several classes"
+    model = ["--model", coloured_model_folder, "--out", tmp_path / "e"]
+    assert message in refused(evaluate_main, [str(word) for word in (*given, *model)])
+    classes = ["--set", "model.classes=disc,square", "--out", tmp_path / "m"]
+    assert message in refused(train_main, [str(word) for word in (*given, *classes)])
 
 
 def test_a_link_out_of_the_folder_is_refused(nnunet, tmp_path, refused):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,27 @@ def test_subfolders_of_the_mask_folder_are_raters(folders: Folders) -> None:
     pairs = find_pairs(images, masks)
     assert len(pairs) == 24
     assert pairs[3].masks == (masks / "a/03.png", masks / "b/03.png")
+
+
+def test_what_is_ignored_beside_the_masks_of_raters_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images, masks = write_raters(tmp_path, 2)
+    for name in ("a/again", "nested/batch", "in_progress", ".hidden"):
+        (masks / name).mkdir(parents=True)
+    for source, copy in (("00.png", "a/again/00.png"), ("01.png", "nested/batch/01.png")):
+        shutil.copy(masks / "a" / source, masks / copy)
+    (masks / "other").mkdir()
+    shutil.copy(masks / "a/00.png", masks / "other/00.jfif")
+    (masks / "stray.npy").touch()
+    (masks / "moved").symlink_to(tmp_path / "nowhere")
+    with caplog.at_level("INFO"):
+        assert find_pairs(images, masks)[0].raters == ("a", "b")
+    assert [one.getMessage() for one in caplog.records] == [
+        f"{masks}: 2 files are not images: moved, stray.npy",
+        f"{masks}: 2 subfolders without images are not raters: nested, other",
+        f"{masks / 'a'}: images in subfolders are ignored: again",
+    ]
 
 
 def test_a_rater_may_skip_an_image_but_masks_need_an_image(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.evaluate import main as evaluate
@@ -127,6 +127,34 @@ def test_renamed_training_images_cause_a_warning(
     assert "trained on 3 of these images under other names" in capsys.readouterr().err
 
 
+def test_other_images_with_the_names_of_training_images_are_not_mistaken_for_them(
+    model: Path,
+    tiny_model_folder: Path,
+    blob_folders: Folders,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copy(tiny_model_folder / "training" / "images.json", model / "training")
+    (tmp_path / "other").mkdir()
+    other, masks = tmp_path / "other", blob_folders[1]
+    for path in blob_folders[0].iterdir():
+        with Image.open(path) as image:
+            ImageOps.invert(image).save(other / path.name)
+    for more in ((), ("--part", "all")):
+        code, summary = run_evaluation(model, (other, masks), tmp_path / "o", "--overwrite", *more)
+        said = capsys.readouterr().err
+        assert code == 0
+        assert len(names_in(tmp_path / "o")) == 40
+        assert summary["data"]["trained_on"] == 0  # type: ignore[index]
+        assert "24 images have the names of training images (" in said
+    assert run_calibration(model, (other, masks)) == 0, "none of them is a test image"
+    # One training image among them: names count.
+    trained = read_split(model / "training" / "split.json").train
+    shutil.copy(blob_folders[0] / f"{trained[0]}.png", other)
+    assert run_evaluation(model, (other, masks), tmp_path / "some", "--part", "all")[0] == 0
+    assert "trained on 24 of these 40 images" in capsys.readouterr().err
+
+
 def test_images_of_a_redrawn_training_part_count_as_seen(
     model: Path, blob_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,6 +206,50 @@ def test_calibration_uses_the_validation_part_and_refuses_other_images(
         assert "--allow-test" in said
     assert run_calibration(model, blob_folders, "--part", "all", "--allow-test") == 0
     assert "warning: The model was trained on 24 of these 40" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_an_ensemble_of_runs_has_the_splits_of_its_members(
+    same: bool,
+    model: Path,
+    blob_folders: Folders,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    refused: Printed,
+) -> None:
+    runs = tmp_path / "runs"
+    split = read_split(model / "training" / "split.json")
+    for seed in (0, 1):
+        shutil.copytree(model, runs / f"seed_{seed}")
+    test, trained = split.test, 24
+    if not same:
+        # Two images of the test part of one member are in the training part of the other.
+        test, trained = split.test[2:], 26
+        other = Split((*split.train, *split.test[:2]), split.val, (*test, "one more"))
+        write_split(runs / "seed_1" / "training" / "split.json", other)
+    code, summary = run_evaluation(runs, blob_folders, tmp_path / "out")
+    assert code == 0
+    assert names_in(tmp_path / "out") == list(test)
+    assert summary["data"]["trained_on"] == 0  # type: ignore[index]
+    said = refused(run_calibration, runs, blob_folders, "--part", "all", "--allow-few")
+    assert f"trained on {trained} of these 40 images" in said
+    assert f"{len(test)} of the 40 images belong to the test part" in said
+    assert run_calibration(runs, blob_folders, "--allow-few") == 0
+    assert f"Using the 8 images of part val of {runs / '*'}" in capsys.readouterr().err
+    shutil.rmtree(runs / "seed_1" / "training")
+    assert run_calibration(runs, blob_folders, "--allow-few") == 0
+    assert "not known which images seed_1 of" in capsys.readouterr().err
+
+
+def test_skipped_images_do_not_count_for_a_calibration(
+    model: Path, blob_folders: Folders, tmp_path: Path, refused: Printed
+) -> None:
+    images, masks = (shutil.copytree(one, tmp_path / one.name) for one in blob_folders)
+    for path in sorted(masks.iterdir())[:21]:
+        path.write_text("damaged")
+    everything = ("--part", "all", "--allow-test", "--skip-bad")
+    said = refused(run_calibration, model, (images, masks), *everything)
+    assert "19 images are too few for a calibration" in said
 
 
 def test_concurrent_calibrations_of_one_model_do_not_mix(

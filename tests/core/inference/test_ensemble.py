@@ -178,6 +178,17 @@ def test_any_folder_of_models_is_an_ensemble_in_numerical_order(
         Segmenter.load(folder)
 
 
+def test_incomplete_members_are_named(copies: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (copies / "b" / "model.safetensors").unlink()
+    (copies / "d" / "training").mkdir(parents=True)
+    (copies / "d" / "training" / "checkpoint.safetensors").touch()
+    (copies / "e").symlink_to(copies / "nowhere")
+    (copies / "plots").mkdir()
+    assert [member.folder for member in read_card(copies).members] == ["a", "c"]
+    assert f"{copies}: 3 folders without a complete model" in caplog.text
+    assert "not members of the ensemble: b, d, e" in caplog.text
+
+
 def test_the_digest_changes_with_any_member(fold_models: Path, tmp_path: Path) -> None:
     folder = copy_folds(fold_models, tmp_path / "folds")
     before = read_card(folder)

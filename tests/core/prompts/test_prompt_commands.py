@@ -517,6 +517,8 @@ def test_images_without_an_object_to_prompt_are_reported(
     assert "1 images without a marked object are left out" in said
     assert "discs_001" in said
     assert {row["name"] for row in read_table(tmp_path / "out")} == {"discs_000", "discs_002"}
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["data"]["left_out"] == ["discs_001"]
     # A model without prompts is reported before the files are read.
     (masks / "discs_000.png").write_text("damaged")
     other = [*data, "--out", str(tmp_path / "other"), "--model", str(tiny_model_folder)]
@@ -589,6 +591,12 @@ def test_a_damaged_set_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture
         ('split_file = "s.json"', "", "data.split_file has no effect with several sets"),
         ("mask_threshold = 0.5", "", "data.mask_threshold has no effect"),
         ("", 'group_file = "g.csv"', "Set a: group_file and group_column belong together"),
+        (
+            "",
+            'kind = "instances"\nmask_threshold = 1.5',
+            "Set a: mask_threshold has no effect: masks of several objects",
+        ),
+        ("", "weight = 1e308", "less than or equal to 1000000"),
     ],
 )
 def test_settings_without_effect_on_several_sets_are_refused(

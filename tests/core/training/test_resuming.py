@@ -229,6 +229,17 @@ def test_paths_in_an_untrusted_run_are_not_followed(
     assert not trap.exists()
 
 
+def test_paths_of_sets_in_an_untrusted_run_are_not_followed(
+    images: Folders, stopped: Path, refused: Printed
+) -> None:
+    one = {"name": "a", "images": str(images[0]), "masks": str(images[1]), "split_file": "s.json"}
+    as_if_from(stopped, images=None, masks=None, sets=[one])
+    for named in ((), ("--images", images[0], "--masks", images[1])):
+        said = refused(resume, stopped, *named)
+        assert f"it names other folders: {images[0]}, {images[1]}, s.json. If" in said
+        assert said.endswith("add --trust-paths.\n")
+
+
 def test_trust_paths_follows_them(stopped: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     as_if_from(stopped, cache=str(cache))

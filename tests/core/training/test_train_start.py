@@ -218,11 +218,12 @@ def test_writing_does_not_follow_links_in_a_run_folder(
 ) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
-    for name in ("training", "training/samples", "training/tensorboard"):
+    for name in ("training", "training/samples", "fold_1", "fold_1/training"):
         out = tmp_path / "out"
         (out / name).parent.mkdir(parents=True)
         (out / name).symlink_to(mine)
-        assert "symbolic link" in refused(main, words(images, out))
+        folds = ("--folds", 2) if name.startswith("fold") else ()
+        assert "symbolic link" in refused(main, words(images, out, *folds))
         assert list(mine.iterdir()) == []
         shutil.rmtree(out)
 

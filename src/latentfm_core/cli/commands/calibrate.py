@@ -17,7 +17,6 @@ from latentfm_core.cli.domain import (
     write_domains,
 )
 from latentfm_core.cli.model import load_segmenter
-from latentfm_core.cli.model_split import model_split
 from latentfm_core.cli.prompt_kind import prompt_group
 from latentfm_core.datasets.splits import read_groups
 from latentfm_core.errors import ConfigError, OutputError
@@ -51,6 +50,7 @@ def run(args: argparse.Namespace, command: str) -> None:
     group = prompt_group(args)
     segmenter, settings = load_segmenter(args, group)
     opened = open_cases(args, chosen, segmenter, settings)
+    _refuse_few(args, opened.images)
     folder = resolve_model(args.model)
     draws = len(NOISE_SCALES) if settings.n_samples > 1 else 1
     prepare_folder(folder)  # fail before the work if it cannot be written
@@ -125,8 +125,7 @@ def _write_domain(
 
 def _check_images(args: argparse.Namespace, chosen: ChosenPairs) -> None:
     """Raise `ConfigError` for test images and for too few images, unless an option allows that."""
-    own = model_split(args)
-    tested = set(own.split.test) if own is not None else set()
+    tested = set(chosen.own.split.test) if chosen.own is not None else set()
     pairs = chosen.pairs
     count = len(pairs) if chosen.part == "test" else sum(pair.name in tested for pair in pairs)
     if count and not args.allow_test:
@@ -134,9 +133,13 @@ def _check_images(args: argparse.Namespace, chosen: ChosenPairs) -> None:
             f"{count} of the {len(pairs)} images belong to the test part. Scores on them would be "
             "too optimistic: use --part val, or override with --allow-test."
         )
-    if len(pairs) < MIN_IMAGES and not args.allow_few:
+    _refuse_few(args, len(pairs))
+
+
+def _refuse_few(args: argparse.Namespace, count: int) -> None:
+    if count < MIN_IMAGES and not args.allow_few:
         raise ConfigError(
-            f"{len(pairs)} images are too few for a calibration: chance would dominate. Use "
+            f"{count} images are too few for a calibration: chance would dominate. Use "
             f"{MIN_IMAGES} or more, or add --allow-few."
         )
 

@@ -123,7 +123,7 @@ def describe(
             **({"most_objects": args.most_objects} if opened.unit == "object" else {}),
             "prompt": args.prompt,
             "corrections": args.corrections if args.prompt == "corrections" else 0,
-            "left_out": [printable(name) for name in opened.bad.reasons],
+            "left_out": [printable(name) for name in (*opened.bad.reasons, *opened.without)],
         },
         "settings": settings.model_dump(mode="json") | used,
         "versions": versions(),

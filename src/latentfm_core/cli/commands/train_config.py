@@ -88,7 +88,8 @@ def make_config(args: argparse.Namespace) -> Config:
     if config.data.folder is not None:
         layout = read_layout(config.data.folder, config.data.reading)
         layout.check_classes(config.model.classes)
-    check_masks_of_list(config.model.classes, config.data.masks)
+    masks = (config.data.masks, *(one.masks for one in config.data.sets))
+    check_masks_of_list(config.model.classes, *masks)
     return config
 
 
