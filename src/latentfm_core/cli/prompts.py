@@ -18,7 +18,7 @@ from latentfm_core.once import first_time
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.file_checks import CORNERS, leaves, may_be_corners
 from latentfm_core.prompts.files import PromptFile, in_folders, read_prompts
-from latentfm_core.prompts.prompt import check_prompt
+from latentfm_core.prompts.prompt import check_prompt, refuse_fractions
 from latentfm_core.types import ImageInput, SampleSet
 
 logger = logging.getLogger(__name__)
@@ -63,6 +63,8 @@ class PromptedImage:
         which = f" ({self.suffix.removeprefix('_')})" if self.suffix else ""
         try:
             check_prompt(self.prompt, (shape[0], shape[1]))
+            if self.prompt.box is not None and self.prompt.mask is None:
+                refuse_fractions(self.prompt.box)
         except ImageError as error:
             raise ImageError(f"{shown(self.image)}{which}: {error}") from None
         # Where the size is known, the boxes were checked with the file.

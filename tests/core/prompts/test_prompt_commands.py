@@ -234,6 +234,7 @@ def test_a_bad_prompt_skips_only_its_object(
         ((480, 640), [20, 20, 24, 24], "64 x 64 pixels.*of an image of 480 x 640.*scale the"),
         ((64, 64), [0.3, 0.3, 0.4, 0.4], "lies in one pixel. Give pixels, not fractions"),
         ((64, 64), [0.7, 0.6, 0.6, 0.5], "lies in one pixel. Give pixels, not fractions"),
+        ((64, 64), [0, 0, 1, 1], "lies in one pixel. Give pixels, not fractions"),
         ((64, 64), [20, 20, 24, 24], ""),
         ((0, 0), [20, 20, 24, 24], ""),
     ],
@@ -250,6 +251,14 @@ def test_boxes_in_another_scale_are_refused(
     if message:
         with pytest.raises(ImageError, match=message):
             item.check((64, 64, 3))
+
+
+def test_the_box_of_an_object_in_the_corner_pixel_is_not_taken_for_fractions() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[0, 0] = True
+    prompt = Prompt(box=extent(mask))
+    assert check_prompt(prompt, (64, 64)).box == (0, 0, 1, 1)
+    PromptedImage(Path("x.png"), Prompt(prompt.box, mask=mask)).check((64, 64, 3))
 
 
 CORNERS = [[30, 20, 80, 55], [5, 6, 20, 30], [31.5, 30, 70, 60]]
