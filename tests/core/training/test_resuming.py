@@ -202,6 +202,9 @@ def test_settings_of_finished_stages_cannot_be_changed(
 ) -> None:
     said = refused(resume, stopped, "--set", "training.mask_vae.epochs=9")
     assert "The run is at stage flow, and training.mask_vae.epochs would change" in said
+    for setting in ("kl_weight=5", "augmentation=flips", "gradient_clip=3", "seed=77"):
+        said = refused(resume, stopped, "--set", f"training.{setting}")
+        assert f"training.{setting.partition('=')[0]} would change a finished stage" in said
     assert resume(stopped, "--set", "model.vae_width=24") == 2
     assert "The network of a run cannot be changed" in capsys.readouterr().err
 
