@@ -385,7 +385,7 @@ def test_shapes_of_labelme_beyond_the_border(
 
 def test_keypoints_on_the_border_of_the_image_are_in_its_last_pixels(tmp_path: Path) -> None:
     images = [{"id": 1, "file_name": "x.png", "width": 60, "height": 40}]
-    points = [60, 40, 2, 60.4, 12, 1, -0.3, 0, 2, 90, 7, 2]
+    points = [60, 40, 2, 60.4, 12, 2, -0.3, 0, 2, 90, 7, 2]
     content = {"images": images, "annotations": [{"image_id": 1, "keypoints": points}]}
     path = tmp_path / "coco.json"
     path.write_text(json.dumps(content))
@@ -394,6 +394,24 @@ def test_keypoints_on_the_border_of_the_image_are_in_its_last_pixels(tmp_path: P
     check_prompt(replace(prompt, positive=prompt.positive[:3]), (40, 60))
     with pytest.raises(ImageError):
         check_prompt(prompt, (40, 60))
+
+
+def test_hidden_keypoints_and_crowds_in_coco_are_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    objects = [
+        {"image_id": 1, "keypoints": [9, 8, 2, 30, 31, 1, 0, 0, 0]},
+        {"image_id": 1, "bbox": [0, 0, 60, 40], "iscrowd": 1},
+        {"image_id": 1, "bbox": [2, 3, 4, 5], "iscrowd": 0},
+    ]
+    path = tmp_path / "coco.json"
+    images = [{"id": 1, "file_name": "x.png", "width": 60, "height": 40}]
+    path.write_text(json.dumps({"images": images, "annotations": objects}))
+    first, second = read_prompts(path).of(Path("x.png"))
+    assert first.positive == ((8, 9),)
+    assert second.box == (3, 2, 8, 6)
+    assert "1 keypoints are labelled as not visible and not used: x.png" in caplog.text
+    assert "1 annotations are regions of many objects (iscrowd) and not used: x.png" in caplog.text
 
 
 def test_a_folder_of_labelme_files_is_parsed_once(
