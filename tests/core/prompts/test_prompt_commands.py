@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from skimage.io import imread, imsave
 
 from latentfm_core.annotation.labelled import LabelledImage
@@ -450,6 +451,26 @@ def test_a_folder_of_labelme_files_describes_the_images_next_to_them(
     (tmp_path / "z.json").write_bytes((tmp_path / "x.json").read_bytes())
     with pytest.raises(DatasetError, match="same image"):
         read_prompts(tmp_path)
+
+
+@pytest.mark.parametrize("one_file", [False, True])
+def test_label_images_of_a_turned_photograph_cause_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, one_file: bool
+) -> None:
+    turned, pixels = Image.Exif(), np.zeros((40, 60, 3), np.uint8)
+    turned[274] = 3
+    pixels[10:30, 10:30] = 200
+    (tmp_path / "labels").mkdir()
+    for name, exif in (("a", turned), ("b", Image.Exif())):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.jpg", exif=exif)
+        labels = np.zeros((40, 60), np.uint8)
+        labels[5:20, 5:20] = 1
+        imsave(tmp_path / "labels" / f"{name}.png", labels, check_contrast=False)
+    path = tmp_path / "labels" / ("a.png" if one_file else "")
+    args = argparse.Namespace(box=None, prompts=path)
+    prompted_images([tmp_path / "a.jpg", tmp_path / "b.jpg"], args, READING)
+    said = "1 images were rotated by 180 degrees, as their metadata (EXIF) say, and their masks"
+    assert f"{said} were not: a.jpg." in caplog.text
 
 
 def test_label_images_take_precedence_over_a_labelme_file(
