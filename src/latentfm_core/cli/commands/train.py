@@ -86,6 +86,7 @@ def _options(args: argparse.Namespace, command: str, flag: StopFlag) -> RunOptio
         init=args.init,
         trust_paths=args.trust_paths,
         changed_data=args.changed_data or "refuse",
+        dry_run=args.dry_run,
         urgent=flag,
     )
 
