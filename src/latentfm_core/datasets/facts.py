@@ -56,6 +56,11 @@ class MaskFacts:
         return self.foreground == 0
 
     @property
+    def vanishes(self) -> bool:
+        """Whether the file has objects, and none of them is left at this size."""
+        return self.is_empty and self.objects > 0
+
+    @property
     def is_full(self) -> bool:
         """Whether every pixel is foreground."""
         return self.foreground >= 1 - 1e-9
