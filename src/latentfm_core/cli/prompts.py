@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from latentfm_core.config import ReadingConfig, SamplingConfig
+from latentfm_core.datasets.facts import image_orientation
+from latentfm_core.datasets.plausibility import log_findings
+from latentfm_core.datasets.stored import StoredPair
+from latentfm_core.datasets.stored_findings import orientation_findings
 from latentfm_core.errors import ConfigError, DatasetError, ImageError
+from latentfm_core.images.orientation import drawn_as_read
 from latentfm_core.images.read import name_some, read_image
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
@@ -18,7 +23,7 @@ from latentfm_core.once import first_time
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.file_checks import CORNERS, leaves, may_be_corners
 from latentfm_core.prompts.files import PromptFile, in_folders, read_prompts
-from latentfm_core.prompts.prompt import check_prompt
+from latentfm_core.prompts.prompt import check_prompt, refuse_fractions
 from latentfm_core.types import ImageInput, SampleSet
 
 logger = logging.getLogger(__name__)
@@ -63,6 +68,8 @@ class PromptedImage:
         which = f" ({self.suffix.removeprefix('_')})" if self.suffix else ""
         try:
             check_prompt(self.prompt, (shape[0], shape[1]))
+            if self.prompt.box is not None and self.prompt.mask is None:
+                refuse_fractions(self.prompt.box)
         except ImageError as error:
             raise ImageError(f"{shown(self.image)}{which}: {error}") from None
         # Where the size is known, the boxes were checked with the file.
@@ -123,6 +130,7 @@ def prompted_images(
             "the names of the image files."
         )
     _warn_of_rest(prompts, images, found)
+    _warn_of_orientation(prompts, dict.fromkeys(item.image for item in found), limits)
     return found
 
 
@@ -175,6 +183,27 @@ def _warn_of_rest(
         logger.warning(
             "%d names with prompts belong to no image: %s", len(unused), name_some(unused)
         )
+
+
+def _warn_of_orientation(
+    prompts: PromptFile, images: Iterable[Path], limits: ReadingConfig
+) -> None:
+    """Warn of label images without the orientation of their image, as training does."""
+    stored = []
+    for image in images:
+        labels = prompts.labels.get(prompts.used(image) or "")
+        own = 1 if labels is None else image_orientation(image)
+        turn = own if labels is None else image_orientation(labels)
+        if labels is None or own == turn:
+            continue
+        try:
+            pixels = read_image(image, limits).pixels
+        except ImageError:
+            continue  # reported with the other bad images
+        if turn != 1 or not drawn_as_read(labels, own, pixels):
+            square = pixels.shape[0] == pixels.shape[1]
+            stored.append(StoredPair(image.name, own, (turn,), square=square))
+    log_findings(orientation_findings(stored))
 
 
 @dataclass

@@ -27,6 +27,7 @@ def load_canvas_sets(
     data: DataConfig,
     classes: int,
     on_progress: Callable[[int, int], None] | None = None,
+    fill_cache: bool = True,
 ) -> CanvasSet:
     """Decode one part of all sets to canvases, and weight them as `load_sets` does.
 
@@ -47,7 +48,7 @@ def load_canvas_sets(
         own = alone(one.settings, data).model_copy(update={"mask_threshold": threshold})
         try:
             chosen = [pairs[name] for name in names]
-            loaded.append(load_canvases(chosen, own, on_progress, classes, numbered))
+            loaded.append(load_canvases(chosen, own, on_progress, classes, numbered, fill_cache))
         except DatasetError as error:
             raise DatasetError(f"Set {one.settings.name}: {error}") from None
     return _joined(loaded, shares_of(used, part))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from latentfm_core.config import READING
 from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.datasets.pairs import Pair
+from latentfm_core.datasets.stored import TURNS
 from latentfm_core.files.regular import open_regular
 from latentfm_core.images.limits import open_pillow
 from latentfm_core.images.tiff import is_tiff, main_series, open_tiff
@@ -55,6 +56,11 @@ class MaskFacts:
         return self.foreground == 0
 
     @property
+    def vanishes(self) -> bool:
+        """Whether the file has objects, and none of them is left at this size."""
+        return self.is_empty and self.objects > 0
+
+    @property
     def is_full(self) -> bool:
         """Whether every pixel is foreground."""
         return self.foreground >= 1 - 1e-9
@@ -89,6 +95,20 @@ def facts_of_canvases(canvases: CanvasSet, classes: int) -> list[MaskFacts]:
 
 def image_size(path: Path) -> tuple[int, int] | None:
     """Return rows and columns from an image file's header; None if unreadable."""
+    rows, columns, turn = _header(path)
+    if not rows:
+        return None
+    return (columns, rows) if turn in _TURNED else (rows, columns)
+
+
+def image_orientation(path: Path) -> int:
+    """Return the EXIF or TIFF orientation in a file's header; 1 if there is none."""
+    turn = _header(path)[2]
+    return turn if turn in TURNS else 1
+
+
+def _header(path: Path) -> tuple[int, int, int]:
+    """Return stored rows and columns, 0 if unreadable, and the orientation."""
     try:
         if is_tiff(path):
             with open_tiff(path) as tiff:
@@ -101,8 +121,8 @@ def image_size(path: Path) -> tuple[int, int] | None:
                 turn = opened.getexif().get(274, 1)
     except Exception:
         # Reading the file reports its errors.
-        return None
-    return (columns, rows) if turn in _TURNED else (rows, columns)
+        return 0, 0, 1
+    return rows, columns, turn
 
 
 def image_sizes(pairs: Sequence[Pair]) -> list[tuple[int, int]]:

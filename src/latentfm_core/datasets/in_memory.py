@@ -68,6 +68,7 @@ def load_canvases(
     on_progress: Callable[[int, int], None] | None = None,
     classes: int = 1,
     numbered: bool = False,
+    fill_cache: bool = True,
 ) -> CanvasSet:
     """Decode all pairs in threads and resize them to canvases.
 
@@ -81,6 +82,8 @@ def load_canvases(
         Called in this thread with (pairs done, total pairs).
     numbered
         Whether masks of one class number objects, which become foreground.
+    fill_cache
+        Whether canvases that are not in the cache are added to it.
 
     Raises
     ------
@@ -103,10 +106,10 @@ def load_canvases(
     try:
         images = np.empty((len(pairs), side, side, 3), dtype=np.uint8)
         masks = np.zeros((len(pairs), most, side, side), dtype=np.uint8)
-        cache = _cache(data, side, classes)
+        cache = _cache(data, side, classes, fill_cache)
         decode = partial(_decoded, data=data, side=side, classes=classes, numbered=numbered)
-        stored, problems = _fill(pairs, decode, images, masks, on_progress, cache)
-        if cache is not None:
+        stored, problems = _fill(pairs, decode, images, masks, on_progress, cache, fill_cache)
+        if cache is not None and fill_cache:
             cache.trim()
     except MemoryError:
         raise ResourceError(
@@ -166,11 +169,12 @@ def _by_reason(problems: Iterable[str]) -> list[str]:
     return lines
 
 
-def _cache(data: DataConfig, size: int, classes: int) -> CanvasCache | None:
+def _cache(data: DataConfig, size: int, classes: int, fill: bool) -> CanvasCache | None:
     if data.cache is None:
         return None
     cache = CanvasCache(data.cache, data, size, classes)
-    cache.prepare()
+    if fill:
+        cache.prepare()
     return cache
 
 
@@ -193,6 +197,7 @@ def _fill(
     masks: UInt8,
     on_progress: Callable[[int, int], None] | None,
     cache: CanvasCache | None,
+    fill_cache: bool,
 ) -> tuple[tuple[StoredPair, ...], dict[str, str]]:
     """Write every pair to its row; return how it is stored, or its error by name."""
     stored: dict[int, StoredPair] = {}
@@ -204,7 +209,7 @@ def _fill(
             read = known or decode(pair)
         except ImageError as error:
             return str(error)
-        if cache is not None and known is None:
+        if cache is not None and known is None and fill_cache:
             cache.put(pair, read)
         images[index] = read.image
         masks[index, : len(read.masks)] = read.masks

@@ -56,7 +56,8 @@ def mask_findings(
     """
     if not masks:
         return []
-    empty = [mask.name for mask in masks if mask.is_empty]
+    lost = [mask.name for mask in masks if mask.vanishes]
+    empty = [mask.name for mask in masks if mask.is_empty and not mask.vanishes]
     full = [mask.name for mask in masks if mask.is_full]
     setting = "" if threshold is None else f", with the mask threshold {threshold:g}"
     advice = f"{_EXPORT}" + ("." if threshold is None else ", or choose another threshold.")
@@ -66,7 +67,7 @@ def mask_findings(
     if len(full) == len(masks):
         text = f"Every mask{where} is full ({len(masks)}{setting}): {name_some(full)}. {advice}"
         return [Finding(text, stops)]
-    empty_or_full = []
+    empty_or_full = _vanishing(lost, len(masks), where, stops and len(lost + empty) == len(masks))
     if empty:
         count = f"{len(empty)} of {len(masks)} masks"
         empty_or_full.append(Finding(f"{count}{where} are empty{setting}: {name_some(empty)}."))
@@ -76,6 +77,19 @@ def mask_findings(
             Finding(f"{count}{where} are full{setting}: {name_some(full)}. {advice}")
         )
     return [*empty_or_full, *_missing_classes(masks, classes, where), *_inverted(masks, where)]
+
+
+def _vanishing(lost: Sequence[str], count: int, where: str, stops: bool) -> list[Finding]:
+    if not lost:
+        return []
+    return [
+        Finding(
+            f"{len(lost)} of {count} masks{where} are empty at the size of training, because "
+            f"their objects are too small for it: {name_some(lost)}. Raise data.size (of a "
+            "promptable model data.resolution), or crop the images around the objects.",
+            stops,
+        )
+    ]
 
 
 def _missing_classes(

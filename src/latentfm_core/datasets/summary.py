@@ -37,7 +37,7 @@ def size_text(sizes: Sequence[tuple[int, int]]) -> str:
 
 
 def mask_rows(masks: Sequence[MaskFacts], classes: Sequence[str]) -> dict[str, str]:
-    """Return summary rows: classes with pixel shares, objects, empty and full masks."""
+    """Return summary rows: classes with shares, objects, and empty, vanishing and full masks."""
     if not masks:
         return {}
     shares = [
@@ -51,11 +51,13 @@ def mask_rows(masks: Sequence[MaskFacts], classes: Sequence[str]) -> dict[str, s
         "objects": f"{mean:.1f} per mask ({min(objects)} to {max(objects)})",
     }
     for kind, names in (
-        ("empty masks", [mask.name for mask in masks if mask.is_empty]),
+        ("empty masks", [m.name for m in masks if m.is_empty and not m.vanishes]),
+        ("too small", [mask.name for mask in masks if mask.vanishes]),
         ("full masks", [mask.name for mask in masks if mask.is_full]),
     ):
         listed = f": {name_some(names)}" if names else ""
-        rows[kind] = f"{len(names)} of {len(masks)}{listed}"
+        if names or kind != "too small":
+            rows[kind] = f"{len(names)} of {len(masks)}{listed}"
     return rows
 
 

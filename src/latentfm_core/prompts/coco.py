@@ -33,6 +33,7 @@ class _Annotation(BaseModel):
     keypoints: tuple[Number, ...] = ()
     area: Any = None
     segmentation: Any = None
+    iscrowd: Any = 0
 
     def are_corners(self) -> bool | None:
         """Return whether the polygon, or else the area, fits ``bbox`` as corners but not as sizes.
@@ -55,6 +56,15 @@ class _Annotation(BaseModel):
             return None
         return None if as_corners and as_sizes else as_corners
 
+    def triples(self) -> list[tuple[float, float, float]]:
+        """Return x, y and visibility of the keypoints: 0 not labelled, 1 hidden, 2 visible."""
+        columns = (self.keypoints[start::3] for start in range(3))
+        return list(zip(*columns, strict=False))
+
+    def hidden(self) -> int:
+        """Return how many keypoints are labelled but not visible."""
+        return sum(0 < visible < 2 for *_, visible in self.triples())
+
     def prompt(self, shape: tuple[int, int] | None) -> Prompt:
         box = None
         if self.bbox is not None:
@@ -63,8 +73,7 @@ class _Annotation(BaseModel):
             if min(self.bbox) >= 0 and max(self.bbox) <= 1 and any(v % 1 for v in self.bbox):
                 # Fractions, whatever their order: a part of one pixel, which is refused.
                 box = (y, x, min(box[2], 1.0), min(box[3], 1.0))
-        triples = zip(self.keypoints[::3], self.keypoints[1::3], self.keypoints[2::3], strict=False)
-        points = [(y, x) for x, y, visible in triples if visible > 0]
+        points = [(y, x) for x, y, visible in self.triples() if visible >= 2]
         return Prompt(box, tuple(inside(each, shape) if shape else each for each in points))
 
 
@@ -91,7 +100,8 @@ def coco_prompts(
 ) -> tuple[dict[str, list[Prompt]], dict[str, tuple[int, int]]]:
     """Return the prompts of COCO annotations, and rows and columns if known, by image name.
 
-    ``bbox`` ``[x, y, width, height]`` is a box, visible ``keypoints`` are positive points.
+    ``bbox`` ``[x, y, width, height]`` is a box, visible ``keypoints`` are positive points. Hidden
+    ones, and regions of many objects (``iscrowd``), are left out; a warning names their images.
 
     Raises
     ------
@@ -115,7 +125,10 @@ def coco_prompts(
     }
     by_image: dict[str, list[Prompt]] = {}
     lost = 0
+    _warn_of_unused(coco, names, path)
     for one in coco.annotations:
+        if one.iscrowd == 1:
+            continue
         name = names.get(one.image_id)
         prompt = one.prompt(sizes.get(name or ""))
         if name is None or prompt.is_empty:
@@ -132,6 +145,26 @@ def coco_prompts(
         )
     check_boxes(path, by_image, sizes, "[x, y, width, height]", corners=True)
     return by_image, sizes
+
+
+def _warn_of_unused(coco: _Coco, names: Mapping[int | str, str], path: Path) -> None:
+    """Name the images with hidden keypoints and with regions of many objects."""
+    for what, counts in (
+        ("keypoints are labelled as not visible", [one.hidden() for one in coco.annotations]),
+        (
+            "annotations are regions of many objects (iscrowd)",
+            [int(one.iscrowd == 1) for one in coco.annotations],
+        ),
+    ):
+        found = [one for one, count in zip(coco.annotations, counts, strict=True) if count]
+        if found:
+            logger.warning(
+                "%s: %d %s and not used: %s",
+                shown(path),
+                sum(counts),
+                what,
+                name_some(dict.fromkeys(names.get(one.image_id, "?") for one in found)),
+            )
 
 
 def _refuse_corners(coco: _Coco, names: Mapping[int | str, str], path: Path) -> None:

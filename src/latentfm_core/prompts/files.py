@@ -61,12 +61,15 @@ class PromptFile:
         Rows and columns of the annotated images, if the file gives them.
     corners
         Whether the file is of a format with sizes of boxes, all of which could be corners.
+    labels
+        The label image of each name, if prompts are label images; of ``""`` for any image.
     """
 
     names: frozenset[str]
     read: Callable[[str], list[Prompt]]
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     corners: bool = False
+    labels: Mapping[str, Path] = field(default_factory=dict)
 
     def of(self, image: Path) -> list[Prompt]:
         """Return the prompts of an image, one for each object; may be empty.
@@ -251,7 +254,7 @@ def _labelme_folder(folder: Path, limits: ReadingConfig) -> PromptFile | None:
 
 def _label_reader(path: Path, limits: ReadingConfig) -> PromptFile:
     if not path.is_dir():
-        return PromptFile(frozenset(), lambda _: _from_labels(path, limits))
+        return PromptFile(frozenset(), lambda _: _from_labels(path, limits), labels={"": path})
     files: dict[str, Path] = {}
     for file in list_images(path, limits):
         other = files.setdefault(comparable(file.stem), file)
@@ -260,7 +263,8 @@ def _label_reader(path: Path, limits: ReadingConfig) -> PromptFile:
                 f"{shown(path)}: {shown(other.name)} and {shown(file.name)} share a name. Keep one "
                 "label image of each name."
             )
-    return PromptFile(frozenset(files), lambda name: _from_labels(files[name], limits))
+    names = frozenset(files)
+    return PromptFile(names, lambda name: _from_labels(files[name], limits), labels=files)
 
 
 def _from_labels(path: Path, limits: ReadingConfig) -> list[Prompt]:

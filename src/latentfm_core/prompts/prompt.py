@@ -158,10 +158,9 @@ def _clipped(box: Box, shape: tuple[int, int]) -> Box:
             f"The box {box} is empty. Give (top, left, bottom, right) with top < bottom and "
             "left < right."
         )
-    if min(box) >= 0 and max(box) <= 1:
-        raise ImageError(
-            f"The box {box} lies in one pixel. Give pixels, not fractions of the image."
-        )
+    # A box of whole pixels may be the extent of a mask.
+    if any(value % 1 for value in box):
+        refuse_fractions(box)
     height, width = shape
     clipped = (max(0.0, top), max(0.0, left), min(float(height), bottom), min(float(width), right))
     if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
@@ -169,6 +168,14 @@ def _clipped(box: Box, shape: tuple[int, int]) -> Box:
             f"The box {box} is outside the image of {height} x {width} pixels (rows x columns)."
         )
     return clipped
+
+
+def refuse_fractions(box: Box) -> None:
+    """Raise `ImageError` for a box that was typed as fractions of the image."""
+    if min(box) >= 0 and max(box) <= 1:
+        raise ImageError(
+            f"The box {box} lies in one pixel. Give pixels, not fractions of the image."
+        )
 
 
 def _check_point(point: Point, shape: tuple[int, int]) -> None:

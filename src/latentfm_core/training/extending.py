@@ -100,7 +100,7 @@ def reopen(position: Position, config: Config, images: int) -> None:
 
 def warn_of_calibration(card: ModelCard | None) -> None:
     """Warn if the model that will be replaced is calibrated."""
-    if card is not None and card.calibration is not None:
+    if card is not None and (card.calibration is not None or card.prompt_calibrations):
         logger.warning(
             "The calibration of the model is for its current weights and will be dropped. Run "
             "latentfm-calibrate again after the extension."

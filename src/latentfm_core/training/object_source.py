@@ -207,6 +207,9 @@ def _background(item: TrainingImage, rng: np.random.Generator) -> NDArray[np.boo
         radii = rng.uniform(0.04, 0.2, 2) * min(height, width)
         centre = rng.uniform((0, 0), (height, width))
         distance = np.hypot((rows - centre[0]) / radii[0], (columns - centre[1]) / radii[1])
+        # In a narrow image an ellipse may contain no pixel.
+        if not (distance <= 1).any():
+            continue
         # An object nearby is the same one, moved: following should find it.
         if not any((mask[distance <= 1.5] > 0).any() for mask in item.masks):
             return np.asarray(distance <= 1)

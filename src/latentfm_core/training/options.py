@@ -36,6 +36,8 @@ class RunOptions:
         Behaviour of a resumed run whose images have changed.
     should_stop_reading
         Called after every image that is read; True raises `Cancelled`.
+    dry_run
+        Read the images without adding them to the cache; the run is not started.
     urgent
         Called within steps and between parts of other long work, in a single process; True
         aborts it without loss, saves and stops.
@@ -55,6 +57,7 @@ class RunOptions:
     trust_paths: bool = False
     changed_data: ChangedData = "refuse"
     should_stop_reading: Callable[[], bool] = lambda: False
+    dry_run: bool = False
     urgent: Callable[[], bool] = lambda: False
     on_step: Callable[[StepReport], None] = ignore
     on_validation: Callable[[EpochReport], None] = ignore

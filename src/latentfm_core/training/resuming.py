@@ -17,6 +17,7 @@ from latentfm_core.training.options import RunOptions
 from latentfm_core.training.run_folder import TRAINING
 from latentfm_core.training.run_record import CANVAS, DRAW, signed_facts
 from latentfm_core.training.stages import STAGES
+from latentfm_core.training.time_budget import is_trained
 
 _PATHS = ("images", "masks", "folder", "split_file", "group_file", "group_column", "cache")
 _SHARED = ("kl_weight", "augmentation", "gradient_clip", "seed")
@@ -151,7 +152,7 @@ def check_resumed(checkpoint: CheckpointHeader, config: Config, out: Path) -> No
     at = checkpoint.position.stage
     over = STAGES if at == DONE else STAGES[: STAGES.index(at)]
     changed = changed_settings(stored, config, over)
-    if at == DONE:
+    if any(is_trained(stored, stage) for stage in over):
         changed += shared_settings(stored, config)
     if at == DONE and set(changed) <= set(MAY_CHANGE):
         check_extension(checkpoint.position, config, changed)
@@ -160,12 +161,16 @@ def check_resumed(checkpoint: CheckpointHeader, config: Config, out: Path) -> No
     if at != DONE:
         fixed = [name for name in fixed if name != "training.minutes"]
     if fixed:
-        finished = "The run is finished" if at == DONE else f"The run is at stage {at}"
+        would = f"{', '.join(fixed)} would change a finished stage. Leave it out"
+        if at != DONE:
+            raise CheckpointError(
+                f"The run is at stage {at}, and {would}, or start a new run with another --out."
+            )
         raise CheckpointError(
-            f"{finished}, and {', '.join(fixed)} would change a finished stage. Leave it out. To "
-            f"train the finished model further, raise training.flow.epochs or --minutes, or start "
-            f"a new run from it: --init {out} with another --out, and with the epochs of "
-            "training.image_vae and training.mask_vae set to 0."
+            f"The run is finished, and {would}. To train the finished model further, raise "
+            f"training.flow.epochs or --minutes, or start a new run from it: --init {out} with "
+            "another --out, and with the epochs of training.image_vae and training.mask_vae set "
+            "to 0."
         )
 
 

@@ -75,6 +75,7 @@ class DataReader:
     ) -> None:
         self._config, self._data = config, config.data
         self._options, self._checkpoint = options, checkpoint
+        self._fills_cache = not options.dry_run
         self._quiet = quiet or is_quiet(logger)
 
     def read(self) -> RunData:
@@ -145,7 +146,7 @@ class DataReader:
             if self._config.model.prompts:
                 return load_objects(pairs, self._data, advance)
             classes = len(self._config.model.classes)
-            return load_canvases(pairs, self._data, on_progress=advance, classes=classes)
+            return load_canvases(pairs, self._data, advance, classes, fill_cache=self._fills_cache)
 
     def _load_part(
         self, sets: list[SetPairs], part: Literal["train", "val"], split: Split
@@ -155,7 +156,7 @@ class DataReader:
             if self._config.model.prompts:
                 return load_sets(sets, part, self._data, advance)
             classes = len(self._config.model.classes)
-            return load_canvas_sets(sets, part, self._data, classes, advance)
+            return load_canvas_sets(sets, part, self._data, classes, advance, self._fills_cache)
 
     @contextmanager
     def _bar(self, what: str, total: int) -> Iterator[Callable[[int, int], None]]:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from latentfm_core.datasets.object_set import ObjectSet
-from latentfm_core.errors import CheckpointError
+from latentfm_core.errors import Cancelled, CheckpointError
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.tensor_names import current_name
@@ -70,6 +70,25 @@ def validate_epoch(run: RunState, loop: StageLoop, report: EpochReport) -> None:
 def epoch_picture(report: EpochReport) -> str:
     """Return the name of the picture of an epoch's validation."""
     return f"epoch_{report.epoch:04d}"
+
+
+def score_unvalidated(run: RunState) -> None:
+    """Validate a trained flow that has not been validated, because its run was shortened.
+
+    Raises
+    ------
+    Cancelled
+        If a stop was requested.
+    """
+    position, data = run.position, run.data.val
+    if data is None or position.best_score > -math.inf or not position.step:
+        return
+    figures = figures_of(run, data, run.picture("end"))
+    if figures:
+        position.best_score = selection_score(figures)
+        position.metrics |= figures
+    elif run.team.size == 1 and run.options.should_stop():
+        raise Cancelled("Stopped during the last validation.")
 
 
 def score_best_again(run: RunState) -> None:

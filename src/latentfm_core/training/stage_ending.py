@@ -10,7 +10,7 @@ from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.models.onehot import one_hot
 from latentfm_core.models.vae import VAE
 from latentfm_core.training.run_state import RunState
-from latentfm_core.training.selection import score_few_steps, take_best
+from latentfm_core.training.selection import score_few_steps, score_unvalidated, take_best
 from latentfm_core.training.validate import all_masks, latent_statistics, reconstruction_dice
 
 logger = logging.getLogger(__name__)
@@ -34,8 +34,10 @@ def end_stage(run: RunState) -> None:
         if not kept:
             _standardise_masks(run)
         _score_reconstruction(run)
-    elif stage == "flow" and run.team.first:
-        take_best(run.model, run.folder)
+    elif stage == "flow":
+        score_unvalidated(run)
+        if run.team.first:
+            take_best(run.model, run.folder)
     elif stage == "distill" and run.data.val is not None:
         score_few_steps(run, run.data.val)
     run.position.end_stage()

@@ -89,6 +89,28 @@ def test_entirely_empty_or_full_masks_stop_training_at_the_start(
     assert not (tmp_path / "m" / "model.json").exists()
 
 
+def test_objects_that_vanish_at_the_size_of_training_are_reported(
+    tmp_path: Path, printed: Printed, refused: Printed
+) -> None:
+    images, masks = blobs(tmp_path)
+    for number, path in enumerate(sorted(masks.iterdir())):
+        drawn, side = np.zeros((640, 640), np.uint8), 4 if number < 5 else 200
+        drawn[13 : 13 + side, 23 : 23 + side] = 255
+        Image.fromarray(drawn).save(path)
+        Image.open(images / path.name).resize((640, 640)).save(images / path.name)
+    all_parts = ["--set", "data.val_fraction=0", "--set", "data.test_fraction=0", "--dry-run"]
+    run = words((images, masks), tmp_path / "m", *all_parts)
+    said = printed(train, run)
+    assert "5 of 12 masks are empty at the size of training, because their objects are too" in said
+    assert rows(said)["empty masks"] == "0 of 12"
+    for path in sorted(masks.iterdir())[5:]:
+        path.unlink()
+        (images / path.name).unlink()
+    said = refused(train, run)
+    assert "5 of 5 masks are empty at the size of training" in said
+    assert "Raise data.size" in said
+
+
 def test_a_threshold_that_empties_masks_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from skimage.io import imread, imsave
 
 from latentfm_core.annotation.labelled import LabelledImage
@@ -234,6 +235,7 @@ def test_a_bad_prompt_skips_only_its_object(
         ((480, 640), [20, 20, 24, 24], "64 x 64 pixels.*of an image of 480 x 640.*scale the"),
         ((64, 64), [0.3, 0.3, 0.4, 0.4], "lies in one pixel. Give pixels, not fractions"),
         ((64, 64), [0.7, 0.6, 0.6, 0.5], "lies in one pixel. Give pixels, not fractions"),
+        ((64, 64), [0, 0, 1, 1], "lies in one pixel. Give pixels, not fractions"),
         ((64, 64), [20, 20, 24, 24], ""),
         ((0, 0), [20, 20, 24, 24], ""),
     ],
@@ -250,6 +252,14 @@ def test_boxes_in_another_scale_are_refused(
     if message:
         with pytest.raises(ImageError, match=message):
             item.check((64, 64, 3))
+
+
+def test_the_box_of_an_object_in_the_corner_pixel_is_not_taken_for_fractions() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[0, 0] = True
+    prompt = Prompt(box=extent(mask))
+    assert check_prompt(prompt, (64, 64)).box == (0, 0, 1, 1)
+    PromptedImage(Path("x.png"), Prompt(prompt.box, mask=mask)).check((64, 64, 3))
 
 
 CORNERS = [[30, 20, 80, 55], [5, 6, 20, 30], [31.5, 30, 70, 60]]
@@ -376,7 +386,7 @@ def test_shapes_of_labelme_beyond_the_border(
 
 def test_keypoints_on_the_border_of_the_image_are_in_its_last_pixels(tmp_path: Path) -> None:
     images = [{"id": 1, "file_name": "x.png", "width": 60, "height": 40}]
-    points = [60, 40, 2, 60.4, 12, 1, -0.3, 0, 2, 90, 7, 2]
+    points = [60, 40, 2, 60.4, 12, 2, -0.3, 0, 2, 90, 7, 2]
     content = {"images": images, "annotations": [{"image_id": 1, "keypoints": points}]}
     path = tmp_path / "coco.json"
     path.write_text(json.dumps(content))
@@ -385,6 +395,24 @@ def test_keypoints_on_the_border_of_the_image_are_in_its_last_pixels(tmp_path: P
     check_prompt(replace(prompt, positive=prompt.positive[:3]), (40, 60))
     with pytest.raises(ImageError):
         check_prompt(prompt, (40, 60))
+
+
+def test_hidden_keypoints_and_crowds_in_coco_are_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    objects = [
+        {"image_id": 1, "keypoints": [9, 8, 2, 30, 31, 1, 0, 0, 0]},
+        {"image_id": 1, "bbox": [0, 0, 60, 40], "iscrowd": 1},
+        {"image_id": 1, "bbox": [2, 3, 4, 5], "iscrowd": 0},
+    ]
+    path = tmp_path / "coco.json"
+    images = [{"id": 1, "file_name": "x.png", "width": 60, "height": 40}]
+    path.write_text(json.dumps({"images": images, "annotations": objects}))
+    first, second = read_prompts(path).of(Path("x.png"))
+    assert first.positive == ((8, 9),)
+    assert second.box == (3, 2, 8, 6)
+    assert "1 keypoints are labelled as not visible and not used: x.png" in caplog.text
+    assert "1 annotations are regions of many objects (iscrowd) and not used: x.png" in caplog.text
 
 
 def test_a_folder_of_labelme_files_is_parsed_once(
@@ -423,6 +451,26 @@ def test_a_folder_of_labelme_files_describes_the_images_next_to_them(
     (tmp_path / "z.json").write_bytes((tmp_path / "x.json").read_bytes())
     with pytest.raises(DatasetError, match="same image"):
         read_prompts(tmp_path)
+
+
+@pytest.mark.parametrize("one_file", [False, True])
+def test_label_images_of_a_turned_photograph_cause_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, one_file: bool
+) -> None:
+    turned, pixels = Image.Exif(), np.zeros((40, 60, 3), np.uint8)
+    turned[274] = 3
+    pixels[10:30, 10:30] = 200
+    (tmp_path / "labels").mkdir()
+    for name, exif in (("a", turned), ("b", Image.Exif())):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.jpg", exif=exif)
+        labels = np.zeros((40, 60), np.uint8)
+        labels[5:20, 5:20] = 1
+        imsave(tmp_path / "labels" / f"{name}.png", labels, check_contrast=False)
+    path = tmp_path / "labels" / ("a.png" if one_file else "")
+    args = argparse.Namespace(box=None, prompts=path)
+    prompted_images([tmp_path / "a.jpg", tmp_path / "b.jpg"], args, READING)
+    said = "1 images were rotated by 180 degrees, as their metadata (EXIF) say, and their masks"
+    assert f"{said} were not: a.jpg." in caplog.text
 
 
 def test_label_images_take_precedence_over_a_labelme_file(

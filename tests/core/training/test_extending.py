@@ -14,6 +14,7 @@ from latentfm_core.config import with_overrides
 from latentfm_core.datasets.splits import read_split
 from latentfm_core.model_io.card import read_card
 from latentfm_core.training.checkpoint import read_checkpoint
+from latentfm_core.training.extending import warn_of_calibration
 from latentfm_core.training.resuming import resumed_config
 from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.helpers.commands import Printed
@@ -150,11 +151,19 @@ def test_a_run_stopped_by_patience_can_continue_without_it(
 
 
 def test_a_calibration_is_dropped_with_a_warning(
-    images: Folders, finished: Path, capsys: pytest.CaptureFixture[str]
+    images: Folders,
+    finished: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     own = ["--images", images[0], "--masks", images[1], "--model", finished, "--quiet"]
     assert calibrate([*map(str, own), "--allow-few", "--samples", "2", "--device", "cpu"]) == 0
-    assert read_card(finished).calibration is not None
+    card = read_card(finished)
+    assert card.calibration is not None
+    capsys.readouterr()
+    boxes = {"calibration": None, "prompt_calibrations": {"box": card.calibration}}
+    warn_of_calibration(card.model_copy(update=boxes))
+    assert "latentfm-calibrate again" in caplog.text
     capsys.readouterr()
     assert resume(finished, "--set", "training.flow.epochs=3") == 0
     assert "latentfm-calibrate again" in capsys.readouterr().err

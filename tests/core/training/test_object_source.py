@@ -64,6 +64,15 @@ def test_some_rough_masks_on_background_have_an_empty_target(tmp_path: Path) -> 
     assert all(crop.shown.any() for crop in gone)
 
 
+def test_an_absent_object_in_a_strip_has_a_pixel() -> None:
+    mask = np.zeros((1, 5, 512), np.uint8)
+    mask[0, 1:4, 40:66] = 1
+    item = TrainingImage("strip", np.zeros((5, 512, 3), np.uint8), mask)
+    for seed in range(400):
+        crop = draw_crop(item, SIDE, np.random.default_rng(seed), 0.0)
+        assert crop.image.isfinite().all()
+
+
 def test_an_absent_object_has_its_rough_mask_as_the_only_prompt() -> None:
     shown = np.zeros((SIDE, SIDE), bool)
     shown[4:12, 6:14] = True

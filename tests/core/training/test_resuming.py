@@ -202,8 +202,26 @@ def test_settings_of_finished_stages_cannot_be_changed(
 ) -> None:
     said = refused(resume, stopped, "--set", "training.mask_vae.epochs=9")
     assert "The run is at stage flow, and training.mask_vae.epochs would change" in said
+    for setting in ("kl_weight=5", "augmentation=flips", "gradient_clip=3", "seed=77"):
+        said = refused(resume, stopped, "--set", f"training.{setting}")
+        assert f"training.{setting.partition('=')[0]} would change a finished stage" in said
     assert resume(stopped, "--set", "model.vae_width=24") == 2
     assert "The network of a run cannot be changed" in capsys.readouterr().err
+
+
+def test_a_shortened_run_is_validated_at_its_end(images: Folders, tmp_path: Path) -> None:
+    out, late = tmp_path / "model", "training.flow.validate_every=9"
+    config = config_of(images, out, late, "training.flow.epochs=9")
+    # The steps of the VAEs, and an epoch of the flow.
+    assert Trainer(config, RunOptions(out, should_stop=StopAfter(6))).run() is None
+    position = read_checkpoint(out / "training").position
+    assert (position.stage, position.best_score) == ("flow", -np.inf)
+    assert position.step >= 2
+    shorter = config_of(images, out, late, "training.flow.epochs=1")
+    stop = RunOptions(out, resume=True, should_stop=lambda: True)
+    assert Trainer(shorter, stop).run() is None, "stopped before the validation"
+    assert Trainer(shorter, RunOptions(out, resume=True)).run() is not None
+    assert read_card(out).metrics["val_dice"] >= 0
 
 
 def as_if_from(folder: Path, **data: object) -> None:

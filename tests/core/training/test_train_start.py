@@ -290,9 +290,11 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(
     images: Folders, tmp_path: Path, printed: Printed
 ) -> None:
     out = tmp_path / "out"
-    said = printed(main, [*words(images, out), "--minutes", "60", "--dry-run"])
+    cached = [*words(images, out), "--cache", str(tmp_path / "cache")]
+    said = printed(main, [*cached, "--minutes", "60", "--dry-run"])
     assert all(part in said for part in ("data summary", "at most", "expected"))
     assert not out.exists()
+    assert not (tmp_path / "cache").exists()
 
 
 def test_the_memory_of_a_batch_is_estimated_from_the_backward_pass(

@@ -86,6 +86,7 @@ def _options(args: argparse.Namespace, command: str, flag: StopFlag) -> RunOptio
         init=args.init,
         trust_paths=args.trust_paths,
         changed_data=args.changed_data or "refuse",
+        dry_run=args.dry_run,
         urgent=flag,
     )
 
@@ -102,11 +103,12 @@ def _say_written(out: Path) -> None:
     card = read_card(out)
     named = [(NAMES[key], card.metrics[key]) for key in NAMES if key in card.metrics]
     figures = ", ".join(f"{name} {value:.2f}" for name, value in named)
+    unknown = "not validated" if card.data.n_val else "no validation part"
     report = out / TRAINING / FILE
     logger.info(
         "Model written to %s (%s)%s",
         shown(out),
-        f"validation {figures}" if figures else "no validation part",
+        f"validation {figures}" if figures else unknown,
         f". Curves and advice: {shown(report)}" if report.is_file() else "",
     )
     if usability_warning(card):
