@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_latentfm import preferences
 from napari_latentfm.adapting.adapting import Adapting
-from napari_latentfm.annotation.acceptance import newer_by_strokes
+from napari_latentfm.annotation.acceptance import newer_by_strokes, visible_but_not_taken
 from napari_latentfm.background.lasting import LastingObjects
 from napari_latentfm.background.signals import listen
 from napari_latentfm.dock.accepting import RUNNING, Accepting
@@ -225,7 +225,11 @@ class LatentFMPanel(QWidget):
             self.annotate.uncover("Point")
         elif (reviewed := self.session.current) is not None:
             touched = self.accepting.is_touched(reviewed)
-            problem = newer_by_strokes(self.session) or self.review.hypotheses.unclear(touched)
+            problem = (
+                newer_by_strokes(self.session)
+                or self.review.hypotheses.unclear(touched)
+                or visible_but_not_taken(self.session)
+            )
         if problem:
             self.footer.say(f"{self.chosen.name}: {problem}")
         return not problem

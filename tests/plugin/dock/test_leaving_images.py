@@ -266,6 +266,53 @@ def test_hidden_results_are_not_accepted(bench: Bench) -> None:
     np.testing.assert_array_equal(tifffile.imread(bench.file(NAMES[2])) > 0, mean)
 
 
+def test_painting_begins_with_the_mean_mask_and_a_visible_mask_is_not_ignored(
+    bench: Bench,
+) -> None:
+    panel, viewer = bench.panel, bench.viewer
+
+    def annotation() -> Any:
+        layer = annotation_of(panel.session, create=False)
+        assert layer is not None
+        return layer
+
+    # The key on a button acts as the button does, though a result is active.
+    viewer.layers.selection.active = bench.mean_mask
+    mean = np.asarray(bench.mean_mask.data) > 0
+    assert mean.any()
+    bench.press(bench.canvas, Qt.Key.Key_2)
+    assert (bench.mean_mask.mode, annotation().mode) == ("pan_zoom", "paint")
+    np.testing.assert_array_equal(annotation().data > 0, mean)
+    annotation().data_setitem((np.full(3, 0), np.arange(3)), 1)
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[1])
+    assert np.count_nonzero(tifffile.imread(bench.file(NAMES[0]))) == mean.sum() + 3
+    # What is painted after Undo is accepted once the mean mask is hidden.
+    panel.review.annotation.paint()
+    assert annotation().data.any()
+    annotation().undo()
+    assert not annotation().data.any()
+    annotation().data_setitem((np.full(3, 0), np.arange(3)), 1)
+    bench.press(bench.canvas)
+    assert "only the annotation would be accepted" in panel.footer.message.text()
+    assert bench.item(NAMES[1]).state != "completed"
+    bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_Q, Qt.KeyboardModifier.ShiftModifier)
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[2])
+    assert np.count_nonzero(tifffile.imread(bench.file(NAMES[1]))) == 3
+    # A new run does not leave two answers.
+    bench.annotate()
+    with bench.qtbot.waitSignal(panel.sampling.finished, timeout=PATIENCE):
+        panel.run_model()
+    bench.press(bench.canvas)
+    assert "only the annotation would be accepted" in panel.footer.message.text()
+    panel.review.annotation.take_mean_mask()
+    mean = np.asarray(bench.mean_mask.data) > 0
+    bench.press(bench.canvas)
+    bench.wait_until_completed(NAMES[2])
+    np.testing.assert_array_equal(tifffile.imread(bench.file(NAMES[2])) > 0, mean)
+
+
 def test_learn_uses_the_current_model_and_folder_unless_another_is_chosen(
     bench: Bench, tmp_path: Path
 ) -> None:
