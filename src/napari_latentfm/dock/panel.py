@@ -227,7 +227,7 @@ class LatentFMPanel(QWidget):
             touched = self.accepting.is_touched(reviewed)
             problem = (
                 newer_by_strokes(self.session)
-                or self.review.hypotheses.unclear(touched)
+                or self.review.hypotheses.unclear(touched, self.point.outlines_to_take())
                 or visible_but_not_taken(self.session)
             )
         if problem:

@@ -89,6 +89,10 @@ class ShownObjects(QObject):
         hidden = {each.number for each in book.all(place.layer) if not each.visible}
         self._context.marks.look(place.layer, 0 if current is None else current.number, hidden)
 
+    def outlines(self, image: Image) -> Labels | None:
+        """Return the layer with the outlines of objects that are not current."""
+        return self._outlines.layer(image)
+
     def toggle(self, number: int, on: bool) -> None:
         """Show or hide the marks and the outline of an object."""
         place = self._context.place()

@@ -9,6 +9,7 @@ import numpy as np
 from latentfm_core.errors import LatentFMError
 from latentfm_core.prompts import Prompt
 from napari_latentfm.annotation.layer import annotation_on
+from napari_latentfm.annotation.mean_mask import mean_mask_layer
 from napari_latentfm.annotation.taking import RENEWING
 from napari_latentfm.annotation.writing import (
     PlaneObject,
@@ -22,6 +23,8 @@ from napari_latentfm.layers.painting import check_unlocked
 from napari_latentfm.layers.planes import plane_index
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
+
     from napari_latentfm.prompting.answers import Answers
     from napari_latentfm.prompting.context import PromptContext
     from napari_latentfm.prompting.objects import PromptObject
@@ -131,6 +134,15 @@ class Taking:
         pending = [] if place is None else self._pending(place)
         if place is not None and pending and self._reviews_object(place):
             self._write(place, pending)
+
+    def outlines_to_take(self) -> list[Layer | None]:
+        """Return the layers that show what `take_pending` would write."""
+        place, session = self._context.place(), self._context.session
+        if place is None or session.current is None:
+            return []
+        pending, label = {one.number for one in self._pending(place)}, session.current.label
+        current = mean_mask_layer(session) if label in pending else None
+        return [current, self._shown.outlines(place.layer) if pending - {label} else None]
 
     def uncertain(self) -> str:
         """Return what to do if it is not certain which outlines on screen to accept, or ""."""

@@ -234,10 +234,33 @@ def test_hidden_results_are_not_accepted(bench: Bench) -> None:
     panel.review.hypotheses.choose(0)
     bench.press(bench.canvas)
     assert "A hypothesis is shown" in panel.footer.message.text()
-    assert bench.item(NAMES[0]).state == "not started"
     panel.review.hypotheses.end_preview()
+    look = panel.review.hypotheses.view
+    look.toggle_proposals()
     bench.press(bench.canvas)
+    assert "proposals are hidden. Press Shift+Q" in panel.footer.message.text()
+    look.toggle_proposals()
+    bench.mean_mask.visible = False
+    bench.press(bench.canvas)
+    assert "mean mask' is hidden" in panel.footer.message.text()
+    bench.mean_mask.visible = True
+    look.opacity.setValue(0)
+    bench.press(bench.canvas)
+    assert "Raise Opacity" in panel.footer.message.text()
+    look.opacity.setValue(100)
+    bench.annotate()
+    annotation = annotation_of(panel.session, create=False)
+    assert annotation is not None
+    annotation.visible = False
+    bench.press(bench.canvas)
+    assert "annotation' is hidden" in panel.footer.message.text()
+    assert bench.item(NAMES[0]).state == "not started"
+    # Nothing is invisible on the next image.
+    look.opacity.setValue(0)
+    bench.press(bench.canvas, Qt.Key.Key_PageDown)
     bench.wait_for(NAMES[1])
+    assert look.opacity.value() == 100
+    assert bench.mean_mask.opacity > 0.5
     # Strokes after the annotation are taken or undone before it is accepted.
     bench.annotate()
     panel.review.strokes.paint_foreground()
@@ -261,6 +284,9 @@ def test_hidden_results_are_not_accepted(bench: Bench) -> None:
     assert annotation is not None
     assert not np.array_equal(annotation.data > 0, mean)
     bench.viewer.layers.remove(annotation)
+    bench.press(bench.canvas)
+    assert "proposals are hidden" in panel.footer.message.text()
+    look.toggle_proposals()
     bench.press(bench.canvas)
     bench.wait_until_completed(NAMES[2])
     np.testing.assert_array_equal(tifffile.imread(bench.file(NAMES[2])) > 0, mean)
