@@ -124,9 +124,9 @@ class PromptSection(QWidget):
         elif not one.prompt.is_empty:
             self._answers.run(place, one)
 
-    def take_pending(self) -> None:
-        """Write visible objects that were not taken yet into the annotation."""
-        self._taking.take_pending()
+    def take_pending(self) -> str:
+        """Write visible objects that were not taken yet; return what to do if they were cut."""
+        return self._taking.take_pending()
 
     def outlines_to_take(self) -> list[Layer | None]:
         """Return the layers that show what `take_pending` would write."""

@@ -21,6 +21,7 @@ from napari_latentfm.annotation.writing import (
 )
 from napari_latentfm.layers.painting import check_unlocked
 from napari_latentfm.layers.planes import plane_index
+from napari_latentfm.prompting.objects import counted, listed
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -44,6 +45,13 @@ CLICK_ONE = (
 REFINED = (
     "The outline of {objects} has changed since it was taken. Press Take all in the section Point "
     "to take it again, or Undo mark to return to the annotation."
+)
+
+
+CUT = (
+    "{lost:,} of {all:,} pixels in the outline of {objects} have other labels, which were kept. If "
+    "what is on screen now is right, accept again. Otherwise press Ctrl+Z, and tick May cover "
+    "other labels in the section Point."
 )
 
 
@@ -92,7 +100,7 @@ class Taking:
         else:
             changed = self._write(place, objects)
             if changed is not None:
-                self._say_taken(_counted(len(objects), "object"), changed)
+                self._say_taken(counted(len(objects), "object"), changed)
 
     def take_on_all_planes(self) -> None:
         """Write the current object on all planes where it was found, as one undo step.
@@ -126,14 +134,29 @@ class Taking:
             return
         for each in objects:
             each.take()
-        self._say_taken(f"Object {one.number} on {_counted(len(objects), 'plane')}", changed)
+        self._say_taken(f"Object {one.number} on {counted(len(objects), 'plane')}", changed)
 
-    def take_pending(self) -> None:
-        """Write visible objects that were not taken yet into the annotation."""
+    def take_pending(self) -> str:
+        """Write visible objects that were not taken yet into the annotation.
+
+        Returns what to do if other labels have cut them, else "".
+        """
         place = self._context.place()
         pending = [] if place is None else self._pending(place)
-        if place is not None and pending and self._reviews_object(place):
-            self._write(place, pending)
+        if place is None or not pending or not self._reviews_object(place):
+            return ""
+        if self._write(place, pending) is None:
+            return ""
+        layer = annotation_on(self._context.viewer, place.layer, place.plane)
+        wanted = np.zeros(place.plane.shape, bool)
+        for one in pending:
+            if one.mask is not None:
+                one.mask.paint(wanted, True)
+        labels = () if layer is None else layer.data[plane_index(place.plane)][wanted]
+        others = ~np.isin(labels, [0, *(one.number for one in pending)])
+        if not (lost := np.count_nonzero(others)):
+            return ""
+        return CUT.format(lost=lost, all=np.count_nonzero(wanted), objects=listed(pending))
 
     def outlines_to_take(self) -> list[Layer | None]:
         """Return the layers that show what `take_pending` would write."""
@@ -153,10 +176,10 @@ class Taking:
         refined = [one for one in objects if one.number in taken and one.refined]
         pending = [] if self._reviews_object(place) else self._pending(place)
         if refined:
-            return REFINED.format(objects=_listed(refined))
+            return REFINED.format(objects=listed(refined))
         if pending and self._context.session.current is None:
-            return CLICK_ONE.format(objects=_listed(pending))
-        return BESIDE_ANOTHER.format(objects=_listed(pending)) if pending else ""
+            return CLICK_ONE.format(objects=listed(pending))
+        return BESIDE_ANOTHER.format(objects=listed(pending)) if pending else ""
 
     def delete(self) -> None:
         """Remove the current object: its marks, its result, and its pixels in the annotation."""
@@ -271,15 +294,3 @@ class Taking:
         self._context.say(
             f"{subject}: {changed:,} pixels of the annotation changed.{hint} Ctrl+Z undoes it."
         )
-
-
-def _listed(objects: list[PromptObject]) -> str:
-    """Return for example "object 2" or "objects 1, 2 and 4"."""
-    numbers = [str(one.number) for one in objects]
-    if len(numbers) == 1:
-        return f"object {numbers[0]}"
-    return f"objects {', '.join(numbers[:-1])} and {numbers[-1]}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -154,6 +154,34 @@ def test_outlined_objects_are_deleted_or_refined_before_their_image_is_accepted(
     bench.wait_until_completed(NAMES[2])
 
 
+def test_an_object_cut_by_another_label_is_accepted_at_the_second_press(pointing: Bench) -> None:
+    bench, panel = pointing, pointing.panel
+    boxed(bench, 5.0)
+    bench.click(panel.point.form.take_all_button)
+    bench.press(bench.canvas, Qt.Key.Key_B)
+    panel.point.tools.new_object()
+    boxes = bench.viewer.layers.selection.active
+    boxes.add_rectangles(np.array([[8.0, 8.0], [28.0, 28.0]]))
+
+    def is_outlined() -> bool:
+        states = [row.state for row in panel.point.form.objects.rows]
+        return states == ["taken", "proposed"] and not panel.point._runner.busy
+
+    bench.qtbot.waitUntil(is_outlined, timeout=PATIENCE)
+    bench.press(bench.canvas)
+    outlined = panel.point._book.all(bench.layer)[1].mask.pixels
+    annotation = annotation_of(panel.session, create=False)
+    assert annotation is not None
+    written = np.count_nonzero(annotation.data == 2)
+    assert 0 < written < outlined
+    message = f"{outlined - written} of {outlined} pixels in the outline of object 2 have other"
+    assert message in panel.footer.message.text()
+    assert bench.item(NAMES[0]).state != "completed"
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[1])
+    assert np.count_nonzero(tifffile.imread(bench.file(NAMES[0])) == 2) == written
+
+
 def test_new_objects_have_the_class_of_the_model_not_a_named_one(
     pointing: Bench, tmp_path: Path
 ) -> None:
