@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -193,17 +195,18 @@ class Taking:
         self._selection.clear(place)
         context.book.remove(place.layer, one)
         self._shown.renew()
-        self._show_another(place)
         undo = " Ctrl+Z restores its pixels in the annotation." if erased else ""
-        context.say(f"Object {one.number} was removed.{undo}")
+        say = partial(context.say, f"Object {one.number} was removed.{undo}")
+        self._show_another(place, then=say)  # which describes the other object
+        say()
 
-    def _show_another(self, place: Place) -> None:
-        """Put another answered object of the plane under review, if there is one."""
+    def _show_another(self, place: Place, then: Callable[[], None]) -> None:
+        """Put another answered object of the plane under review, if there is one, then call."""
         context = self._context
         others = self._answered(place)
         if others and context.session.current is None:
             context.book.choose(place.layer, place.plane, others[0])
-            self._answers.show(place, others[0])
+            self._answers.show(place, others[0], then)
 
     def _erase(self, place: Place, one: PromptObject) -> bool:
         """Remove an object's pixels from the annotation; return whether there were any."""
