@@ -209,8 +209,9 @@ class Answers:
                 f"No {one.name} was found at these marks. Add a point, or draw another box."
             )
             return
-        area = row_of(reviewed.plane, reviewed.layer, one, set()).area
+        layer, plane = reviewed.layer, reviewed.plane
+        row = row_of(plane, layer, one, set(), self._context.names(layer, plane))
         self._context.say(
-            f"Object {one.number} ({one.name}): {area}. Points and strokes refine it; "
+            f"Object {one.number} ({row.name}): {row.area}. Points and strokes refine it; "
             "Shift+M takes it, Shift+O begins the next one."
         )

@@ -158,6 +158,10 @@ def test_an_object_cut_by_another_label_is_accepted_at_the_second_press(pointing
     bench, panel = pointing, pointing.panel
     boxed(bench, 5.0)
     bench.click(panel.point.form.take_all_button)
+    # The lists of objects and of labels have the same names.
+    panel.review.annotation.labels.ask_name = lambda _label, _name: "cyst"
+    panel.review.annotation.labels.name_label(1)
+    assert panel.point.form.objects.rows[0].name == "cyst"
     bench.press(bench.canvas, Qt.Key.Key_B)
     panel.point.tools.new_object()
     boxes = bench.viewer.layers.selection.active
