@@ -108,6 +108,11 @@ class PromptObject:
         """Whether the result is that of all marks: the run for the last one may be cancelled."""
         return self.samples is not None and self.drawn_for is self.prompt
 
+    @property
+    def not_found(self) -> bool:
+        """Whether the last result is empty."""
+        return self.mask is not None and not self.mask.pixels
+
     def answer(
         self,
         samples: SampleSet,

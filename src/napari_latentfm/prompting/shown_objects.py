@@ -131,9 +131,12 @@ def row_of(
     names
         Names of labels other than that of the model's class.
     """
-    state = "taken" if one.number in taken else "proposed" if one.mask is not None else ""
-    area = ""
-    if one.mask is not None:
+    state = area = ""
+    if one.number in taken:
+        state = "taken"
+    elif one.mask is not None:
+        state = "not found" if one.not_found else "proposed"
+    if one.mask is not None and not one.not_found:
         (height, width), unit = plane_spacing(layer, plane)
         area = area_text(one.mask.pixels * height * width, unit)
     return Row(one.number, names.get(one.number, one.name), area, state, one.visible)

@@ -184,6 +184,17 @@ def test_an_object_cut_by_another_label_is_accepted_at_the_second_press(pointing
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
     assert np.count_nonzero(tifffile.imread(bench.file(NAMES[0])) == 2) == written
+    # An object that is not found is not proposed.
+    bench.press(bench.canvas, Qt.Key.Key_B)
+    boxes = bench.viewer.layers.selection.active
+    boxes.add_rectangles(np.array([[0.0, 0.0], [3.0, 3.0]]))
+    rows = panel.point.form.objects
+    bench.qtbot.waitUntil(
+        lambda: [(row.area, row.state) for row in rows.rows] == [("", "not found")],
+        timeout=PATIENCE,
+    )
+    bench.qtbot.waitUntil(lambda: not panel.point._runner.busy, timeout=PATIENCE)
+    assert "No disc was found at the marks of object 1" in panel.footer.message.text()
 
 
 def test_new_objects_have_the_class_of_the_model_not_a_named_one(
