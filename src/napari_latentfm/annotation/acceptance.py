@@ -11,12 +11,14 @@ from latentfm_core.annotation.provenance import correction
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.mean_mask import (
     hidden_plane,
+    mean_mask_layer,
     mean_mask_on_screen,
     removed_mean_mask,
 )
 from napari_latentfm.annotation.writing import write_mean_mask
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.planes import index_slices
+from napari_latentfm.layers.stacking import is_visible
 
 if TYPE_CHECKING:
     from napari_latentfm.results.session import Reviewed, ReviewSession
@@ -36,6 +38,10 @@ _FULL_MEAN = (
 _NEWER = (
     "The strokes have changed the mean mask since the annotation was made. Press Shift+M to take "
     "it, or undo the strokes; then accept."
+)
+_NOT_TAKEN = (
+    "The mean mask is on screen, but only the annotation would be accepted, which differs. Press "
+    "Shift+M to take the mean mask, or Shift+Q to hide it; then accept."
 )
 FULL_SHARE = 0.99
 """Share of the image above which a mean mask is not accepted as it is. Experts do mark almost the
@@ -109,6 +115,25 @@ def newer_by_strokes(session: ReviewSession) -> str:
     recalled = record.recalled.get(index)
     known = recalled is not None and recalled == correction(index, reviewed.result.samples.strokes)
     return "" if known else _NEWER
+
+
+def visible_but_not_taken(session: ReviewSession) -> str:
+    """Return what to do if a mean mask is visible that the annotation was not made from, or ""."""
+    reviewed, layer = session.current, annotation_of(session, create=False)
+    if reviewed is None or layer is None or hidden_plane(session):
+        return ""
+    index, label, record = reviewed.plane.index, reviewed.label, record_of(layer)
+    labels, proposal = layer.data[index_slices(index)], record.proposals.get(index)
+    if label is None:
+        source = None if proposal is None or proposal.samples is None else proposal.samples()
+        is_taken = source is reviewed.result.samples or index in record.recalled
+    else:
+        labels = labels == label
+        is_taken = proposal is not None and bool((proposal.labels == label).any())
+    mask, seen = mean_mask_on_screen(session), mean_mask_layer(session)
+    if is_taken or not labels.any() or seen is None or not is_visible(seen) or not mask.any():
+        return ""
+    return "" if np.array_equal(labels, mask) else _NOT_TAKEN
 
 
 def is_unseen(reviewed: Reviewed) -> bool:

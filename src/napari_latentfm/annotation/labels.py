@@ -104,6 +104,7 @@ class AnnotationLabels(QWidget):
             names[number] = name
         self._autosaver.mark()
         self.renew()
+        self._session.renamed.emit()
 
     def _show(self, layer: Labels, facts: Facts, measured: Any) -> None:
         if layer is not self._autosaver.layer or not isinstance(measured, Measure):

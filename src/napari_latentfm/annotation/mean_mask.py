@@ -41,7 +41,7 @@ def mean_mask_on_screen(session: ReviewSession) -> NDArray[Any]:
     """
     reviewed = under_review(session)
     proposed = reviewed.result.summary.mean_mask
-    layer = _mean_mask_layer(session)
+    layer = mean_mask_layer(session)
     if layer is None or layer.multiscale:  # napari cannot paint on a pyramid
         return proposed
     index = reviewed.plane.index
@@ -57,7 +57,7 @@ def count_as_taken(session: ReviewSession) -> None:
 
     The layer may then be updated and removed like others. That of a stack contains other planes.
     """
-    layer = _mean_mask_layer(session)
+    layer = mean_mask_layer(session)
     if layer is not None and session.stack is None:
         facts = layer.metadata[METADATA_KEY]
         taken = {**facts, "digest": fingerprint(facts, layer.data)}
@@ -67,7 +67,7 @@ def count_as_taken(session: ReviewSession) -> None:
 def removed_mean_mask(session: ReviewSession) -> str:
     """Return what to do if the user has removed the layer of the mean mask under review, or ""."""
     reviewed = session.current
-    if reviewed is None or _mean_mask_layer(session) is not None:
+    if reviewed is None or mean_mask_layer(session) is not None:
         return ""
     return _REMOVED.format(key="Run" if reviewed.label is None else "K")
 
@@ -83,7 +83,8 @@ def hidden_plane(session: ReviewSession) -> str:
     return _OFF_SCREEN.format(plane=reviewed.plane.label())
 
 
-def _mean_mask_layer(session: ReviewSession) -> Layer | None:
+def mean_mask_layer(session: ReviewSession) -> Layer | None:
+    """Return the layer of the mean mask under review, None if the user has removed it."""
     reviewed = under_review(session)
     planes = reviewed.plane if session.stack is None else session.stack.planes
     facts = {"role": "mean_mask", "source_id": str(reviewed.layer.unique_id), **planes.facts()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ def proposal_of(
         settings=dict(samples.settings),
         domain_score=domain_score,
     )
-    return Proposal(values, info)
+    return Proposal(values, info, ref(samples))
 
 
 def kept_values(reviewed: Reviewed, values: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -11,12 +11,13 @@ from qtpy.QtGui import QHideEvent
 from qtpy.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from latentfm_core.annotation.provenance import AnnotationSidecar
+from latentfm_core.errors import LatentFMError
 from napari_latentfm.annotation.autosave import autosave_folder
 from napari_latentfm.annotation.files import NOTHING_TO_EXPORT, AnnotationFiles
 from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.annotation.labels import AnnotationLabels
-from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.region import clear_region, region_layer
+from napari_latentfm.annotation.starting import annotation_to_paint
 from napari_latentfm.annotation.taking import take_mean_mask
 from napari_latentfm.annotation.widgets import RecoveryBar, ask_open, ask_save
 from napari_latentfm.background.signals import listen
@@ -118,9 +119,10 @@ class AnnotationSection(QWidget):
 
     def paint(self) -> None:
         """Activate napari's brush on the annotation."""
-        layer = annotation_of(self._session)
-        if layer is not None:
-            activate(self._session.viewer, layer, "paint")
+        try:
+            activate(self._session.viewer, annotation_to_paint(self._session), "paint")
+        except LatentFMError as error:
+            self._say(str(error))
 
     def undo(self) -> None:
         """Undo the last change of the annotation."""

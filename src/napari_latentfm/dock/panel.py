@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_latentfm import preferences
 from napari_latentfm.adapting.adapting import Adapting
-from napari_latentfm.annotation.acceptance import newer_by_strokes
+from napari_latentfm.annotation.acceptance import newer_by_strokes, visible_but_not_taken
 from napari_latentfm.background.lasting import LastingObjects
 from napari_latentfm.background.signals import listen
 from napari_latentfm.dock.accepting import RUNNING, Accepting
@@ -125,7 +125,6 @@ class LatentFMPanel(QWidget):
         """Accept the annotation, or the mean mask if you changed nothing; go to the next image."""
         self.annotate.note_place()
         if self._is_ready() and self._is_clear():
-            self.point.take_pending()
             self.accepting.accept()
 
     def accept_empty(self) -> None:
@@ -220,13 +219,17 @@ class LatentFMPanel(QWidget):
         return not self.session.renewing
 
     def _is_clear(self) -> bool:
-        """Return whether the screen shows what would be accepted; report it if not."""
+        """Take outlines; return whether the screen shows what would be accepted, or say why not."""
         if problem := self.point.unanswered():
             self.annotate.uncover("Point")
         elif (reviewed := self.session.current) is not None:
             touched = self.accepting.is_touched(reviewed)
-            problem = newer_by_strokes(self.session) or self.review.hypotheses.unclear(touched)
-        if problem:
+            problem = (
+                newer_by_strokes(self.session)
+                or self.review.hypotheses.unclear(touched, self.point.outlines_to_take())
+                or visible_but_not_taken(self.session)
+            )
+        if problem := problem or self.point.take_pending():
             self.footer.say(f"{self.chosen.name}: {problem}")
         return not problem
 

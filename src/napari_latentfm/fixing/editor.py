@@ -15,22 +15,18 @@ from psygnal import Signal
 
 from latentfm_core.annotation.editing import Edit, Kind, Operation, edit
 from latentfm_core.errors import ImageError, LatentFMError
-from napari_latentfm.annotation.layer import annotation_of
-from napari_latentfm.annotation.mean_mask import mean_mask_on_screen
-from napari_latentfm.annotation.taking import RENEWING
-from napari_latentfm.annotation.writing import write_mean_mask, write_pixels
+from napari_latentfm.annotation.starting import find_annotation
+from napari_latentfm.annotation.writing import write_pixels
 from napari_latentfm.background.task_queue import reported
 from napari_latentfm.background.thread_task import ThreadTask
-from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.painting import check_unlocked
-from napari_latentfm.layers.planes import Plane, displayed_plane, plane_index
+from napari_latentfm.layers.planes import Plane, plane_index
 
 if TYPE_CHECKING:
     from napari.layers import Layer
 
-    from napari_latentfm.results.session import Reviewed, ReviewSession
+    from napari_latentfm.results.session import ReviewSession
 
-NOTHING = "No samples yet. Run the model before you fix an annotation."
 UNCHANGED: dict[Kind, str] = {
     "keep": "This is the only piece; nothing changed.",
     "largest": "There is only one piece; nothing changed.",
@@ -58,27 +54,6 @@ class Target:
         return np.asarray(self.layer.data[plane_index(self.plane)])
 
 
-def find_annotation(session: ReviewSession) -> tuple[Labels, Plane]:
-    """Return the annotation, and its plane on screen.
-
-    If the plane is not annotated yet, the mean mask is taken first, as a separate undo step.
-
-    Raises
-    ------
-    ImageError
-        If there is no annotation or mean mask, or the annotation is locked.
-    """
-    reviewed = session.current
-    if reviewed is None:
-        raise ImageError(NOTHING)
-    plane = displayed_plane(reviewed.layer, session.viewer.dims, limit=None)
-    layer = annotation_of(session, create=False)
-    if layer is None or _is_new(layer, plane):
-        layer = _take_mean_mask(session, reviewed, plane)
-    check_unlocked(layer)
-    return layer, plane
-
-
 def find_target(session: ReviewSession) -> Target:
     """Return the selected label of the annotation on the plane on screen.
 
@@ -90,29 +65,6 @@ def find_target(session: ReviewSession) -> Target:
             f"Label 0 is the background. Select the label to fix in the controls of {layer.name!r}."
         )
     return Target(layer, plane, int(layer.selected_label))
-
-
-def _is_new(layer: Labels, plane: Plane) -> bool:
-    return (
-        plane.index not in record_of(layer).proposals and not layer.data[plane_index(plane)].any()
-    )
-
-
-def _take_mean_mask(session: ReviewSession, reviewed: Reviewed, plane: Plane) -> Labels:
-    if plane != reviewed.plane:
-        raise ImageError(
-            "This plane has neither an annotation nor samples under review. Draw samples of it, "
-            "or paint."
-        )
-    if session.renewing:
-        raise ImageError(RENEWING)
-    if not mean_mask_on_screen(session).any():
-        raise ImageError("There is no annotation, and the mean mask is empty. Paint first.")
-    write_mean_mask(session)
-    layer = annotation_of(session)
-    if layer is None:
-        raise ImageError(NOTHING)
-    return layer
 
 
 class LabelEditor:

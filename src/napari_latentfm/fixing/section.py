@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from napari.layers import Labels
@@ -21,8 +20,9 @@ from latentfm_core.annotation.editing import LIMITS, Kind, Operation
 from latentfm_core.annotation.labelled import label_name
 from latentfm_core.errors import LatentFMError
 from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.starting import NOTHING, annotation_to_paint, find_annotation
 from napari_latentfm.background.signals import listen
-from napari_latentfm.fixing.editor import NOTHING, LabelEditor, find_annotation
+from napari_latentfm.fixing.editor import LabelEditor
 from napari_latentfm.fixing.tools import HINTS, PieceTool, PieceTools
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.stacking import activate
@@ -72,6 +72,9 @@ class FixSection(QWidget):
             "Shift-S": self.smooth,
             "9": self.grow,
             "8": self.shrink,
+            "2": self.paint,
+            "3": self.polygon,
+            "E": self.erase,
         }
 
     def release(self) -> None:
@@ -107,13 +110,23 @@ class FixSection(QWidget):
         """Shrink the label."""
         self._do("shrink", self.grow_size.value())
 
-    def paint(self, mode: str = "paint") -> None:
-        """Activate napari's brush, polygon or eraser on the annotation."""
-        layer = annotation_of(self._session)
-        if layer is None:
-            self._say(NOTHING)
-            return
-        activate(self._session.viewer, layer, mode)
+    def paint(self) -> None:
+        """Paint on the annotation with napari's brush."""
+        self._by_hand("paint")
+
+    def polygon(self) -> None:
+        """Draw polygons on the annotation with napari's tool."""
+        self._by_hand("polygon")
+
+    def erase(self) -> None:
+        """Erase on the annotation with napari's eraser."""
+        self._by_hand("erase")
+
+    def _by_hand(self, mode: str) -> None:
+        try:
+            activate(self._session.viewer, annotation_to_paint(self._session), mode)
+        except LatentFMError as error:
+            self.editor.reported.emit(str(error))
 
     def _do(self, kind: Kind, pixels: int = 0) -> None:
         self.editor.do(Operation(kind, pixels))
@@ -257,14 +270,8 @@ class FixSection(QWidget):
         )
 
     def _hand_grid(self) -> QGridLayout:
-        self.hand_buttons = [
-            push_button(text, tooltip, partial(self.paint, mode))
-            for text, mode, tooltip in (
-                ("Brush (2)", "paint", "Paint on the annotation with napari's brush."),
-                ("Polygon (3)", "polygon", "Draw polygons on the annotation with napari's tool."),
-                ("Eraser (E)", "erase", "Erase on the annotation with napari's eraser."),
-            )
-        ]
+        tools = {"Brush (2)": self.paint, "Polygon (3)": self.polygon, "Eraser (E)": self.erase}
+        self.hand_buttons = [push_button(key, str(do.__doc__), do) for key, do in tools.items()]
         return _grid([[*self.hand_buttons]])
 
 

@@ -16,6 +16,8 @@ from latentfm_core.annotation.provenance import CorrectionInfo, ProposalInfo
 if TYPE_CHECKING:
     from napari.layers import Image
 
+    from latentfm_core.types import SampleSet
+
 MEAN_MASK = "mean mask"
 PAUSE = 60.0
 """A pause between edits of more seconds than this does not count as working time."""
@@ -33,10 +35,13 @@ class Proposal:
         ``(H, W)`` uint8, as proposed.
     info
         What it was made from; the edited pixels of an annotation are counted when it is saved.
+    samples
+        The samples that it was made from, as a weak reference; None if it was restored.
     """
 
     labels: NDArray[np.uint8]
     info: ProposalInfo
+    samples: ReferenceType[SampleSet] | None = None
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ COVERING = ("opaque", "translucent", "translucent_no_depth")
 SAME_PLACE = 0.5
 """An image that overlaps this share of another one covers it."""
 
+FAINT = 0.05
+"""Opacity up to which an outline on an image is practically invisible."""
+
 _HIDDEN: set[str] = set()
 """Ids of layers that were hidden here, not by the user; napari's proxies are other objects."""
 _SHOWN_BY_USER: set[str] = set()
@@ -108,6 +111,11 @@ def select(viewer: ViewerModel, layers: Collection[Layer], active: Layer | None)
         selection.update(present)
     if active in present and selection.active is not active:
         selection.active = active
+
+
+def is_visible(layer: Layer) -> bool:
+    """Return whether a layer is neither hidden nor practically transparent."""
+    return bool(layer.visible and layer.opacity > FAINT)
 
 
 def activate(viewer: ViewerModel, layer: Layer, mode: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
 
+from napari_latentfm.prompting.objects import listed
 from napari_latentfm.prompting.runner import PromptRunner
 from napari_latentfm.prompting.shown_objects import row_of
 from napari_latentfm.results.objects import ObjectsRun
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from napari_latentfm.sampling.plane import Place
 
 READY = "Drag a box around an object (B), or click it (P)."
+NOT_FOUND = "No {name} was found at the marks of {objects}. Add a point there, or draw another box."
 WAITS = (
     "The box or point has no outline yet. Choose a model that takes prompts, or remove it with "
     "Undo mark."
@@ -148,13 +150,13 @@ class Answers:
     def on_finished(self, ending: str) -> None:
         """Show how a run has ended."""
         then, self._then = self._then, None
-        self._drawn = {}
+        drawn, self._drawn = self._drawn, {}
         self.show_running()
         panel = self._context.panel
         if ending == "failed" and panel.last_error is not None:
             self._context.say(panel.last_error)
         elif ending == "done":
-            self._tell_note()
+            self._tell_note([one for one in drawn if one.not_found])
             if then is not None:
                 then()
 
@@ -194,8 +196,11 @@ class Answers:
 
         self.runner.want(begin)
 
-    def _tell_note(self) -> None:
+    def _tell_note(self, missing: Sequence[PromptObject]) -> None:
         note, self._note = self._note, ""
+        if missing:
+            about = NOT_FOUND.format(name=missing[0].name, objects=listed(missing))
+            note = f"{about} {note}".strip()
         if note:
             self._context.report(note)
 
@@ -204,13 +209,12 @@ class Answers:
         one = self._context.book.find(reviewed.layer, number, reviewed.plane)
         if one is None or one.mask is None:
             return
-        if not one.mask.pixels:
-            self._context.report(
-                f"No {one.name} was found at these marks. Add a point, or draw another box."
-            )
+        if one.not_found:
+            self._context.say(NOT_FOUND.format(name=one.name, objects=listed([one])))
             return
-        area = row_of(reviewed.plane, reviewed.layer, one, set()).area
+        layer, plane = reviewed.layer, reviewed.plane
+        row = row_of(plane, layer, one, set(), self._context.names(layer, plane))
         self._context.say(
-            f"Object {one.number} ({one.name}): {area}. Points and strokes refine it; "
+            f"Object {one.number} ({row.name}): {row.area}. Points and strokes refine it; "
             "Shift+M takes it, Shift+O begins the next one."
         )

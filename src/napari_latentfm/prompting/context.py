@@ -95,10 +95,15 @@ class PromptContext:
         layer = annotation_on(self.viewer, place.layer, place.plane)
         marked = 0 if layer is None else int(layer.data.max(initial=0))
         number = max([marked, *(one.number for one in self.book.all(place.layer))]) + 1
-        names = self.session.class_names | ({} if layer is None else record_of(layer).names)
+        names = self.names(place.layer, place.plane)
         while number > 1 and number in names:
             number += 1
         return number
+
+    def names(self, image: Image, plane: Plane) -> dict[int, str]:
+        """Return the names that labels of an image have, other than that of the model's class."""
+        layer = annotation_on(self.viewer, image, plane)
+        return self.session.class_names | ({} if layer is None else record_of(layer).names)
 
     def class_name(self) -> str:
         """Return the first class of the chosen model."""

@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject
 
 from napari_latentfm.background.signals import listen
 from napari_latentfm.layers.annotation_record import Record
+from napari_latentfm.layers.specs import own_facts
 from napari_latentfm.layers.stacking import source_of
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 PAN_ZOOM = "pan_zoom"
+HAND_KEYS = ("2", "3", "E")
+"""Keys of napari's brush, polygon and eraser; on a result they are for the annotation."""
 
 
 class LayerKeys(QObject):
@@ -24,6 +27,7 @@ class LayerKeys(QObject):
 
     napari's Labels, Points and Shapes layers take B and P for themselves. On the user's own
     layers they keep their meaning, and so they do while the annotation is painted by hand.
+    The keys for painting have precedence on results only.
     """
 
     def __init__(self, viewer: ViewerModel, keys: tuple[str, ...], parent: QObject) -> None:
@@ -57,11 +61,12 @@ class LayerKeys(QObject):
         self._unbind(layer)
         by_hand = isinstance(layer, Labels) and Record.is_in(layer) and layer.mode != PAN_ZOOM
         if not by_hand:
-            for key in self._keys:
+            hand = HAND_KEYS if own_facts(layer) else ()
+            for key in (*self._keys, *hand):
                 layer.bind_key(key, self._forward(KeyBinding.from_str(key)), overwrite=True)
 
     def _unbind(self, layer: Layer) -> None:
-        for key in self._keys:
+        for key in (*self._keys, *HAND_KEYS):
             layer.keymap.pop(KeyBinding.from_str(key), None)
 
     def _forward(self, code: KeyBinding) -> Any:

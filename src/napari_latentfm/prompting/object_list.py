@@ -24,7 +24,7 @@ class Row:
     Attributes
     ----------
     state
-        "taken" into the annotation, "proposed", or "" without an answer.
+        "taken" into the annotation, "proposed", "not found", or "" without an answer.
     visible
         Whether it is shown while another one is current.
     """

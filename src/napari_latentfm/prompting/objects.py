@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,6 +107,11 @@ class PromptObject:
     def answered(self) -> bool:
         """Whether the result is that of all marks: the run for the last one may be cancelled."""
         return self.samples is not None and self.drawn_for is self.prompt
+
+    @property
+    def not_found(self) -> bool:
+        """Whether the last result is empty."""
+        return self.mask is not None and not self.mask.pixels
 
     def answer(
         self,
@@ -222,3 +228,16 @@ class ObjectBook:
         self._objects[str(image.unique_id)].remove(gone)
         if self.current(image, gone.plane) is gone:
             self.choose(image, gone.plane, None)
+
+
+def listed(objects: Sequence[PromptObject]) -> str:
+    """Return for example "object 2" or "objects 1, 2 and 4"."""
+    numbers = [str(one.number) for one in objects]
+    if len(numbers) == 1:
+        return f"object {numbers[0]}"
+    return f"objects {', '.join(numbers[:-1])} and {numbers[-1]}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return for example "1 object" or "2 objects"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from napari.layers import Image
+from napari.layers import Image, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
@@ -124,9 +124,13 @@ class PromptSection(QWidget):
         elif not one.prompt.is_empty:
             self._answers.run(place, one)
 
-    def take_pending(self) -> None:
-        """Write visible objects that were not taken yet into the annotation."""
-        self._taking.take_pending()
+    def take_pending(self) -> str:
+        """Write visible objects that were not taken yet; return what to do if they were cut."""
+        return self._taking.take_pending()
+
+    def outlines_to_take(self) -> list[Layer | None]:
+        """Return the layers that show what `take_pending` would write."""
+        return self._taking.outlines_to_take()
 
     def untaken(self, image: Image) -> list[PromptObject]:
         """Return the visible objects of an image that are not in its annotation, without result."""

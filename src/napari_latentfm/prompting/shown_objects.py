@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -48,6 +48,7 @@ class ShownObjects(QObject):
         self._outlines = Outlines(context.viewer)
         self._annotation: Labels | None = None
         self._endings: list[Callable[[], None]] = []
+        listen(self, context.session.renamed, self.renew)
 
     def clear(self) -> None:
         """Show no objects in the list."""
@@ -63,7 +64,8 @@ class ShownObjects(QObject):
             return
         taken = context.taken(place)
         objects = context.book.on(place.layer, place.plane)
-        rows = [row_of(place.plane, place.layer, each, taken) for each in objects]
+        names = context.names(place.layer, place.plane)
+        rows = [row_of(place.plane, place.layer, each, taken, names) for each in objects]
         own = next((each.samples.colours for each in objects if each.samples is not None), ())
         context.form.objects.fill(rows, 0 if current is None else current.number, own)
         reviewed = context.session.current
@@ -89,6 +91,10 @@ class ShownObjects(QObject):
         hidden = {each.number for each in book.all(place.layer) if not each.visible}
         self._context.marks.look(place.layer, 0 if current is None else current.number, hidden)
 
+    def outlines(self, image: Image) -> Labels | None:
+        """Return the layer with the outlines of objects that are not current."""
+        return self._outlines.layer(image)
+
     def toggle(self, number: int, on: bool) -> None:
         """Show or hide the marks and the outline of an object."""
         place = self._context.place()
@@ -113,17 +119,24 @@ class ShownObjects(QObject):
         self._annotated()
 
 
-def row_of(plane: Plane, layer: Image, one: PromptObject, taken: set[int]) -> Row:
+def row_of(
+    plane: Plane, layer: Image, one: PromptObject, taken: set[int], names: Mapping[int, str]
+) -> Row:
     """Return the row of an object in the list.
 
     Parameters
     ----------
     taken
         Labels in the annotation of the plane.
+    names
+        Names of labels other than that of the model's class.
     """
-    state = "taken" if one.number in taken else "proposed" if one.mask is not None else ""
-    area = ""
-    if one.mask is not None:
+    state = area = ""
+    if one.number in taken:
+        state = "taken"
+    elif one.mask is not None:
+        state = "not found" if one.not_found else "proposed"
+    if one.mask is not None and not one.not_found:
         (height, width), unit = plane_spacing(layer, plane)
         area = area_text(one.mask.pixels * height * width, unit)
-    return Row(one.number, one.name, area, state, one.visible)
+    return Row(one.number, names.get(one.number, one.name), area, state, one.visible)

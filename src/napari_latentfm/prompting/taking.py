@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from latentfm_core.errors import LatentFMError
 from latentfm_core.prompts import Prompt
 from napari_latentfm.annotation.layer import annotation_on
+from napari_latentfm.annotation.mean_mask import mean_mask_layer
 from napari_latentfm.annotation.taking import RENEWING
 from napari_latentfm.annotation.writing import (
     PlaneObject,
@@ -20,8 +23,11 @@ from napari_latentfm.annotation.writing import (
 )
 from napari_latentfm.layers.painting import check_unlocked
 from napari_latentfm.layers.planes import plane_index
+from napari_latentfm.prompting.objects import counted, listed
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
+
     from napari_latentfm.prompting.answers import Answers
     from napari_latentfm.prompting.context import PromptContext
     from napari_latentfm.prompting.objects import PromptObject
@@ -41,6 +47,13 @@ CLICK_ONE = (
 REFINED = (
     "The outline of {objects} has changed since it was taken. Press Take all in the section Point "
     "to take it again, or Undo mark to return to the annotation."
+)
+
+
+CUT = (
+    "{lost:,} of {all:,} pixels in the outline of {objects} have other labels, which were kept. If "
+    "what is on screen now is right, accept again. Otherwise press Ctrl+Z, and tick May cover "
+    "other labels in the section Point."
 )
 
 
@@ -89,7 +102,7 @@ class Taking:
         else:
             changed = self._write(place, objects)
             if changed is not None:
-                self._say_taken(_counted(len(objects), "object"), changed)
+                self._say_taken(counted(len(objects), "object"), changed)
 
     def take_on_all_planes(self) -> None:
         """Write the current object on all planes where it was found, as one undo step.
@@ -123,14 +136,38 @@ class Taking:
             return
         for each in objects:
             each.take()
-        self._say_taken(f"Object {one.number} on {_counted(len(objects), 'plane')}", changed)
+        self._say_taken(f"Object {one.number} on {counted(len(objects), 'plane')}", changed)
 
-    def take_pending(self) -> None:
-        """Write visible objects that were not taken yet into the annotation."""
+    def take_pending(self) -> str:
+        """Write visible objects that were not taken yet into the annotation.
+
+        Returns what to do if other labels have cut them, else "".
+        """
         place = self._context.place()
         pending = [] if place is None else self._pending(place)
-        if place is not None and pending and self._reviews_object(place):
-            self._write(place, pending)
+        if place is None or not pending or not self._reviews_object(place):
+            return ""
+        if self._write(place, pending) is None:
+            return ""
+        layer = annotation_on(self._context.viewer, place.layer, place.plane)
+        wanted = np.zeros(place.plane.shape, bool)
+        for one in pending:
+            if one.mask is not None:
+                one.mask.paint(wanted, True)
+        labels = () if layer is None else layer.data[plane_index(place.plane)][wanted]
+        others = ~np.isin(labels, [0, *(one.number for one in pending)])
+        if not (lost := np.count_nonzero(others)):
+            return ""
+        return CUT.format(lost=lost, all=np.count_nonzero(wanted), objects=listed(pending))
+
+    def outlines_to_take(self) -> list[Layer | None]:
+        """Return the layers that show what `take_pending` would write."""
+        place, session = self._context.place(), self._context.session
+        if place is None or session.current is None:
+            return []
+        pending, label = {one.number for one in self._pending(place)}, session.current.label
+        current = mean_mask_layer(session) if label in pending else None
+        return [current, self._shown.outlines(place.layer) if pending - {label} else None]
 
     def uncertain(self) -> str:
         """Return what to do if it is not certain which outlines on screen to accept, or ""."""
@@ -141,10 +178,10 @@ class Taking:
         refined = [one for one in objects if one.number in taken and one.refined]
         pending = [] if self._reviews_object(place) else self._pending(place)
         if refined:
-            return REFINED.format(objects=_listed(refined))
+            return REFINED.format(objects=listed(refined))
         if pending and self._context.session.current is None:
-            return CLICK_ONE.format(objects=_listed(pending))
-        return BESIDE_ANOTHER.format(objects=_listed(pending)) if pending else ""
+            return CLICK_ONE.format(objects=listed(pending))
+        return BESIDE_ANOTHER.format(objects=listed(pending)) if pending else ""
 
     def delete(self) -> None:
         """Remove the current object: its marks, its result, and its pixels in the annotation."""
@@ -158,17 +195,18 @@ class Taking:
         self._selection.clear(place)
         context.book.remove(place.layer, one)
         self._shown.renew()
-        self._show_another(place)
         undo = " Ctrl+Z restores its pixels in the annotation." if erased else ""
-        context.say(f"Object {one.number} was removed.{undo}")
+        say = partial(context.say, f"Object {one.number} was removed.{undo}")
+        self._show_another(place, then=say)  # which describes the other object
+        say()
 
-    def _show_another(self, place: Place) -> None:
-        """Put another answered object of the plane under review, if there is one."""
+    def _show_another(self, place: Place, then: Callable[[], None]) -> None:
+        """Put another answered object of the plane under review, if there is one, then call."""
         context = self._context
         others = self._answered(place)
         if others and context.session.current is None:
             context.book.choose(place.layer, place.plane, others[0])
-            self._answers.show(place, others[0])
+            self._answers.show(place, others[0], then)
 
     def _erase(self, place: Place, one: PromptObject) -> bool:
         """Remove an object's pixels from the annotation; return whether there were any."""
@@ -259,15 +297,3 @@ class Taking:
         self._context.say(
             f"{subject}: {changed:,} pixels of the annotation changed.{hint} Ctrl+Z undoes it."
         )
-
-
-def _listed(objects: list[PromptObject]) -> str:
-    """Return for example "object 2" or "objects 1, 2 and 4"."""
-    numbers = [str(one.number) for one in objects]
-    if len(numbers) == 1:
-        return f"object {numbers[0]}"
-    return f"objects {', '.join(numbers[:-1])} and {numbers[-1]}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

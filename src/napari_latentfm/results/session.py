@@ -63,6 +63,8 @@ class ReviewSession:
         Emitted when a whole proposal was written into the annotation, or an annotation restored.
     untaken
         Emitted when the user has undone the taking of a proposal.
+    renamed
+        Emitted when the user has named a label of the annotation.
     redraw_asked
         Emitted when a prompted object must be sampled again.
     cover_others
@@ -82,6 +84,7 @@ class ReviewSession:
     model_kept = Signal(Path)
     taken = Signal()
     untaken = Signal()
+    renamed = Signal()
     redraw_asked = Signal()
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:

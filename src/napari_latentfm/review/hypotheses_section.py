@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
+from napari.layers import Layer
 from psygnal import Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from latentfm_core.uncertainty.hypotheses import Hypothesis, Order, ordered
 from napari_latentfm import preferences
-from napari_latentfm.annotation.mean_mask import hidden_plane
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.mean_mask import hidden_plane, mean_mask_layer
 from napari_latentfm.annotation.merging import How
 from napari_latentfm.annotation.taking import RENEWING, take_mask
 from napari_latentfm.background.signals import listen
@@ -219,14 +221,23 @@ class HypothesesSection(QWidget):
     def _on_untaken(self) -> None:
         self.view.look.hide_proposals(False)
 
-    def unclear(self, touched: bool) -> str:
+    def unclear(self, touched: bool, outlines: Sequence[Layer | None] = ()) -> str:
         """Return what to do if the screen does not show what would be accepted, or "".
 
-        `touched` is whether the annotation would be accepted, not the mean mask.
+        Parameters
+        ----------
+        touched
+            Whether the annotation would be accepted, not the mean mask.
+        outlines
+            Layers with outlines that would be accepted, too.
         """
         if self.view.look.plain:
             return HIDDEN
-        return PREVIEWED if self.chosen is not None and not touched else ""
+        if self.chosen is not None and not touched:
+            return PREVIEWED
+        session = self._session
+        shown = annotation_of(session, create=False) if touched else mean_mask_layer(session)
+        return self.view.unseen((shown, *outlines))
 
     def _on_removed(self, role: str) -> None:
         if role == "preview":

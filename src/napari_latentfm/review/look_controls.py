@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from napari.layers import Layer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSlider, QVBoxLayout, QWidget
 
 from latentfm_core.colours import ROLE_COLOURS, label_colour, outline_colour
 from napari_latentfm.background.signals import listen
 from napari_latentfm.layers.specs import confidence_colour, mean_colour, sample_colour
+from napari_latentfm.layers.stacking import FAINT, is_visible
 from napari_latentfm.layers.strokes import not_colour, sure_colour
 from napari_latentfm.results.session import ReviewSession
-from napari_latentfm.review.overlay_look import OverlayLook
+from napari_latentfm.review.overlay_look import OverlayLook, is_proposal
 from napari_latentfm.review.thumbnails import PREVIEW_COLOUR
 from napari_latentfm.ui.common import push_button, row_of, wrapped_text
 
+OFF = "The proposals are hidden. Press Shift+Q to see what would be accepted."
+FADED = "Everything on the image is faded. Raise Opacity in the section Compare, then accept."
+UNSEEN = "{name!r} is hidden. Show it in the layer list to see what would be accepted."
 LISTED = 6
 """Largest number of classes in the legend."""
 
@@ -29,6 +34,7 @@ class LookControls(QWidget):
     def __init__(self, session: ReviewSession) -> None:
         super().__init__()
         self._session = session
+        self._image = ""
         self.look = look = OverlayLook(session)
         self._lay_out()
         listen(self, look.changed, self._show_state)
@@ -48,6 +54,16 @@ class LookControls(QWidget):
         """Show or hide mean mask, samples, confidence and contours."""
         self.look.hide_proposals(not self.look.proposals_hidden)
 
+    def unseen(self, layers: Sequence[Layer | None]) -> str:
+        """Return what to do if one of the layers to accept is not visible, or ""."""
+        layer = next((each for each in layers if each is not None and not is_visible(each)), None)
+        if layer is None:
+            return ""
+        if not layer.visible:
+            hidden = self.look.proposals_hidden and is_proposal(layer)
+            return OFF if hidden else UNSEEN.format(name=layer.name)
+        return FADED if self.opacity.value() < 100 else UNSEEN.format(name=layer.name)
+
     def release(self) -> None:
         """Restore every layer."""
         self.opacity.setValue(100)
@@ -58,6 +74,10 @@ class LookControls(QWidget):
         reviewed = self._session.current
         entries: list[Entry] = []
         if reviewed is not None:
+            image, before = str(reviewed.layer.unique_id), self._image
+            self._image = image
+            if image != before and self.opacity.value() <= 100 * FAINT:
+                self.opacity.setValue(100)  # another image is not begun with nothing on it
             several = reviewed.result.summary.class_confidence is not None
             samples = reviewed.result.samples
             entries = legend(samples.classes, several, samples.colours)

@@ -56,7 +56,7 @@ class OverlayLook:
 
     def hide_proposals(self, on: bool = True) -> None:
         """Hide mean mask, samples, maps and contours, or show them again."""
-        self._put(self._proposals, on, _is_proposal)
+        self._put(self._proposals, on, is_proposal)
 
     def fade(self, opacity: float) -> None:
         """Scale the opacity of all layers on the images, 0 to 1."""
@@ -149,6 +149,7 @@ class _Hidden:
         return "" if reviewed is None else str(reviewed.layer.unique_id)
 
 
-def _is_proposal(layer: Layer) -> bool:
+def is_proposal(layer: Layer) -> bool:
+    """Return whether a layer is hidden when a proposal is taken."""
     role = layer.metadata.get(METADATA_KEY, {}).get("role")
     return role in PROPOSALS or layer.metadata.get(OVERLAY_KEY) == "contours"

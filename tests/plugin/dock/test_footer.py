@@ -382,6 +382,7 @@ def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> 
     # The painted pixels are accepted unchanged.
     with layer.block_history():
         layer.data_setitem((np.array([1, 1]), np.array([1, 2])), 1)
+    panel.review.hypotheses.view.toggle_proposals()
     qtbot.mouseClick(footer.accept, Qt.MouseButton.LeftButton)
     assert "photo: accepted, 2 pixels" in footer.message.text()
     qtbot.mouseClick(footer.accept_empty, Qt.MouseButton.LeftButton)

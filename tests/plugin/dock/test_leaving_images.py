@@ -154,6 +154,49 @@ def test_outlined_objects_are_deleted_or_refined_before_their_image_is_accepted(
     bench.wait_until_completed(NAMES[2])
 
 
+def test_an_object_cut_by_another_label_is_accepted_at_the_second_press(pointing: Bench) -> None:
+    bench, panel = pointing, pointing.panel
+    boxed(bench, 5.0)
+    bench.click(panel.point.form.take_all_button)
+    # The lists of objects and of labels have the same names.
+    panel.review.annotation.labels.ask_name = lambda _label, _name: "cyst"
+    panel.review.annotation.labels.name_label(1)
+    assert panel.point.form.objects.rows[0].name == "cyst"
+    bench.press(bench.canvas, Qt.Key.Key_B)
+    panel.point.tools.new_object()
+    boxes = bench.viewer.layers.selection.active
+    boxes.add_rectangles(np.array([[8.0, 8.0], [28.0, 28.0]]))
+
+    def is_outlined() -> bool:
+        states = [row.state for row in panel.point.form.objects.rows]
+        return states == ["taken", "proposed"] and not panel.point._runner.busy
+
+    bench.qtbot.waitUntil(is_outlined, timeout=PATIENCE)
+    bench.press(bench.canvas)
+    outlined = panel.point._book.all(bench.layer)[1].mask.pixels
+    annotation = annotation_of(panel.session, create=False)
+    assert annotation is not None
+    written = np.count_nonzero(annotation.data == 2)
+    assert 0 < written < outlined
+    message = f"{outlined - written} of {outlined} pixels in the outline of object 2 have other"
+    assert message in panel.footer.message.text()
+    assert bench.item(NAMES[0]).state != "completed"
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[1])
+    assert np.count_nonzero(tifffile.imread(bench.file(NAMES[0])) == 2) == written
+    # An object that is not found is not proposed.
+    bench.press(bench.canvas, Qt.Key.Key_B)
+    boxes = bench.viewer.layers.selection.active
+    boxes.add_rectangles(np.array([[0.0, 0.0], [3.0, 3.0]]))
+    rows = panel.point.form.objects
+    bench.qtbot.waitUntil(
+        lambda: [(row.area, row.state) for row in rows.rows] == [("", "not found")],
+        timeout=PATIENCE,
+    )
+    bench.qtbot.waitUntil(lambda: not panel.point._runner.busy, timeout=PATIENCE)
+    assert "No disc was found at the marks of object 1" in panel.footer.message.text()
+
+
 def test_new_objects_have_the_class_of_the_model_not_a_named_one(
     pointing: Bench, tmp_path: Path
 ) -> None:
@@ -234,10 +277,33 @@ def test_hidden_results_are_not_accepted(bench: Bench) -> None:
     panel.review.hypotheses.choose(0)
     bench.press(bench.canvas)
     assert "A hypothesis is shown" in panel.footer.message.text()
-    assert bench.item(NAMES[0]).state == "not started"
     panel.review.hypotheses.end_preview()
+    look = panel.review.hypotheses.view
+    look.toggle_proposals()
     bench.press(bench.canvas)
+    assert "proposals are hidden. Press Shift+Q" in panel.footer.message.text()
+    look.toggle_proposals()
+    bench.mean_mask.visible = False
+    bench.press(bench.canvas)
+    assert "mean mask' is hidden" in panel.footer.message.text()
+    bench.mean_mask.visible = True
+    look.opacity.setValue(0)
+    bench.press(bench.canvas)
+    assert "Raise Opacity" in panel.footer.message.text()
+    look.opacity.setValue(100)
+    bench.annotate()
+    annotation = annotation_of(panel.session, create=False)
+    assert annotation is not None
+    annotation.visible = False
+    bench.press(bench.canvas)
+    assert "annotation' is hidden" in panel.footer.message.text()
+    assert bench.item(NAMES[0]).state == "not started"
+    # Nothing is invisible on the next image.
+    look.opacity.setValue(0)
+    bench.press(bench.canvas, Qt.Key.Key_PageDown)
     bench.wait_for(NAMES[1])
+    assert look.opacity.value() == 100
+    assert bench.mean_mask.opacity > 0.5
     # Strokes after the annotation are taken or undone before it is accepted.
     bench.annotate()
     panel.review.strokes.paint_foreground()
@@ -261,6 +327,56 @@ def test_hidden_results_are_not_accepted(bench: Bench) -> None:
     assert annotation is not None
     assert not np.array_equal(annotation.data > 0, mean)
     bench.viewer.layers.remove(annotation)
+    bench.press(bench.canvas)
+    assert "proposals are hidden" in panel.footer.message.text()
+    look.toggle_proposals()
+    bench.press(bench.canvas)
+    bench.wait_until_completed(NAMES[2])
+    np.testing.assert_array_equal(tifffile.imread(bench.file(NAMES[2])) > 0, mean)
+
+
+def test_painting_begins_with_the_mean_mask_and_a_visible_mask_is_not_ignored(
+    bench: Bench,
+) -> None:
+    panel, viewer = bench.panel, bench.viewer
+
+    def annotation() -> Any:
+        layer = annotation_of(panel.session, create=False)
+        assert layer is not None
+        return layer
+
+    # The key on a button acts as the button does, though a result is active.
+    viewer.layers.selection.active = bench.mean_mask
+    mean = np.asarray(bench.mean_mask.data) > 0
+    assert mean.any()
+    bench.press(bench.canvas, Qt.Key.Key_2)
+    assert (bench.mean_mask.mode, annotation().mode) == ("pan_zoom", "paint")
+    np.testing.assert_array_equal(annotation().data > 0, mean)
+    annotation().data_setitem((np.full(3, 0), np.arange(3)), 1)
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[1])
+    assert np.count_nonzero(tifffile.imread(bench.file(NAMES[0]))) == mean.sum() + 3
+    # What is painted after Undo is accepted once the mean mask is hidden.
+    panel.review.annotation.paint()
+    assert annotation().data.any()
+    annotation().undo()
+    assert not annotation().data.any()
+    annotation().data_setitem((np.full(3, 0), np.arange(3)), 1)
+    bench.press(bench.canvas)
+    assert "only the annotation would be accepted" in panel.footer.message.text()
+    assert bench.item(NAMES[1]).state != "completed"
+    bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_Q, Qt.KeyboardModifier.ShiftModifier)
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[2])
+    assert np.count_nonzero(tifffile.imread(bench.file(NAMES[1]))) == 3
+    # A new run does not leave two answers.
+    bench.annotate()
+    with bench.qtbot.waitSignal(panel.sampling.finished, timeout=PATIENCE):
+        panel.run_model()
+    bench.press(bench.canvas)
+    assert "only the annotation would be accepted" in panel.footer.message.text()
+    panel.review.annotation.take_mean_mask()
+    mean = np.asarray(bench.mean_mask.data) > 0
     bench.press(bench.canvas)
     bench.wait_until_completed(NAMES[2])
     np.testing.assert_array_equal(tifffile.imread(bench.file(NAMES[2])) > 0, mean)

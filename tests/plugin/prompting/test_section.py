@@ -105,6 +105,9 @@ def test_a_new_object_keeps_the_first_as_an_outline_until_reselected(
     window.section.form.delete_button.click()
     assert set(np.unique(window.annotation())) == {0, 2}
     assert list(window.states) == [2]
+    window.settle()
+    assert window.panel._session.current.label == 2
+    assert window.status.startswith("Object 1 was removed. Ctrl+Z restores its pixels")
 
 
 def test_marks_are_undone_and_cleared_and_a_stroke_refines(disc_window: Pointer) -> None:
