@@ -27,6 +27,7 @@ from napari_latentfm.worklist.files import Opened
 from napari_latentfm.worklist.form import QueueForm
 from napari_latentfm.worklist.form_memory import FormMemory
 from napari_latentfm.worklist.image_states import ImageStates
+from napari_latentfm.worklist.late_warnings import LateWarnings
 from napari_latentfm.worklist.list_sampling import ListSampling
 from napari_latentfm.worklist.navigator import Navigator
 from napari_latentfm.worklist.open_image import OpenImage
@@ -73,7 +74,7 @@ class QueuePanel(DockPanel):
         self._navigator = Navigator(self.open_image, lambda name: self.sampling.find(name))
         self.exporting = Exporting(self.form, self._navigator)
         self.described = ""
-        self._late: list[str] = []
+        self._warnings = LateWarnings(lambda: self._navigator.moving)
         self.fill("LatentFM queue", self.form)
         self._memory = FormMemory(self.form)
         self.keeper = keeper_of(session_of(napari_viewer), self)
@@ -147,7 +148,7 @@ class QueuePanel(DockPanel):
         """Show a work list whose first image is about to be opened."""
         self._memory.keep(folder=str(work.folder), output=self.form.output.text().strip())
         self._refresh()
-        self._say_later(work.warning)
+        self._warnings.keep(work.warning)
         self._unsaved.start()
 
     def _on_opening(self, name: str) -> None:
@@ -159,7 +160,7 @@ class QueuePanel(DockPanel):
             self._mark_bad(name, error)
             self.browsing.skip(name)
             if not self._navigator.moving:
-                self._warn()  # it was the last image
+                self._warnings.show()  # it was the last image
 
     def _on_completed(self, name: str, path: Path) -> None:
         if self.open_image.annotation is not None:
@@ -177,8 +178,8 @@ class QueuePanel(DockPanel):
         self.open_image.clock.watch_around(self)
         self._refresh()
         self.states.mark_readable(name)
-        self._say_later(opened.warning)
-        self._warn()
+        self._warnings.keep(opened.warning)
+        self._warnings.show()
         if self.sampling.open(name, opened.image):
             self._say(f"{name}: drawing samples…")
 
@@ -204,22 +205,12 @@ class QueuePanel(DockPanel):
     def _mark_bad(self, name: str, error: object) -> None:
         text = f"{name} is flagged: {self.states.mark_bad(name, error)}"
         self._say(text)
-        self._say_later(text)
+        self._warnings.keep(text)
         self.settled.emit("failed")
 
     def _on_bad_samples(self, name: str, error: object) -> None:
         self._mark_bad(name, error)
-        self._warn()
-
-    def _say_later(self, warning: str) -> None:
-        """Keep a warning until an image is open: an image that is opened ends older ones."""
-        if warning:
-            self._late.append(warning)
-
-    def _warn(self) -> None:
-        if self._late:
-            show_error(" ".join(self._late))
-            self._late.clear()
+        self._warnings.show()
 
     def _reset(self) -> None:
         """Mark the selected image, or else the open one, as not started."""
@@ -272,11 +263,12 @@ class QueuePanel(DockPanel):
     def _connect_parts(self) -> None:
         listen(self, session_of(self._viewer).changed, self._describe)
         listen(self, self.keeper.recovery.offered, self._unsaved.repeat)
+        self._unsaved.found.connect(self._warnings.add)
         self._navigator.opening.connect(self._on_opening)
         self._navigator.arrived.connect(self._show_image)
         self._navigator.unreadable.connect(self._on_unreadable)
         self._navigator.completed.connect(self._on_completed)
-        self._navigator.warned.connect(self._say_later)
+        self._navigator.warned.connect(self._warnings.keep)
         self.browsing.opened.connect(self._on_opened)
         self.browsing.reported.connect(self._say)
         self.states.changed.connect(self._refresh)
