@@ -109,6 +109,10 @@ class Browsing:
         else:
             self.reported.emit(f"{name}: {ready_or_reason}")
 
+    def is_accepted_elsewhere(self) -> bool:
+        """Return whether another window has accepted the open image since it was opened here."""
+        return self._navigator.is_accepted_elsewhere()
+
     def _moved(self, folder: Path, output: Path | None) -> WorkList | None:
         """Return the work list with its new output folder, if only that is different."""
         work = self._navigator.work

@@ -180,6 +180,18 @@ def test_a_reopened_image_shows_only_its_annotation(bench: Bench) -> None:
     bench.wait_for(NAMES[1])
     bench.press(bench.canvas, Qt.Key.Key_PageUp)
     bench.wait_for(NAMES[0])
+    # What another window accepts in the meantime is not replaced unasked.
+    file, footer = bench.file(NAMES[0]), bench.panel.footer
+    tifffile.imwrite(file, np.ones((64, 64), np.uint8))
+    for button in (footer.accept_empty, footer.accept):
+        bench.click(button)
+        assert "Another window has accepted this image" in footer.notice.text
+        assert tifffile.imread(file).all()
+    bench.click(footer.accept)
+    bench.wait_for(NAMES[1])
+    assert not tifffile.imread(file).all()
+    bench.press(bench.canvas, Qt.Key.Key_PageUp)
+    bench.wait_for(NAMES[0])
     assert not bench.mean_mask.visible
     assert bench.panel.review.hypotheses.view.look.proposals_hidden
     bench.press(bench.canvas, Qt.Key.Key_PageDown)
