@@ -21,7 +21,7 @@ from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.status import describe
 from napari_latentfm.ui.area import DockPanel
 from napari_latentfm.ui.common import on_click
-from napari_latentfm.worklist.browsing import ALL_DONE, Browsing
+from napari_latentfm.worklist.browsing import Browsing
 from napari_latentfm.worklist.exporting import Exporting
 from napari_latentfm.worklist.files import Opened
 from napari_latentfm.worklist.form import QueueForm
@@ -168,7 +168,10 @@ class QueuePanel(DockPanel):
             self.keeper.autosaver.exported(self.open_image.annotation, self.open_image.digest)
         self.completed.emit(name, path)
         self._refresh()
-        self.browsing.step(1)
+        is_last = not self.browsing.step(1)
+        if is_last and self.work is not None and self.work.item(name).empty:
+            # It stays open, and proposals would look like its annotation.
+            session_of(self._viewer).taken.emit()
 
     def _show_image(self, name: str, opened: Opened) -> None:
         self._display.stop()
@@ -199,8 +202,7 @@ class QueuePanel(DockPanel):
         current = session_of(self._viewer).current
         if current is not None and self.open_image.is_reviewed:
             text = self.described = describe(current.layer, current.plane, current.result)
-            start = f"{ALL_DONE} " if self.browsing.all_done else ""
-            self._say(f"{start}{text} {self.open_image.hidden_note}".strip())
+            self._say(f"{self.browsing.note} {text} {self.open_image.hidden_note}".strip())
 
     def _mark_bad(self, name: str, error: object) -> None:
         text = f"{name} is flagged: {self.states.mark_bad(name, error)}"
@@ -270,7 +272,8 @@ class QueuePanel(DockPanel):
         self._navigator.completed.connect(self._on_completed)
         self._navigator.warned.connect(self._warnings.keep)
         self.browsing.opened.connect(self._on_opened)
-        self.browsing.reported.connect(self._say)
+        for text in (self.browsing.reported, self.browsing.ended):
+            text.connect(self._say)
         self.states.changed.connect(self._refresh)
         self._display.shown.connect(self._on_shown)
         self.sampling.cancelled.connect(self._on_cancelled)
