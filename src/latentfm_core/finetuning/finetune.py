@@ -151,10 +151,9 @@ class FineTune:
             self._report(Validated(step=0, dice=sum(note.dice) / len(note.dice)))
         run.options = replace(run.options, card=self._card(note) | (run.options.card or {}))
         self._old = note.dice
-        split = run.data.split
-        self._report(
-            Doing(text=f"Learning from {len(split.train)} images, {len(split.val)} held out.")
-        )
+        count, held_out = len(run.data.split.train), len(run.data.split.val)
+        images = "1 image" if count == 1 else f"{count} images"
+        self._report(Doing(text=f"Learning from {images}, {held_out} held out."))
 
     def _note(self, parent: Path) -> Note:
         card = read_card(parent)

@@ -76,7 +76,7 @@ class WorkList:
         self._names: list[str] = []
         self.refresh()
         prepare_folder(self.output)
-        self._read_at = _version(self.file)
+        self._read_at = file_version(self.file)
         self._items = self._read()
 
     def _refuse_links(self, *folders: Path) -> None:
@@ -147,13 +147,13 @@ class WorkList:
             item = Item.model_validate(values)
             items[storable(name)] = item
             write_text(self.file, StoredList(images=items).model_dump_json(indent=1) + "\n")
-            self._read_at = _version(self.file)
+            self._read_at = file_version(self.file)
         self._items = items
         return item
 
     def _changed_elsewhere(self) -> dict[str, Item]:
         """Return the items in the file if another window has written it since it was read."""
-        if _version(self.file) == self._read_at:
+        if file_version(self.file) == self._read_at:
             return {}
         return self._read()
 
@@ -230,7 +230,7 @@ def one_change(output: Path) -> AbstractContextManager[None]:
     return one_writer(output, "writing the work list in", again, LOCK, LOCK_SECONDS)
 
 
-def _version(file: Path) -> tuple[int, int, int] | None:
+def file_version(file: Path) -> tuple[int, int, int] | None:
     """Return what changes when the file is replaced; None if there is none."""
     try:
         stored = file.stat()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, WeakMethod
+from weakref import WeakKeyDictionary, WeakMethod, ref
 
 import numpy as np
 from napari.layers import Labels
@@ -60,7 +60,7 @@ class Autosaver:
     Attributes
     ----------
     kept
-        Emitted with the time of day when the annotation was saved.
+        Emitted with the time of day when the annotation was saved, if it is still watched.
     failed
         Emitted with a message when it could not be saved.
     touched
@@ -149,7 +149,7 @@ class Autosaver:
             known, facts = self._known.get(layer), facts_of(layer)
             if known is not None and facts is not None:
                 task = partial(_keep, self.store, known, facts, layer.data)
-                self.work.submit(task, self._on_kept)
+                self.work.submit(task, partial(self._on_kept, ref(layer)))
         if wait:
             self.work.drain()
 
@@ -158,7 +158,8 @@ class Autosaver:
         known = self._known.get(layer)
         if known is not None:
             names = dict(record_of(layer).names)
-            self.work.submit(partial(_finish, self.store, known, digest, names), self._on_kept)
+            task = partial(_finish, self.store, known, digest, names)
+            self.work.submit(task, partial(self._on_kept, ref(layer)))
 
     def close(self) -> None:
         """Save edits, wait until they are saved, and stop watching; for a closing window."""
@@ -211,14 +212,14 @@ class Autosaver:
         left = max(LONGEST_MS, pause) - (current - self._dirty_since) * 1000
         self._timer.start(round(max(0.0, min(pause, left))))
 
-    def _on_kept(self, result: Any) -> None:
+    def _on_kept(self, layer: ref[Labels], result: Any) -> None:
         if isinstance(result, LatentFMError):
             if self._layer is not None and self._dirty_since is None:
                 # Retry without another edit: disk space or a drive may become available.
                 self._dirty_since = time.monotonic()
                 self._timer.start(LONGEST_MS)
             self.failed.emit(str(result))
-        elif result:
+        elif result and layer() is self._layer:
             self.kept.emit(result)
 
 

@@ -81,6 +81,9 @@ class AnnotationFiles:
         if layer is None or facts is None:
             self.ended.emit("failed", NOTHING_TO_EXPORT)
             return
+        if problem := self._recovery.unanswered():
+            self.ended.emit("failed", f"{facts.origin.image}: {problem}")
+            return
         path = self.ask_save(suggested(facts.origin.image, self._image_folder()))
         if path is None:
             self.ended.emit("cancelled", "Not exported.")

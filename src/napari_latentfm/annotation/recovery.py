@@ -1,4 +1,4 @@
-"""Recovery of an annotation that was autosaved but never exported."""
+"""Recovery of an annotation that was autosaved but not exported."""
 
 from __future__ import annotations
 
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from napari_latentfm.results.stack_review import StackReview
 
 Choice = Literal["recover", "compare", "discard", "later"]
+UNANSWERED = (
+    "It has unsaved work. Recover, compare or discard it first, at the top of the window or in "
+    "section Annotation."
+)
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,13 @@ class Offer:
     def question(self) -> str:
         """The question for the user."""
         info = self.state.info
-        pixels = sum(label.pixels for label in info.labels)
-        edits = "1 edit" if info.strokes == 1 else f"{info.strokes} edits"
-        return (
-            f"An annotation of {info.image} was autosaved {when(info.created)} and never "
-            f"exported: {pixels:,} labelled pixels, {edits} by hand, "
-            f"{duration(info.seconds)}."
-        )
+        parts = [f"{sum(label.pixels for label in info.labels):,} labelled pixels"]
+        if info.strokes:
+            parts.append(f"{info.strokes} edit{'s' * (info.strokes > 1)} by hand")
+        if round(info.seconds):
+            parts.append(f"{duration(info.seconds)} of work")
+        start = f"Unsaved annotation of {info.image}, autosaved {when(info.created)}"
+        return f"{start}: {', '.join(parts)}."
 
 
 class Recovery:
@@ -88,6 +92,7 @@ class Recovery:
         self.offer: Offer | None = None
         self._image: Image | None = None
         self._is_awaited = False
+        self._searches = 0
         self._looked: Callable[[], StackReview | None] = _nothing
         session.changed.connect(self.look)
         self.look()
@@ -120,6 +125,15 @@ class Recovery:
             self._put(None)
         if image is not None and self.offer is None and image.ndim >= 2:
             self._submit(image, _first_plane(image))
+
+    def unanswered(self) -> str:
+        """Return why nothing of the image can be saved as finished yet, or "".
+
+        Saving archives all autosaved work on the image, also what is still being searched for.
+        """
+        if self._searches:
+            self._autosaver.work.drain()
+        return "" if self.offer is None else UNANSWERED
 
     def answer(self, choice: Choice) -> None:
         """Answer the open offer.
@@ -163,6 +177,7 @@ class Recovery:
 
     def _submit(self, image: Image, plane: Plane) -> None:
         task = partial(_find, self._autosaver.store, image, plane)
+        self._searches += 1
         self._autosaver.work.submit(task, self._on_searched)
 
     def _is_reviewed(self, offer: Offer) -> bool:
@@ -179,6 +194,7 @@ class Recovery:
         self._autosaver.work.submit(task)
 
     def _on_searched(self, offer: Any) -> None:
+        self._searches -= 1
         # An error of the image is reported elsewhere.
         if not isinstance(offer, Offer) or offer.state.file in self._answered:
             return

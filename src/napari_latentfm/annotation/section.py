@@ -180,6 +180,7 @@ class AnnotationSection(QWidget):
         elif (image := str(reviewed.layer.unique_id)) != self._image:
             self._image = image
             self._say("")
+            self.kept.setText("")
         self.labels.renew()
         self._offer_export()
 

@@ -34,6 +34,10 @@ UNSEEN = (
     "This image is unlike those that the model was trained on. Check the outline. If it is right, "
     "press Enter or Accept again; nothing is accepted yet."
 )
+ELSEWHERE = (
+    "Another window has accepted this image since it was opened here. Press {button} again to "
+    "replace that annotation; nothing is accepted yet."
+)
 ERASES = (
     "{what} in this image. Press {none} again to discard that and accept the image as empty; "
     "nothing is accepted yet."
@@ -92,9 +96,10 @@ class Accepting:
     def accept(self) -> None:
         """Accept the annotation, or the mean mask if you changed nothing; go to the next image.
 
-        The mean mask of an image unlike the training images is accepted only at the second press.
+        The mean mask of an image unlike the training images is accepted only at the second press,
+        and so is an image that another window has accepted in the meantime.
         """
-        if self._asks():
+        if self._ask(self._elsewhere("Enter or Accept"), self._unseen()):
             return
         if self._footer.notice.text == self._question:
             self._footer.clear()  # of the other button
@@ -113,9 +118,9 @@ class Accepting:
         proposed
             Number of objects that were pointed at and are not in the annotation.
         """
-        what = self._marked(proposed)
-        question = ERASES.format(what=what, none=self.empty_name)
-        if what and self._ask(f"{self._chosen.name}: {question}"):
+        what, none = self._marked(proposed), self.empty_name
+        erases = ERASES.format(what=what, none=none) if what else ""
+        if self._ask(self._elsewhere(none), erases):
             return
         try:
             erase(self._session)
@@ -127,17 +132,24 @@ class Accepting:
         else:
             self._single(self._accept_empty)
 
-    def _asks(self) -> bool:
-        """Ask whether a mean mask that nobody has checked is right; return False once asked."""
+    def _unseen(self) -> str:
+        """Return the question whether a mean mask that nobody has checked is right, or ""."""
         reviewed = self._session.current
         if reviewed is None or not is_unseen(reviewed) or self.is_touched(reviewed):
-            return False
-        if mean_mask_problem(self._session, self.empty_name):
-            return False
-        return self._ask(f"{self._chosen.name}: {UNSEEN}")
+            return ""
+        return "" if mean_mask_problem(self._session, self.empty_name) else UNSEEN
 
-    def _ask(self, question: str) -> bool:
-        """Ask to press again; return False if that was the press."""
+    def _elsewhere(self, button: str) -> str:
+        """Return the question whether the annotation of another window is replaced, or ""."""
+        is_elsewhere = self.in_list and self._queue.browsing.is_accepted_elsewhere()
+        return ELSEWHERE.format(button=button) if is_elsewhere else ""
+
+    def _ask(self, *questions: str) -> bool:
+        """Ask to press again if there are questions; return False if that was the press."""
+        text = " ".join(filter(None, questions))
+        if not text:
+            return False
+        question = f"{self._chosen.name}: {text}"
         asked = self._footer.notice.text == question
         self._footer.clear()
         if not asked:

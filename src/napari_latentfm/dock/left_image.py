@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject
 from latentfm_core.worklist.order import tally
 from napari_latentfm.background.signals import listen
 from napari_latentfm.dock.kept_marks import KeptMarks
+from napari_latentfm.worklist.browsing import ALL_DONE
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 LEFT = "{name}: {count} not taken. The marks are restored when you open the image again."
 DONE = "{name} is done, {done} of {count}."
-DONE_EMPTY = "{name} is done (empty), {done} of {count}. Page Up returns to it."
+RETURNS = " Page Up returns to it."
+DONE_EMPTY = f"{{name}} is done (empty), {{done}} of {{count}}.{RETURNS}"
 
 
 class LeftImage(QObject):
@@ -38,6 +40,7 @@ class LeftImage(QObject):
         self._note = ""
         self._queue.listed.connect(self._on_listed)
         self._queue.completed.connect(self._on_completed)
+        self._queue.browsing.ended.connect(self._on_ended)
         self._queue.shown.connect(self._on_shown)
         self._queue.settled.connect(self._on_settled)
         listen(self, panel.session.closed, self._on_closed)
@@ -74,6 +77,11 @@ class LeftImage(QObject):
             self._panel.point.bring_back(layer, left)
             if not left:
                 self.marks.find(layer, partial(self._panel.point.restore, layer))
+
+    def _on_ended(self, text: str) -> None:
+        """Report an accepted image that stays open, since it is the last one."""
+        note, self._note = self._note.removesuffix(RETURNS), ""
+        self._panel.footer.say(text if ALL_DONE in text else f"{note} {text}".strip())
 
     def _on_settled(self, _ending: str) -> None:
         note, self._note = self._note, ""

@@ -214,9 +214,10 @@ class LatentFMPanel(QWidget):
             return False
         self.footer.commit()
         self.chosen.settle()
-        if self.session.renewing:
-            self.footer.say(f"{self.chosen.name}: {RUNNING}")
-        return not self.session.renewing
+        problem = RUNNING if self.session.renewing else self.queue.keeper.recovery.unanswered()
+        if problem:
+            self.footer.say(f"{self.chosen.name}: {problem}")
+        return not problem
 
     def _is_clear(self) -> bool:
         """Take outlines; return whether the screen shows what would be accepted, or say why not."""

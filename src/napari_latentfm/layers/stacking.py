@@ -170,16 +170,18 @@ def bring_forward(viewer: ViewerModel, source: Image) -> int:
 
 
 def hide_others(viewer: ViewerModel, source: Image, but: Collection[Layer] = ()) -> tuple[str, ...]:
-    """Hide all other images in the place of an image, with their layers; return their names.
+    """Hide all other images and labels in the place of an image; return their names.
+
+    The layers of a hidden image are hidden as well. Labels would be taken for those of this image.
 
     Parameters
     ----------
     but
-        Layers that are left as they are. Painted layers of the user stay visible, too, and an
-        image that was hidden here before and that the user has shown again.
+        Layers that are left as they are. A layer that was hidden here before and that the user
+        has shown again stays visible, too, and so do labels without any pixel.
     """
     others = [each for each in viewer.layers if each is not source and each not in but]
-    images = [each for each in others if each.visible and _covers(each, source)]
+    images = [each for each in others if each.visible and _is_over(each, source)]
     # What was hidden here and is visible was shown by the user.
     _SHOWN_BY_USER.update(str(each.unique_id) for each in images if str(each.unique_id) in _HIDDEN)
     images = [each for each in images if str(each.unique_id) not in _SHOWN_BY_USER]
@@ -193,6 +195,14 @@ def _hide(layers: Collection[Layer], images: Collection[str]) -> None:
         if layer.visible and (str(layer.unique_id) in images or source_of(layer) in images):
             _HIDDEN.add(str(layer.unique_id))
             layer.visible = False
+
+
+def _is_over(layer: Layer, source: Image) -> bool:
+    if not isinstance(layer, Labels):
+        return _covers(layer, source)
+    if source_of(layer) in _SHOWN_BY_USER or not _in_place_of(layer, source):
+        return False
+    return not isinstance(layer.data, np.ndarray) or bool(layer.data.any())
 
 
 def _covers(layer: Layer, source: Image) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from psygnal import Signal
 
 from latentfm_core.errors import LatentFMError
+from latentfm_core.worklist.item import Item
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.reading import reading_limits
 from napari_latentfm.worklist.files import Snapshot
@@ -32,13 +33,16 @@ class Browsing:
         that cannot be accepted.
     opened
         Emitted with a `WorkList` before its first image is opened.
-    all_done
-        Whether all images were done when the folder was opened.
+    ended
+        Emitted with a text for the user if a step leads beyond the end of the list.
+    note
+        Why the folder was opened at an image that is done, or "".
     """
 
     reported = Signal(str)
     failed = Signal(object)
     opened = Signal(object)
+    ended = Signal(str)
 
     def __init__(
         self,
@@ -50,7 +54,7 @@ class Browsing:
         self._navigator, self._open_image = navigator, open_image
         self._form, self._sampling = form, sampling
         self._direction = 1
-        self.all_done = False
+        self.note = ""
 
     def open_folder(self) -> None:
         """Open the chosen folder as a work list, and its first image."""
@@ -72,15 +76,16 @@ class Browsing:
         if self._navigator.work is None:
             return
         self._navigator.wanted = name
-        self.all_done = self.all_done and self._open_image.name is None
+        if self._open_image.name is not None:
+            self.note = ""
         if not self._navigator.moving:
             self._navigator.leave(self._navigator.read)
 
-    def step(self, by: int) -> None:
-        """Open the next (`by` 1) or previous (-1) image."""
+    def step(self, by: int) -> bool:
+        """Open the next (`by` 1) or previous (-1) image; return whether there is one."""
         self._direction = by
         moving = self._navigator.moving or self._open_image.name is None
-        self._step_from(self._navigator.wanted if moving else self._open_image.name)
+        return self._step_from(self._navigator.wanted if moving else self._open_image.name)
 
     def read_ahead(self) -> None:
         """Draw samples of the next image in the background."""
@@ -89,8 +94,21 @@ class Browsing:
             self._sampling.read_ahead(self._form.neighbour(work, self._open_image.name, 1))
 
     def skip(self, name: str) -> None:
-        """Open the image after one that cannot be read, in the direction of the last step."""
-        self._step_from(name)
+        """Open the image after one that cannot be read, in the direction of the last step.
+
+        If there is none and the viewer is empty, the last image that is done is opened.
+        """
+        work = self._navigator.work
+        if work is None or self._open_image.name is not None or self._next(work, name) is not None:
+            self._step_from(name)
+            return
+        items = work.items()
+        done = [each for each in self._form.names(work) if _is_done(items[each])]
+        self.note = rest_of(items)
+        if done:
+            self.open(done[-1])
+        else:
+            self.ended.emit(self.note)
 
     def complete(
         self, ready: Callable[[WorkList, OpenImage, str, str], Snapshot | str], empty_name: str
@@ -109,6 +127,10 @@ class Browsing:
         else:
             self.reported.emit(f"{name}: {ready_or_reason}")
 
+    def is_accepted_elsewhere(self) -> bool:
+        """Return whether another window has accepted the open image since it was opened here."""
+        return self._navigator.is_accepted_elsewhere()
+
     def _moved(self, folder: Path, output: Path | None) -> WorkList | None:
         """Return the work list with its new output folder, if only that is different."""
         work = self._navigator.work
@@ -124,6 +146,7 @@ class Browsing:
         except LatentFMError as error:
             self.failed.emit(error)
             return
+        self._direction = 1
         older, again = self._navigator.work, self._open_image.name
         self._open_image.close_image()
         self._navigator.work = work
@@ -131,22 +154,51 @@ class Browsing:
         first = self._form.neighbour(work, None, 1)
         if older is not None and older.folder == folder and older.output != work.output:
             first = again if again in work.names else first  # only the output folder changed
-        self.all_done = first is None
+        self.note = ALL_DONE if first is None else ""
         # The viewer must not be empty.
         self.open(first or self._form.names(work)[0])
         if self._form.by_uncertainty:
             self._sampling.measure()
 
-    def _step_from(self, here: str | None) -> None:
+    def _next(self, work: WorkList, here: str | None) -> str | None:
+        return self._form.neighbour(work, here, self._direction)
+
+    def _step_from(self, here: str | None) -> bool:
         work = self._navigator.work
         if work is None:
-            return
-        name = self._form.neighbour(work, here, self._direction)
+            return False
+        name = self._next(work, here)
         if name is not None:
             self.open(name)
         elif self._direction < 0:
-            self.reported.emit("This is the first image.")
-        elif self._form.neighbour(work, None, 1) is None:
-            self.reported.emit(f"{ALL_DONE} {self._open_image.name} is still open.")
+            self.ended.emit("This is the first image.")
         else:
-            self.reported.emit("This is the last image.")
+            self.ended.emit(rest_of(work.items(), self._open_image.name))
+        return name is not None
+
+
+def rest_of(items: Mapping[str, Item], here: str | None = None) -> str:
+    """Return what is left to do at the end of a list.
+
+    Parameters
+    ----------
+    items
+        States by name.
+    here
+        The open image, or None.
+    """
+    done = sum(item.state == "completed" for item in items.values())
+    if done == len(items):
+        return ALL_DONE if here is None else f"{ALL_DONE} {here} is still open."
+    unread = sum(bool(item.error) and item.state != "completed" for item in items.values())
+    left = len(items) - done - unread
+    if here is not None and items[here].state != "completed" and not items[here].error:
+        left -= 1
+    if left:
+        are = "image is" if left == 1 else "images are"
+        return f"{left} earlier {are} not done: Page Up."
+    return f"{done} done, {unread} cannot be read." if unread else "This is the last image."
+
+
+def _is_done(item: Item) -> bool:
+    return item.state == "completed" and not item.error

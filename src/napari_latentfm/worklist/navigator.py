@@ -10,7 +10,7 @@ from typing import Any
 from psygnal import Signal
 
 from latentfm_core.errors import LatentFMError
-from latentfm_core.worklist.state import WorkList
+from latentfm_core.worklist.state import WorkList, file_version
 from napari_latentfm.background.task_queue import TaskQueue
 from napari_latentfm.worklist.files import Opened, Snapshot, load, remove, save_in
 from napari_latentfm.worklist.open_image import OpenImage
@@ -55,6 +55,7 @@ class Navigator:
         self._open_image, self._drawn = open_image, drawn
         self._worker = TaskQueue()
         self._unsaved: tuple[str, Path] | None = None
+        self._known: dict[Path, object] = {}
         self.work: WorkList | None = None
         self.moving = False
         self.wanted: str | None = None
@@ -86,6 +87,7 @@ class Navigator:
             self.moving = False
             return
         self.opening.emit(name)
+        self._note_accepted(work, name)
         drawn = self._drawn(name)
         image = None if drawn is None else drawn.image
         read = partial(load, work.path(name), image, work.kept(name), work.unfinished(name))
@@ -101,6 +103,14 @@ class Navigator:
         done = partial(self._completed, work, snapshot, path)
         self._worker.submit(partial(save_in, work, snapshot, path), done)
 
+    def is_accepted_elsewhere(self) -> bool:
+        """Return whether another window has accepted the open image since it was opened here."""
+        work, name = self.work, self._open_image.name
+        if work is None or name is None:
+            return False
+        path = work.annotation(name)
+        return path.exists() and file_version(path) != self._known.get(path)
+
     def count_time(self) -> None:
         """Record the time that was spent on the open image."""
         try:
@@ -115,6 +125,10 @@ class Navigator:
     def close(self) -> None:
         """Finish the remaining work without further signals."""
         self._worker.close()
+
+    def _note_accepted(self, work: WorkList, name: str) -> None:
+        path = work.annotation(name)
+        self._known[path] = file_version(path)
 
     def _left(
         self, work: WorkList, snapshot: Snapshot, path: Path, then: Callable[[], None], error: Any
@@ -156,6 +170,7 @@ class Navigator:
             self.failed.emit(error)
             return
         self._open_image.mark_saved(snapshot)
+        self._note_accepted(work, snapshot.name)
         self.count_time()
         try:
             facts = {"empty": not snapshot.labels.any(), "flag": work.item(snapshot.name).flagged}

@@ -21,12 +21,13 @@ from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.status import describe
 from napari_latentfm.ui.area import DockPanel
 from napari_latentfm.ui.common import on_click
-from napari_latentfm.worklist.browsing import ALL_DONE, Browsing
+from napari_latentfm.worklist.browsing import Browsing
 from napari_latentfm.worklist.exporting import Exporting
 from napari_latentfm.worklist.files import Opened
 from napari_latentfm.worklist.form import QueueForm
 from napari_latentfm.worklist.form_memory import FormMemory
 from napari_latentfm.worklist.image_states import ImageStates
+from napari_latentfm.worklist.late_warnings import LateWarnings
 from napari_latentfm.worklist.list_sampling import ListSampling
 from napari_latentfm.worklist.navigator import Navigator
 from napari_latentfm.worklist.open_image import OpenImage
@@ -73,7 +74,7 @@ class QueuePanel(DockPanel):
         self._navigator = Navigator(self.open_image, lambda name: self.sampling.find(name))
         self.exporting = Exporting(self.form, self._navigator)
         self.described = ""
-        self._late: list[str] = []
+        self._warnings = LateWarnings(lambda: self._navigator.moving)
         self.fill("LatentFM queue", self.form)
         self._memory = FormMemory(self.form)
         self.keeper = keeper_of(session_of(napari_viewer), self)
@@ -147,7 +148,7 @@ class QueuePanel(DockPanel):
         """Show a work list whose first image is about to be opened."""
         self._memory.keep(folder=str(work.folder), output=self.form.output.text().strip())
         self._refresh()
-        self._say_later(work.warning)
+        self._warnings.keep(work.warning)
         self._unsaved.start()
 
     def _on_opening(self, name: str) -> None:
@@ -159,7 +160,7 @@ class QueuePanel(DockPanel):
             self._mark_bad(name, error)
             self.browsing.skip(name)
             if not self._navigator.moving:
-                self._warn()  # it was the last image
+                self._warnings.show()  # it was the last image
 
     def _on_completed(self, name: str, path: Path) -> None:
         if self.open_image.annotation is not None:
@@ -167,7 +168,10 @@ class QueuePanel(DockPanel):
             self.keeper.autosaver.exported(self.open_image.annotation, self.open_image.digest)
         self.completed.emit(name, path)
         self._refresh()
-        self.browsing.step(1)
+        is_last = not self.browsing.step(1)
+        if is_last and self.work is not None and self.work.item(name).empty:
+            # It stays open, and proposals would look like its annotation.
+            session_of(self._viewer).taken.emit()
 
     def _show_image(self, name: str, opened: Opened) -> None:
         self._display.stop()
@@ -177,8 +181,8 @@ class QueuePanel(DockPanel):
         self.open_image.clock.watch_around(self)
         self._refresh()
         self.states.mark_readable(name)
-        self._say_later(opened.warning)
-        self._warn()
+        self._warnings.keep(opened.warning)
+        self._warnings.show()
         if self.sampling.open(name, opened.image):
             self._say(f"{name}: drawing samples…")
 
@@ -198,28 +202,17 @@ class QueuePanel(DockPanel):
         current = session_of(self._viewer).current
         if current is not None and self.open_image.is_reviewed:
             text = self.described = describe(current.layer, current.plane, current.result)
-            start = f"{ALL_DONE} " if self.browsing.all_done else ""
-            self._say(f"{start}{text} {self.open_image.hidden_note}".strip())
+            self._say(f"{self.browsing.note} {text} {self.open_image.hidden_note}".strip())
 
     def _mark_bad(self, name: str, error: object) -> None:
         text = f"{name} is flagged: {self.states.mark_bad(name, error)}"
         self._say(text)
-        self._say_later(text)
+        self._warnings.keep(text)
         self.settled.emit("failed")
 
     def _on_bad_samples(self, name: str, error: object) -> None:
         self._mark_bad(name, error)
-        self._warn()
-
-    def _say_later(self, warning: str) -> None:
-        """Keep a warning until an image is open: an image that is opened ends older ones."""
-        if warning:
-            self._late.append(warning)
-
-    def _warn(self) -> None:
-        if self._late:
-            show_error(" ".join(self._late))
-            self._late.clear()
+        self._warnings.show()
 
     def _reset(self) -> None:
         """Mark the selected image, or else the open one, as not started."""
@@ -272,13 +265,15 @@ class QueuePanel(DockPanel):
     def _connect_parts(self) -> None:
         listen(self, session_of(self._viewer).changed, self._describe)
         listen(self, self.keeper.recovery.offered, self._unsaved.repeat)
+        self._unsaved.found.connect(self._warnings.add)
         self._navigator.opening.connect(self._on_opening)
         self._navigator.arrived.connect(self._show_image)
         self._navigator.unreadable.connect(self._on_unreadable)
         self._navigator.completed.connect(self._on_completed)
-        self._navigator.warned.connect(self._say_later)
+        self._navigator.warned.connect(self._warnings.keep)
         self.browsing.opened.connect(self._on_opened)
-        self.browsing.reported.connect(self._say)
+        for text in (self.browsing.reported, self.browsing.ended):
+            text.connect(self._say)
         self.states.changed.connect(self._refresh)
         self._display.shown.connect(self._on_shown)
         self.sampling.cancelled.connect(self._on_cancelled)

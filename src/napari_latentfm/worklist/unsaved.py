@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from psygnal import Signal
 
 from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.fingerprint import image_signature
@@ -22,13 +23,25 @@ from napari_latentfm.worklist.navigator import Navigator
 from napari_latentfm.worklist.open_image import image_layer
 from napari_latentfm.worklist.table import ImageTable
 
+NAMED = 3
+"""Number of images that a message names."""
+
 
 class UnsavedSearch:
-    """Searches a work list for images with unsaved work, and marks them in its table."""
+    """Searches a work list for images with unsaved work, and marks them in its table.
+
+    Attributes
+    ----------
+    found
+        Emitted once for a list, with a message, if it has such images.
+    """
+
+    found = Signal(str)
 
     def __init__(self, autosaver: Autosaver, navigator: Navigator, table: ImageTable) -> None:
         self._autosaver, self._navigator, self._table = autosaver, navigator, table
         self._task = LatestTask()
+        self._told: WorkList | None = None
 
     def start(self, _done: object = None) -> None:
         """Start a search instead of any earlier one."""
@@ -37,7 +50,7 @@ class UnsavedSearch:
             return
         self._table.mark_unsaved(frozenset())
         search = partial(unsaved_images, self._autosaver.store, work, reading_limits())
-        self._task.start(search, self._table.mark_unsaved)
+        self._task.start(search, self._on_found)
 
     def repeat(self, offer: object) -> None:
         """Search again after the answer to a recovery offer is carried out, `offer` then None."""
@@ -48,11 +61,27 @@ class UnsavedSearch:
         """End the search; its table is deleted."""
         self._task.quit()
 
+    def _on_found(self, found: tuple[frozenset[str], bool]) -> None:
+        names, is_complete = found
+        self._table.mark_unsaved(names)
+        if not is_complete or self._told is self._navigator.work:
+            return
+        self._told = self._navigator.work
+        if names:
+            first, rest = sorted(names)[:NAMED], len(names) - NAMED
+            listed = ", ".join(first) + (f" and {rest} more" if rest > 0 else "")
+            self.found.emit(
+                f"{len(names)} image{'s have' if len(names) > 1 else ' has'} unsaved work to "
+                f"recover: {listed}."
+            )
+
 
 def unsaved_images(
     store: AutosaveStore, work: WorkList, limits: ReadingConfig
-) -> Iterator[frozenset[str]]:
-    """Yield all names of images with unsaved work found so far; for a worker thread.
+) -> Iterator[tuple[frozenset[str], bool]]:
+    """Yield the names of images with unsaved work found so far, and whether these are all.
+
+    For a worker thread.
 
     Only images with the name of an autosaved one are read.
     """
@@ -66,7 +95,8 @@ def unsaved_images(
                 unsaved |= {name}
         except LatentFMError:
             continue  # opening the image reports the error
-        yield unsaved
+        yield unsaved, False
+    yield unsaved, True
 
 
 def _is_unsaved(store: AutosaveStore, work: WorkList, name: str, limits: ReadingConfig) -> bool:

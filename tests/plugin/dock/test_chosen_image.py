@@ -145,6 +145,12 @@ def test_the_chosen_image_comes_to_the_front_and_is_run_and_accepted(three: Benc
     assert three.message.startswith("blob_000: accepted")
     assert "blob_000 · annotation" in layers
     assert "blob_001 · annotation" not in layers
+    # Leaving it autosaves an edit, which says nothing about the next image.
+    layers["blob_000 · annotation"].data_setitem((np.array([1]), np.array([1])), 1)
+    three.choose("blob_001")
+    section = three.panel.review.annotation
+    three.qtbot.waitUntil(lambda: not section.autosaver.work.busy, timeout=PATIENCE)
+    assert (three.panel.footer.kept.text(), section.kept.text()) == ("", "")
 
 
 def test_outdated_results_are_not_accepted_during_a_run(three: Bench) -> None:

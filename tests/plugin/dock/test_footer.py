@@ -292,16 +292,21 @@ def test_the_next_image_shows_the_top_of_the_section_in_use(bench: Bench) -> Non
 
 
 def test_a_hidden_user_image_is_named_and_stays_visible_once_shown(bench: Bench) -> None:
+    bench.annotate()
+    # Labels of the image that is left would be taken for those of the next one.
+    drawn = bench.viewer.add_labels(np.eye(64, dtype=np.uint8), name="drawn")
     mine = bench.viewer.add_image(disc_image(), name="mine")
     assert mine.visible
     bench.panel.next_image()
     bench.wait_for(NAMES[1])
     assert not mine.visible
-    assert "'mine'" in bench.panel.footer.message.text()
-    mine.visible = True
+    assert not drawn.visible
+    assert "'drawn', 'mine' cover this image and were" in bench.panel.footer.message.text()
+    mine.visible = drawn.visible = True
     bench.panel.next_image()
     bench.wait_for(NAMES[2])
     assert mine.visible, "shown by hand"
+    assert drawn.visible
     assert "mine" not in bench.panel.footer.message.text()
 
 

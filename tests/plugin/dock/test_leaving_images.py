@@ -223,6 +223,18 @@ def test_a_reopened_image_shows_only_its_annotation(bench: Bench) -> None:
     bench.wait_for(NAMES[1])
     bench.press(bench.canvas, Qt.Key.Key_PageUp)
     bench.wait_for(NAMES[0])
+    # What another window accepts in the meantime is not replaced unasked.
+    file, footer = bench.file(NAMES[0]), bench.panel.footer
+    tifffile.imwrite(file, np.ones((64, 64), np.uint8))
+    for button in (footer.accept_empty, footer.accept):
+        bench.click(button)
+        assert "Another window has accepted this image" in footer.notice.text
+        assert tifffile.imread(file).all()
+    bench.click(footer.accept)
+    bench.wait_for(NAMES[1])
+    assert not tifffile.imread(file).all()
+    bench.press(bench.canvas, Qt.Key.Key_PageUp)
+    bench.wait_for(NAMES[0])
     assert not bench.mean_mask.visible
     assert bench.panel.review.hypotheses.view.look.proposals_hidden
     bench.press(bench.canvas, Qt.Key.Key_PageDown)
@@ -265,6 +277,15 @@ def test_an_image_without_a_lesion_stays_empty_until_reset(bench: Bench) -> None
     assert states == ["completed", "not started", "not started"]
     assert bench.item(NAMES[1]).note == "blurred"
     assert NAMES[1] in panel.footer.message.text()
+    # The last image stays open, without proposals next to its empty annotation.
+    bench.click(panel.footer.accept_empty)
+    bench.wait_until_completed(NAMES[2])
+    rest = "1 earlier image is not done: Page Up."
+    assert panel.footer.message.text() == f"{NAMES[2]} is done (empty), 2 of 3. {rest}"
+    assert panel.review.hypotheses.view.look.proposals_hidden
+    bench.press(bench.canvas, Qt.Key.Key_PageUp)
+    bench.wait_for(NAMES[1])
+    assert "is done" not in panel.footer.message.text()
 
 
 def test_hidden_results_are_not_accepted(bench: Bench) -> None:

@@ -90,6 +90,11 @@ def test_recovery_is_offered_in_any_opening_order_and_precedes_a_run(
     viewer.add_image(disc_image(), name="photo")
     qtbot.waitUntil(lambda: banner(panel) is not None, timeout=PATIENCE)
     assert panel.session.current is None
+    # Enter would archive what is offered.
+    for act in (panel.accept, panel.accept_empty):
+        panel.footer.clear()
+        act()
+        assert "Recover, compare or discard it first" in panel.footer.message.text()
     buttons = banner(panel).findChildren(QPushButton)
     assert buttons[0].isVisible()
     (recover,) = [button for button in buttons if button.text() == "Recover"]

@@ -337,6 +337,11 @@ def test_resuming_opens_the_first_unfinished_image(qtbot: Any, queue: Open, imag
         work.update(name, state="completed")
     wait_for(qtbot, panel, NAMES[0], panel.open_folder)
     assert panel.form.status.text().startswith("All images are done.")
+    # The viewer is not empty if all images that are not done cannot be read.
+    work.update(NAMES[2], state="not started")
+    (images / NAMES[2]).write_bytes(b"no picture")
+    wait_for(qtbot, panel, NAMES[1], panel.open_folder)
+    assert panel.form.status.text().startswith("2 done, 1 cannot be read.")
 
 
 def test_the_viewer_is_never_empty_between_two_images(qtbot: Any, queue: Open) -> None:

@@ -59,8 +59,12 @@ def test_work_recovered_from_a_crash_is_offered_and_marked(
     qtbot.waitUntil(lambda: banner(viewer) is not None, timeout=PATIENCE)
     qtbot.waitUntil(lambda: UNSAVED in cell(panel, NAMES[0], "State"), timeout=PATIENCE)
     assert UNSAVED not in cell(panel, NAMES[1], "State")
-    output = [str(record.message) for record in notification_manager.records]
-    assert any("never exported" in text and "top of the window" in text for text in output)
+    output = [text for text in told() if "autosaved" in text]
+    question = "Unsaved annotation of blob_000, autosaved "
+    assert any(text.startswith(question) and "top of the window" in text for text in output)
+    assert not any(", 0 " in text for text in output), "zeros are left out"
+    message = f"1 image has unsaved work to recover: {NAMES[0]}."
+    qtbot.waitUntil(lambda: message in told(), timeout=PATIENCE)
     bar = banner(viewer)
     assert bar is not None
     assert bar.window() is viewer.window._qt_window
@@ -74,6 +78,11 @@ def test_work_recovered_from_a_crash_is_offered_and_marked(
     qtbot.waitUntil(
         lambda: not panel.keeper.autosaver.work.busy and not autosave_images(), timeout=PATIENCE
     )
+
+
+def told() -> list[str]:
+    """Return the messages of all notifications so far."""
+    return [str(record.message) for record in notification_manager.records]
 
 
 def autosave_images() -> frozenset[str]:
