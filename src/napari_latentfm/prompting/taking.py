@@ -110,27 +110,25 @@ class Taking:
                 f"Object {one.number} was already taken on every plane where it was found."
             )
             return
-        shape = place.plane.shape
-        planes = [
-            PlaneObject(each.plane, each.mask.whole(shape), each.samples, each.domain_score)
-            for each in objects
-            if each.mask is not None and each.samples is not None
-        ]
-        try:
-            changed = write_planes(self._context.session, one.number, planes)
-        except LatentFMError as error:
-            self._context.say(str(error))
-            return
-        for each in objects:
-            each.take()
-        self._say_taken(f"Object {one.number} on {_counted(len(objects), 'plane')}", changed)
+        changed = self._write_planes(place, objects)
+        if changed is not None:
+            self._say_taken(f"Object {one.number} on {_counted(len(objects), 'plane')}", changed)
 
     def take_pending(self) -> None:
-        """Write visible objects that were not taken yet into the annotation."""
+        """Write visible objects that were not taken yet into the annotation.
+
+        Objects that were followed through a stack are written on all planes where they were found.
+        """
         place = self._context.place()
-        pending = [] if place is None else self._pending(place)
-        if place is not None and pending and self._reviews_object(place):
+        if place is None or not self._reviews_object(place):
+            return
+        if pending := self._pending(place):
             self._write(place, pending)
+        for number in sorted({one.number for one in self._context.book.all(place.layer)}):
+            planes = self._context.book.everywhere(place.layer, number)
+            found = [one for one in self._found(place, number) if one.visible and not one.closed]
+            if len(planes) > 1 and found:
+                self._write_planes(place, found)
 
     def uncertain(self) -> str:
         """Return what to do if it is not certain which outlines on screen to accept, or ""."""
@@ -248,6 +246,23 @@ class Taking:
             self._context.say(str(error))
             return None
         self._context.marks.hide(place.layer)
+        for each in objects:
+            each.take()
+        return changed
+
+    def _write_planes(self, place: Place, objects: list[PromptObject]) -> int | None:
+        """Write one object on its planes; return as `_write`."""
+        shape = place.plane.shape
+        planes = [
+            PlaneObject(each.plane, each.mask.whole(shape), each.samples, each.domain_score)
+            for each in objects
+            if each.mask is not None and each.samples is not None
+        ]
+        try:
+            changed = write_planes(self._context.session, objects[0].number, planes)
+        except LatentFMError as error:
+            self._context.say(str(error))
+            return None
         for each in objects:
             each.take()
         return changed
