@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,10 +16,13 @@ from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QApplication, QSlider, QTabBar
 
+from latentfm_core.worklist.accepted import export_accepted
 from latentfm_core.worklist.order import tally
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.annotation.autosave import autosave_folder
+from napari_latentfm.annotation.file_export import export_interchange
 from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.provenance import facts_of
 from napari_latentfm.annotation.region import region_layer
 from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.background.signals import pause_timer
@@ -61,10 +65,20 @@ def test_accept_moves_to_the_next_image(bench: Bench) -> None:
     assert bench.item(NAMES[0]).state == "completed"
     assert welcome.isHidden(), "the three steps are done"
     bench.annotate()
+    # An image of the list has the same name in its own export and in that of the list.
+    layer = annotation_of(bench.panel.session)
+    assert layer is not None
+    facts = facts_of(layer)
+    assert facts is not None
+    single = bench.folder.parent / "single.labelme.json"
+    export_interchange(single, facts, np.array(layer.data))
     bench.click(footer.accept)
     bench.wait_for(NAMES[2])
     assert bench.item(NAMES[1]).state == "completed"
     assert tifffile.imread(bench.file(NAMES[1])).sum() == 81
+    list(export_accepted(WorkList(bench.folder), bench.folder.parent, "labelme"))
+    from_list = bench.folder.parent / f"{Path(NAMES[1]).stem}.json"
+    assert json.loads(single.read_text()) == json.loads(from_list.read_text())
 
 
 def test_enter_accepts_unless_used_otherwise_until_the_folder_ends(
