@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from latentfm_core.datasets.pairs import rater_folders
-from latentfm_core.errors import ConfigError
+from latentfm_core.errors import ConfigError, DatasetError, ImageError
 from latentfm_core.files.untrusted import parse_json, read_bounded
+from latentfm_core.images.intensity import different_values
+from latentfm_core.images.masks import read_numbers
+from latentfm_core.images.read import list_images
 from latentfm_core.names import matching, shown
 
 FILE_NAME = "classes.json"
@@ -47,10 +51,22 @@ def _listed(labels: Mapping[int, str]) -> str:
     return shown(", ".join(f"{label} {name}" for label, name in sorted(labels.items())))
 
 
-def check_masks_of_list(own: Sequence[str], *folders: Path | None) -> None:
-    """Check the label names in folders of masks and of their raters, where a work list wrote them.
+def _labels_in(masks: Path) -> set[int]:
+    """Return the labels in the masks of a folder that can be read."""
+    found: set[int] = set()
+    with suppress(DatasetError):
+        for path in list_images(masks):
+            with suppress(ImageError):
+                found |= {int(label) for label in different_values(read_numbers(path))}
+    return found - {0}
 
-    Raises `ConfigError` as `check_label_names` does.
+
+def check_masks_of_list(own: Sequence[str], *folders: Path | None) -> None:
+    """Check the label names in folders of masks and of their raters, if a work list wrote them.
+
+    For a model of one class the labels number its objects, unless they have different names.
+
+    Raises `ConfigError` as `check_label_names` does, and if the model has too few classes.
     """
     for masks in filter(None, folders):
         for folder in (masks, *rater_folders(masks, masks)):
@@ -64,4 +80,12 @@ def _check_file(own: Sequence[str], file: Path) -> None:
         labels = {int(label): str(name) for label, name in names.items()}
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return  # another file, or a damaged one, which the work list reports
+    if len(own) == 1 and labels:
+        used = {label: labels.get(label, own[0]) for label in sorted(_labels_in(file.parent))}
+        if len(set(used.values())) > 1:
+            raise ConfigError(
+                f"The masks in {shown(file.parent)} have several classes: {_listed(used)}. The "
+                f"model has one class, {shown(own[0])}, and would confuse them. Give these labels "
+                "the same name, or choose a model with these classes."
+            )
     check_label_names(own, labels, file)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from latentfm_core.config import DataConfig, SetConfig
 from latentfm_core.datasets.folds import training_split
 from latentfm_core.datasets.in_memory import report_problems
-from latentfm_core.datasets.pair_reading import read_binary, read_instances
+from latentfm_core.datasets.pair_reading import numbers_objects, read_binary, read_instances
 from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.reading_threads import in_threads
 from latentfm_core.datasets.splits import Split
@@ -233,6 +233,8 @@ def _decoded(settings: SetConfig | None, pair: Pair, data: DataConfig) -> Traini
     kind: Kind = "masks" if settings is None else settings.kind
     threshold = data.mask_threshold if settings is None else settings.mask_threshold
     try:
+        if kind == "masks" and threshold is None and numbers_objects(pair, data.reading):
+            kind = "instances"
         if kind == "masks":
             read = read_binary(pair, threshold, data.reading)
         else:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.config import READING, ReadingConfig
-from latentfm_core.datasets.pairs import Pair
+from latentfm_core.datasets.pairs import WORK_LIST, Pair
 from latentfm_core.datasets.raters import with_raters
 from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.errors import ImageError
@@ -42,6 +42,8 @@ def read_binary(
 ) -> ReadPair:
     """Read an image and its binary masks ``(M, H, W)``, one for each rater.
 
+    All objects that a work list numbers are foreground.
+
     Raises
     ------
     ImageError
@@ -49,8 +51,14 @@ def read_binary(
     """
     codings: list[str] = []
     scales: list[float] = []
+    numbered = mask_threshold is None and is_of_work_list(pair)
 
     def convert(path: Path, decoded: Decoded) -> Bool:
+        if numbered and decoded.pixels.ndim == 2:
+            objects = instances_of(path, decoded) > 0
+            codings.append("1" if objects.any() else "")
+            scales.append(0)
+            return objects
         mask = mask_of(path, decoded, mask_threshold)
         codings.append(foreground_coding(decoded, mask, mask_threshold))
         scales.append(0 if mask_threshold is None else level_scale(decoded))
@@ -79,6 +87,19 @@ def read_instances(pair: Pair, limits: ReadingConfig = READING) -> ReadPair:
     read = _read(pair, instances_of, limits, _count_numbers)
     pieces = tuple(map(count_pieces, read.masks))
     return replace(read, stored=replace(read.stored, pieces=pieces))
+
+
+def is_of_work_list(pair: Pair) -> bool:
+    """Return whether the masks of a pair are annotations of a work list, which number objects."""
+    return all((path.parent / WORK_LIST).is_file() for path in pair.masks)
+
+
+def numbers_objects(pair: Pair, limits: ReadingConfig = READING) -> bool:
+    """Return whether the masks are annotations of a work list with several numbered objects.
+
+    Raises `ImageError` as `read_instances` does.
+    """
+    return is_of_work_list(pair) and max(read_instances(pair, limits).stored.objects) > 1
 
 
 def read_references(

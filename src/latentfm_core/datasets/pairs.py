@@ -33,6 +33,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+WORK_LIST = "worklist.json"
+"""State of a work list, in the folder of its annotations."""
 UNFINISHED = "in_progress"
 """Folder of a work list's unfinished annotations."""
 MASK_SUFFIXES = (

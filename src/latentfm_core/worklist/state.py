@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from latentfm_core.config import READING, ReadingConfig
-from latentfm_core.datasets.pairs import UNFINISHED
+from latentfm_core.datasets.pairs import UNFINISHED, WORK_LIST
 from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.disk_errors import check_still_there
@@ -23,7 +23,7 @@ from latentfm_core.worklist.item import MAX_NOTE, Item, StoredList, check_name
 logger = logging.getLogger(__name__)
 
 
-FILE_NAME = "worklist.json"
+FILE_NAME = WORK_LIST
 FOLDER_NAME = "latentfm_annotations"
 """Default output folder inside the folder of images."""
 LOCK = ".latentfm-worklist.lock"

@@ -191,7 +191,9 @@ class Accepting:
         self._autosaver.watch()
         self._autosaver.flush()
         count = int(np.count_nonzero(layer.data))
-        return f"accepted, {count:,} pixels in {layer.name!r}. {WHERE}"
+        planes = int(np.count_nonzero(layer.data.any(axis=reviewed.plane.axes)))
+        where = f" on {planes} planes" if planes > 1 else ""
+        return f"accepted, {count:,} pixels{where} in {layer.name!r}. {WHERE}"
 
     def _accept_empty(self, _reviewed: Reviewed) -> str:
         layer = annotation_of(self._session)

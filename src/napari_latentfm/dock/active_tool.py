@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QWidget
 
 from latentfm_core.correction.strokes import BACKGROUND
 from napari_latentfm.background.signals import listen
+from napari_latentfm.layers.annotation_record import Record
 from napari_latentfm.layers.escape import EscapeKey
 from napari_latentfm.layers.stacking import PROMPT_KEY, REGION_KEY, STROKES_KEY
 from napari_latentfm.prompting.mark_data import SIGN
@@ -27,6 +28,7 @@ POINT = f"Point + is active: click in the object. {LEAVE}"
 NOT_POINT = f"Point - is active: click outside the object. {LEAVE}"
 STROKE = f"Stroke + is active: paint over pixels in the object. {LEAVE}"
 NOT_STROKE = f"Stroke - is active: paint over pixels outside the object. {LEAVE}"
+POLYGON = f"Polygon is active: click its corners; Enter finishes it. {LEAVE}"
 REGION = f"Draw region is active. Enter finishes a polygon. {LEAVE}"
 
 
@@ -57,8 +59,12 @@ class ActiveTool(QObject):
 
     def leave(self) -> None:
         """Return to moving and zooming the image."""
-        if self._layer is not None and self._text:
-            self._layer.mode = PAN_ZOOM
+        layer = self._layer
+        if layer is not None and self._text:
+            if isinstance(layer, Labels) and layer.mode == "polygon":
+                # The corners would come back with the tool.
+                getattr(layer, "__wrapped__", layer)._overlays["polygon"].points = []
+            layer.mode = PAN_ZOOM
 
     def release(self) -> None:
         """Release the key; the tool stays active."""
@@ -108,6 +114,8 @@ def tool_of(layer: Layer) -> str:
         return POINT if bool(np.all(layer.feature_defaults[SIGN])) else NOT_POINT
     if isinstance(layer, Labels) and STROKES_KEY in kinds and mode == "paint":
         return NOT_STROKE if layer.selected_label == BACKGROUND else STROKE
+    if isinstance(layer, Labels) and Record.is_in(layer) and mode == "polygon":
+        return POLYGON
     return REGION if REGION_KEY in kinds and mode.startswith("add_") else ""
 
 

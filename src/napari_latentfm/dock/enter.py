@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
     QLineEdit,
+    QMainWindow,
     QPlainTextEdit,
     QTextEdit,
     QWidget,
@@ -41,10 +42,11 @@ DRAGGED = ("add_rectangle", "add_ellipse", "add_line")
 
 def is_drawing(layer: Layer) -> bool:
     """Return whether Enter finishes a drawing in a layer, such as a polygon."""
+    # napari has no public state of a drawing.
+    own: Any = getattr(layer, "__wrapped__", layer)
     if isinstance(layer, Labels):
-        return str(layer.mode) == "polygon"
-    mode = str(layer.mode)
-    return isinstance(layer, Shapes) and mode.startswith("add_") and mode not in DRAGGED
+        return str(layer.mode) == "polygon" and bool(own._overlays["polygon"].points)
+    return isinstance(layer, Shapes) and layer.mode not in DRAGGED and bool(own._is_creating)
 
 
 class CanvasEnter:
@@ -108,7 +110,8 @@ class CanvasEnter:
         focus = QApplication.focusWidget()
         if focus is None:
             return False
-        if focus.inherits("QOpenGLWidget"):
+        # After a click on a tab or between controls the window itself has the focus.
+        if focus.inherits("QOpenGLWidget") or isinstance(focus, QMainWindow):
             return True
         return self._panel.isAncestorOf(focus) and not isinstance(focus, USE_ENTER)
 

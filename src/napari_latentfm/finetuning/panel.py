@@ -18,6 +18,7 @@ from napari_latentfm import preferences
 from napari_latentfm.background.signals import abandon
 from napari_latentfm.finetuning.form import START_TIP, STOPPED_TIP, LearningForm
 from napari_latentfm.finetuning.process import LearningRun
+from napari_latentfm.notices import without_options
 from napari_latentfm.results.session import session_of
 from napari_latentfm.ui.area import DockPanel
 from napari_latentfm.ui.common import show_progress
@@ -202,6 +203,7 @@ class LearningPanel(DockPanel):
         self._enable()
 
     def _fail(self, message: str) -> None:
+        message = without_options(message)
         self.last_error = message
         show_error(message)
         self._finish("failed", message)

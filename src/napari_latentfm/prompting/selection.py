@@ -93,9 +93,9 @@ class ObjectSelection:
         context = self._context
         place = context.place()
         if place is not None:
-            taken = context.taken(place)
-            for one in context.book.on(place.layer, place.plane):
-                if one.closed and one.number not in taken:
+            # One step may have taken an object on many planes.
+            for one in context.book.all(place.layer):
+                if one.closed and one.number not in context.taken_on(place.layer, one.plane):
                     one.reopen()
             for layer in context.marks.there(place.layer):
                 layer.visible = True

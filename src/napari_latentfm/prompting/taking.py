@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -123,42 +123,41 @@ class Taking:
                 f"Object {one.number} was already taken on every plane where it was found."
             )
             return
-        shape = place.plane.shape
-        planes = [
-            PlaneObject(each.plane, each.mask.whole(shape), each.samples, each.domain_score)
-            for each in objects
-            if each.mask is not None and each.samples is not None
-        ]
-        try:
-            changed = write_planes(self._context.session, one.number, planes)
-        except LatentFMError as error:
-            self._context.say(str(error))
-            return
-        for each in objects:
-            each.take()
-        self._say_taken(f"Object {one.number} on {counted(len(objects), 'plane')}", changed)
+        changed = self._write_planes(place, objects)
+        if changed is not None:
+            self._say_taken(f"Object {one.number} on {counted(len(objects), 'plane')}", changed)
 
     def take_pending(self) -> str:
         """Write visible objects that were not taken yet into the annotation.
 
-        Returns what to do if other labels have cut them, else "".
+        Objects that were followed through a stack are written on all planes where they were found.
+        Returns what to do if other labels on this plane have cut objects, else "".
         """
         place = self._context.place()
-        pending = [] if place is None else self._pending(place)
-        if place is None or not pending or not self._reviews_object(place):
+        if place is None or not self._reviews_object(place):
             return ""
-        if self._write(place, pending) is None:
+        pending = self._pending(place)
+        if pending and self._write(place, pending) is None:
             return ""
+        for number in sorted({one.number for one in self._context.book.all(place.layer)}):
+            planes = self._context.book.everywhere(place.layer, number)
+            found = [one for one in self._found(place, number) if one.visible and not one.closed]
+            if len(planes) > 1 and found:
+                self._write_planes(place, found)
+        return self._cut(place, pending)
+
+    def _cut(self, place: Place, written: Sequence[PromptObject]) -> str:
+        """Return what to do if other labels have cut objects that were written, else ""."""
         layer = annotation_on(self._context.viewer, place.layer, place.plane)
         wanted = np.zeros(place.plane.shape, bool)
-        for one in pending:
+        for one in written:
             if one.mask is not None:
                 one.mask.paint(wanted, True)
         labels = () if layer is None else layer.data[plane_index(place.plane)][wanted]
-        others = ~np.isin(labels, [0, *(one.number for one in pending)])
+        others = ~np.isin(labels, [0, *(one.number for one in written)])
         if not (lost := np.count_nonzero(others)):
             return ""
-        return CUT.format(lost=lost, all=np.count_nonzero(wanted), objects=listed(pending))
+        return CUT.format(lost=lost, all=np.count_nonzero(wanted), objects=listed(written))
 
     def outlines_to_take(self) -> list[Layer | None]:
         """Return the layers that show what `take_pending` would write."""
@@ -286,6 +285,23 @@ class Taking:
             self._context.say(str(error))
             return None
         self._context.marks.hide(place.layer)
+        for each in objects:
+            each.take()
+        return changed
+
+    def _write_planes(self, place: Place, objects: list[PromptObject]) -> int | None:
+        """Write one object on its planes; return as `_write`."""
+        shape = place.plane.shape
+        planes = [
+            PlaneObject(each.plane, each.mask.whole(shape), each.samples, each.domain_score)
+            for each in objects
+            if each.mask is not None and each.samples is not None
+        ]
+        try:
+            changed = write_planes(self._context.session, objects[0].number, planes)
+        except LatentFMError as error:
+            self._context.say(str(error))
+            return None
         for each in objects:
             each.take()
         return changed

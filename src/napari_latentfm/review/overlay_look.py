@@ -76,7 +76,7 @@ class OverlayLook:
         self.changed.emit()
 
     def release(self) -> None:
-        """Restore every layer, those of other images included."""
+        """Restore every layer, those of other visible images included."""
         self.fade(1.0)
         self._all.show_every()
         self._proposals.show_every()
@@ -134,8 +134,11 @@ class _Hidden:
         self._show(self._key)
 
     def show_every(self) -> None:
-        for key in list(self._layers):
+        """Show the layers of every image; those of a hidden one would cover another image."""
+        shown = {str(each.unique_id) for each in self._session.viewer.layers if each.visible}
+        for key in self._layers.keys() & shown:
             self._show(key)
+        self._layers.clear()
 
     def _show(self, key: str) -> None:
         for layer in list(self._layers.pop(key, ())):

@@ -126,8 +126,13 @@ def _follow(
 
 
 def _step_text(step: StackProgress) -> str:
-    return f"Plane {step.plane} of {step.planes}, sampling step {step.done} of {step.total}"
+    return f"{_plane_text(step)}, sampling step {step.done} of {step.total}"
 
 
 def _summary_text(step: StackProgress) -> str:
-    return f"Summarising plane {step.plane} of {step.planes}"
+    return f"{_plane_text(step)}, summarising"
+
+
+def _plane_text(step: StackProgress) -> str:
+    """Return the plane as napari's slider numbers it, from 0, and how many were begun."""
+    return f"Plane {step.plane - 1} ({step.plane} of {step.planes})"

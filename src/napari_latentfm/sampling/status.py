@@ -125,9 +125,10 @@ def _planes(run: StackRun) -> str:
         size = "No pixel reached the threshold: the mean mask is empty. "
     stack = run.stack
     blank = f" {len(stack.blank)} are blank." if stack.blank else ""
-    by_plane = {n: d for n, d in enumerate(stack.expected_dice, 1) if d is not None}
+    # Counted as the sliders of napari do, from 0.
+    by_plane = {n: d for n, d in enumerate(stack.expected_dice) if d is not None}
     # The expected Dice of a plane without foreground is not informative.
-    shown = {n: d for n, d in by_plane.items() if pixels[n - 1]}
+    shown = {n: d for n, d in by_plane.items() if pixels[n]}
     if not shown:
         return f"{len(stack)} planes. {blank.strip()} {size}".replace("  ", " ")
     worst, best = min(shown, key=shown.__getitem__), max(shown.values())

@@ -39,9 +39,10 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Opened:
-    """An image and its saved annotation."""
+    """An image, its file, and its saved annotation."""
 
     image: ImageInput
+    path: Path
     labels: NDArray[Any] | None = None
     sidecar: AnnotationSidecar | None = None
     warning: str = ""
@@ -108,18 +109,18 @@ def load(path: Path, image: ImageInput | None, kept: Path | None, target: Path) 
     limits = reading_limits()
     pixels = read_image(existing_image(path), limits) if image is None else image
     if kept is None:
-        return Opened(pixels)
+        return Opened(pixels, path)
     try:
         labels, sidecar = read_annotation(kept, limits)
         wanted = pixels.pixels.shape[:2]
         if np.squeeze(labels).shape == np.squeeze(np.empty(wanted, bool)).shape:
             fitting = labels.reshape(wanted).astype(np.uint8)
-            return Opened(pixels, fitting, sidecar, _of_other_pixels(path, pixels, sidecar))
+            return Opened(pixels, path, fitting, sidecar, _of_other_pixels(path, pixels, sidecar))
         problem = f"{kept.name} has the shape {labels.shape}, but its image has {wanted}."
     except LatentFMError as error:
         problem = str(error)
     aside = set_aside(kept)
-    return Opened(pixels, warning=f"{problem} It is kept as {aside.name}.")
+    return Opened(pixels, path, warning=f"{problem} It is kept as {aside.name}.")
 
 
 def _of_other_pixels(path: Path, image: ImageInput, sidecar: AnnotationSidecar | None) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
+from napari.layers._source import layer_source
 
 from latentfm_core.annotation.fingerprint import labels_digest
 from latentfm_core.types import ImageInput
@@ -74,7 +75,8 @@ class OpenImage:
         self.close_image()
         self.name, self._kept = name, opened
         self._annotation, self.digest = None, ""
-        self.layer = image_layer(opened.image)
+        with layer_source(path=str(opened.path)):
+            self.layer = image_layer(opened.image)
         layers = self._viewer.layers
         # Below the layers of the previous image, so that its result layers can be handed over.
         below = min((layers.index(each) for each in self._old if each in layers), default=None)

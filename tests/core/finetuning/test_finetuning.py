@@ -18,6 +18,7 @@ from latentfm_core.datasets.pair_reading import read_binary
 from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.errors import CheckpointError, ConfigError, DatasetError, OutputError
 from latentfm_core.evaluation.evaluate import Case, evaluate
+from latentfm_core.finetuning.compare import held_out_dice, held_out_pairs
 from latentfm_core.finetuning.finetune import FineTune
 from latentfm_core.finetuning.messages import Step, Validated, Verdict, event_from
 from latentfm_core.finetuning.recipe import finetune_config, held_out_fraction
@@ -26,7 +27,10 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import read_card
 from latentfm_core.model_io.folder import file_sha256
 from latentfm_core.training.options import RunOptions
+from latentfm_core.worklist.classes import add_classes
+from latentfm_core.worklist.state import WorkList
 from tests.helpers.fixtures import Folders, copy_model, write_blobs
+from tests.helpers.prompting import write_discs
 from tests.helpers.training_runs import StopAfter
 
 QUICK = (
@@ -227,6 +231,41 @@ def test_errors_say_what_to_do(tiny_model_folder: Path, shifted: Folders, tmp_pa
         finetune_config(card, DataConfig(images=shifted[0], masks=empty))
     arguments = ["--preset", "finetune", "--out", str(tmp_path / "x")]
     assert main(arguments) == 2
+
+
+def test_numbered_objects_of_a_work_list_are_learned(
+    tiny_model_folder: Path, promptable_model_folder: Path, tmp_path: Path
+) -> None:
+    images, masks = write_discs(tmp_path, 9, seed=4)
+    work = WorkList(images, masks)
+    work.update("discs_000.png", state="completed")
+    one_object = imread(masks / "discs_000.png")
+    one_object[one_object == 1] = 0
+    imsave(masks / "discs_000.png", one_object, check_contrast=False)
+
+    def run_of(model: Path) -> FineTune:
+        return learning(model, images, masks, tmp_path / model.name)
+
+    with_prompts = run_of(promptable_model_folder).trainer.state.data.train.images
+    kinds = {image.name: image.kind for image in with_prompts}
+    assert {kind for name, kind in kinds.items() if name != "discs_000"} == {"instances"}
+    assert kinds.get("discs_000", "masks") == "masks", "a single label is foreground"
+    run = run_of(tiny_model_folder)
+    train = run.trainer.state.data.train
+    assert set(np.unique(train.masks)) == {0, 1}
+    several = next(at for at, name in enumerate(train.names) if name != "discs_000")
+    left, right = np.split(train.masks[several, 0], 2, axis=1)
+    assert left.any()
+    assert right.any()
+    config = run.trainer.state.config
+    held_out = held_out_pairs(config, run.trainer.state.data.split.val)
+    assert len(held_out_dice(tiny_model_folder, held_out, config)) == 3
+    # Labels with names of their own are classes, not objects.
+    add_classes(work.output, {2: "object"})
+    run_of(tiny_model_folder)
+    add_classes(work.output, {2: "hair"})
+    with pytest.raises(ConfigError, match="have several classes: 1 object, 2 hair"):
+        run_of(tiny_model_folder)
 
 
 def test_masks_of_other_images_are_refused(shifted: Folders, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 
 from latentfm_core.cli.evaluate import main as evaluate_main
 from latentfm_core.cli.predict import main as predict
@@ -26,6 +27,8 @@ from latentfm_core.uncertainty.expected_dice import (
     fit_quality,
     sample_agreement,
 )
+from napari_latentfm.results.stack_review import StackRun
+from napari_latentfm.sampling.status import describe_stack
 from tests.helpers.calibrating import OPTIONS, RAW, SETTINGS, with_calibration
 from tests.helpers.fixtures import Folders, copy_model
 from tests.helpers.pages import read_table
@@ -159,6 +162,11 @@ def test_planes_of_a_stack_have_an_expected_dice(segmenter: Segmenter, cases: li
     stack = segment_stack(segmenter, images, SETTINGS)
     alone = [segmenter.summarise(segmenter.sample(i, SETTINGS), SETTINGS) for i in images]
     assert stack.expected_dice == tuple(summary.expected_dice for summary in alone)
+    # The status counts the planes as napari's slider does.
+    shown = [(dice, n) for n, dice in enumerate(stack.expected_dice) if alone[n].mean_mask.any()]
+    layer = ViewerModel().add_image(np.zeros((2, 64, 64)), name="scan")
+    text = describe_stack(layer, StackRun(stack.first, stack.summary, "cpu", stack))
+    assert f"(plane {min(shown)[1]})" in text
 
 
 def test_command_line_and_panel_report_the_same_score(

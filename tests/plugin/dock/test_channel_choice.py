@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 from qtpy.QtCore import Qt
 
+from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.dock.panel import LatentFMPanel
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
 
@@ -72,3 +73,9 @@ def test_planes_of_a_stack_are_offered_without_its_channels(
     stack = panel.session.stack
     assert stack is not None
     assert stack.planes.index == (None, 1, None, None)
+    # What is accepted is said for all planes.
+    annotation = annotation_of(panel.session)
+    assert annotation is not None
+    annotation.data_setitem((np.arange(3), np.ones(3, int), np.zeros(3, int), np.zeros(3, int)), 1)
+    panel.accept()
+    assert "accepted, 3 pixels on 3 planes" in panel.footer.message.text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,13 +13,17 @@ import numpy as np
 import pytest
 import tifffile
 from napari.utils._proxies import PublicOnlyProxy
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, QPoint, Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QSlider, QTabBar
 
+from latentfm_core.worklist.accepted import export_accepted
 from latentfm_core.worklist.order import tally
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.annotation.autosave import autosave_folder
+from napari_latentfm.annotation.file_export import export_interchange
 from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.provenance import facts_of
 from napari_latentfm.annotation.region import region_layer
 from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.background.signals import pause_timer
@@ -32,6 +37,7 @@ from tests.helpers.plugin_fixtures import PATIENCE, disc_image, gate, run
 from tests.plugin.dock.conftest import NAMES, Bench
 
 Open = Callable[..., tuple[Any, LatentFMPanel]]
+PLAIN = Qt.KeyboardModifier.NoModifier
 
 
 class StatusSpy(QObject):
@@ -61,10 +67,24 @@ def test_accept_moves_to_the_next_image(bench: Bench) -> None:
     assert bench.item(NAMES[0]).state == "completed"
     assert welcome.isHidden(), "the three steps are done"
     bench.annotate()
+    # An image of the list has the same name in its own export and in that of the list.
+    layer = annotation_of(bench.panel.session)
+    assert layer is not None
+    facts = facts_of(layer)
+    assert facts is not None
+    single = bench.folder.parent / "single.labelme.json"
+    export_interchange(single, facts, np.array(layer.data))
     bench.click(footer.accept)
     bench.wait_for(NAMES[2])
     assert bench.item(NAMES[1]).state == "completed"
     assert tifffile.imread(bench.file(NAMES[1])).sum() == 81
+    list(export_accepted(WorkList(bench.folder), bench.folder.parent, "labelme"))
+    from_list = bench.folder.parent / f"{Path(NAMES[1]).stem}.json"
+    assert json.loads(single.read_text()) == json.loads(from_list.read_text())
+    # A click on the title of a tab, or between controls, gives the focus to the window.
+    bench.annotate()
+    bench.press(bench.panel.window())
+    bench.wait_until_completed(NAMES[2])
 
 
 def test_enter_accepts_unless_used_otherwise_until_the_folder_ends(
@@ -203,8 +223,14 @@ def test_enter_finishes_a_polygon_first(bench: Bench) -> None:
     session = bench.panel.session
 
     def press(layer: Any, mode: str, name: str) -> None:
+        """Draw a polygon, and finish it."""
         bench.viewer.layers.selection.active = layer
         layer.mode = mode
+        for side in ((-20, -20), (20, -20), (20, 20)):
+            corner = bench.canvas.rect().center() + QPoint(*side)
+            QTest.mouseMove(bench.canvas, corner)
+            QApplication.processEvents()
+            QTest.mouseClick(bench.canvas, Qt.MouseButton.LeftButton, PLAIN, corner)
         bench.press(bench.canvas)
         bench.qtbot.wait(50)
         assert bench.panel.queue.current == name
@@ -214,15 +240,19 @@ def test_enter_finishes_a_polygon_first(bench: Bench) -> None:
     bench.annotate()
     labels = annotation_of(session)
     assert labels is not None
+    before, footer = labels.data.copy(), bench.panel.footer
     press(labels, "polygon", NAMES[0])
-    labels.mode = "pan_zoom"
+    assert (labels.data != before).any(), "it was finished"
+    assert footer.tool.text().startswith("Polygon is active")
+    # Then it accepts, in this mode, too.
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
+    assert not footer.tool.isVisible()
     bench.annotate()
     region = region_layer(session)
     assert region is not None
     press(region, "add_polygon", NAMES[1])
-    region.mode = "pan_zoom"
+    assert len(region.data) == 1
     bench.press(bench.canvas)
     bench.wait_for(NAMES[2])
     # The tool for boxes needs no Enter.

@@ -155,11 +155,16 @@ def test_a_crash_of_the_process_is_reported(
     qtbot: Any, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, panel = opened()
-    crash = (sys.executable, "-c", "import os, sys; sys.stderr.write('boom'); os._exit(9)")
+    crash = (
+        sys.executable,
+        "-c",
+        "import os, sys; sys.stderr.write('boom. Set --x 1.'); os._exit(9)",
+    )
     monkeypatch.setattr(process_module, "COMMAND", crash)
     assert ending_of(qtbot, panel, panel.form.start.click) == "failed"
     assert "code 9" in panel.form.status.text()
     assert "boom" in panel.form.status.text()
+    assert "--x" not in panel.form.status.text(), "a window has no options"
 
 
 def test_choices_are_saved_between_sessions(

@@ -163,6 +163,10 @@ def test_an_object_is_accepted_on_all_planes_in_one_step(
     np.testing.assert_array_equal(window.annotation(), before)
     window.key(Key.Key_Z, SHIFT | CTRL)
     np.testing.assert_array_equal(window.annotation(), taken)
+    # Accepting takes the object on all planes, too.
+    window.key(Key.Key_Z, CTRL)
+    window.section.take_pending()
+    np.testing.assert_array_equal(window.annotation(), taken)
     window.qtbot.mouseClick(take, LEFT)
     window.settle()
     assert window.status == "Object 1 was already taken on every plane where it was found."

@@ -145,9 +145,15 @@ def test_accepting_a_proposal_hides_the_others_and_keeps_the_annotation(window: 
 
 
 def test_closing_the_dock_shows_what_was_hidden_on_every_image(window: Window) -> None:
+    skin = window.image
     before = [layer.name for layer in window.viewer.layers if layer.visible]
     assert "skin · mean mask" in before
     window.press(Key.Key_0)
+    # The results of an image that is hidden itself would cover the others.
+    window.image = window.viewer.add_image(skin.data, rgb=True, name="hidden")
+    window.review()
+    window.press(Key.Key_0)
+    window.image.visible = False
     # Another image is under review when the dock closes.
     window.panel.session.show(None)
     assert not window.viewer.layers["skin · mean mask"].visible

@@ -212,7 +212,7 @@ def test_cancelling_a_stack_run_does_not_change_the_viewer(qtbot: Any, scan_wind
     panel.finished.connect(endings.append)
     panel.run()
     slow.allow(7)
-    qtbot.waitUntil(lambda: "Plane 2 of 3" in panel.form.status.value, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: "Plane 1 (2 of 3)" in panel.form.status.value, timeout=PATIENCE)
     qtbot.waitUntil(lambda: panel.form.progress.native.value() == 7, timeout=PATIENCE)
     assert panel.form.progress.native.maximum() == 15
     assert not panel.form.plane_choice.planes.enabled
@@ -251,7 +251,7 @@ def test_closing_the_window_ends_the_run(qtbot: Any, scan_window: Window) -> Non
     job = panel.job
     panel.run()
     slow.allow(6)
-    qtbot.waitUntil(lambda: "Plane 2 of 3" in panel.form.status.value, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: "Plane 1 (2 of 3)" in panel.form.status.value, timeout=PATIENCE)
     viewer.close()
     slow.allow(20)
     qtbot.waitUntil(lambda: not job.busy, timeout=PATIENCE)
