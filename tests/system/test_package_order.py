@@ -85,7 +85,7 @@ PLUGIN = {
     "settings ui",
     "adapting": "background preferences reading sampling ui worklist",
     "queue": "worklist",
-    "finetuning": "background preferences reading results sampling ui",
+    "finetuning": "background notices preferences reading results sampling ui",
     "dock": "adapting annotation background finetuning layers notices preferences prompting "
     "reading results review sampling ui worklist",
     "demo": "dock",

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 import torch
 from napari.components import ViewerModel
-from napari.layers import Labels
+from napari.layers import Labels, Shapes
 
 from latentfm_core.images.tiff_codecs import ADDED
 
@@ -26,6 +26,7 @@ USED: dict[str, tuple[Any, str]] = {
         "LZW and Zstandard TIFF files need another way than images/tiff_codecs.py to be read",
     ),
     "_foreach_lerp_": (torch, "training/ema.py and adaptation/learner.py need a loop of lerp_"),
+    "_is_creating": (Shapes(), "dock/enter.py cannot tell whether Enter finishes a polygon"),
     "_paint_region_with_mask": (Labels, "layers/painting.py then sets each pixel, which is slower"),
     "_actions": (argparse.ArgumentParser(), "cli/common.py can no longer name misplaced options"),
     "_ActionsContainer": (argparse, "it is the type of a parameter in cli/data_options.py"),
