@@ -100,9 +100,15 @@ def pairs_of_model(
     wanted: tuple[str, ...] = getattr(model.split, part)
     chosen_pairs = [pair for pair in pairs if pair.name in set(wanted)]
     if asked is None and (not wanted or len(chosen_pairs) < len(wanted)):
-        reason = "they are not those of" if wanted else f"part {part} is empty in"
+        lacking = model.trained_on and not wanted
+        reason = f"part {part} is empty in" if lacking else "they are not those of"
         logger.info("Using all %d images: %s the split %s.", len(pairs), reason, model)
         return list(pairs), None
+    if not model.trained_on:
+        raise DatasetError(
+            f"The images are not those of {model}. Leave --part out, or name their split with "
+            "--split FILE."
+        )
     if not wanted:
         raise DatasetError(f"The part {part} of {model} is empty; choose another --part.")
     missing = set(wanted) - {pair.name for pair in chosen_pairs}

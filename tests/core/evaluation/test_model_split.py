@@ -147,6 +147,9 @@ def test_other_images_with_the_names_of_training_images_are_not_mistaken_for_the
         assert len(names_in(tmp_path / "o")) == 40
         assert summary["data"]["trained_on"] == 0  # type: ignore[index]
         assert "24 images have the names of training images (" in said
+        assert more or "Using all 40 images: they are not those of the split" in said
+    assert run_evaluation(model, (other, masks), tmp_path / "part", "--part", "test")[0] == 2
+    assert "The images are not those of" in capsys.readouterr().err
     assert run_calibration(model, (other, masks)) == 0, "none of them is a test image"
     # One training image among them: names count.
     trained = read_split(model / "training" / "split.json").train
