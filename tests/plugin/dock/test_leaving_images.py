@@ -111,8 +111,13 @@ def test_marks_are_restored_after_the_window_was_closed(
     assert (one.number, one.prompt.box, one.prompt.positive) == (2, before.box, before.positive)
     bench.qtbot.waitUntil(lambda: one.answered, timeout=PATIENCE)
     bench.qtbot.waitUntil(lambda: not again.point._runner.busy, timeout=PATIENCE)
+    # The first object is offered for recovery, and not lost by Enter.
+    later.press(later.canvas)
+    assert "Recover, compare or discard it first" in again.footer.message.text()
+    again.queue.keeper.recovery.answer("recover")
     later.press(later.canvas)
     later.wait_for(NAMES[1])
+    assert set(np.unique(tifffile.imread(bench.file(NAMES[0])))) == {0, 1, 2}
     bench.qtbot.waitUntil(lambda: not list((data_folder() / "marks").glob("*")), timeout=PATIENCE)
 
 
