@@ -115,12 +115,12 @@ class Accepting:
         """
         what = self._marked(proposed)
         question = ERASES.format(what=what, none=self.empty_name)
-        if what and self._ask(f"{self._chosen.name}: {question}"):
+        if what and self._ask(self._chosen.say(question)):
             return
         try:
             erase(self._session)
         except LatentFMError as error:
-            self._footer.say(f"{self._chosen.name}: {error}")
+            self._footer.say(self._chosen.say(str(error)))
             return
         if self.in_list:
             self._queue.accept_empty()
@@ -134,7 +134,7 @@ class Accepting:
             return False
         if mean_mask_problem(self._session, self.empty_name):
             return False
-        return self._ask(f"{self._chosen.name}: {UNSEEN}")
+        return self._ask(self._chosen.say(UNSEEN))
 
     def _ask(self, question: str) -> bool:
         """Ask to press again; return False if that was the press."""
@@ -165,8 +165,7 @@ class Accepting:
             text = NOTHING if reviewed is None else do(reviewed)
         except LatentFMError as error:
             text = str(error)
-        name = self._chosen.name
-        self._footer.say(f"{name}: {text}" if name else NO_IMAGE)
+        self._footer.say(self._chosen.say(text) if self._chosen.name else NO_IMAGE)
 
     def _accept(self, reviewed: Reviewed) -> str:
         if not self.is_touched(reviewed):

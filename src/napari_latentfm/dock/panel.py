@@ -216,7 +216,7 @@ class LatentFMPanel(QWidget):
         self.footer.commit()
         self.chosen.settle()
         if self.session.renewing:
-            self.footer.say(f"{self.chosen.name}: {RUNNING}")
+            self.footer.say(self.chosen.say(RUNNING))
         return not self.session.renewing
 
     def _is_clear(self) -> bool:
@@ -227,7 +227,7 @@ class LatentFMPanel(QWidget):
             touched = self.accepting.is_touched(reviewed)
             problem = newer_by_strokes(self.session) or self.review.hypotheses.unclear(touched)
         if problem:
-            self.footer.say(f"{self.chosen.name}: {problem}")
+            self.footer.say(self.chosen.say(problem))
         return not problem
 
     def _lay_out(self) -> None:
