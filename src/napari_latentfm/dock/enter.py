@@ -43,7 +43,7 @@ DRAGGED = ("add_rectangle", "add_ellipse", "add_line")
 def is_drawing(layer: Layer) -> bool:
     """Return whether Enter finishes a drawing in a layer, such as a polygon."""
     # napari has no public state of a drawing.
-    own = getattr(layer, "__wrapped__", layer)
+    own: Any = getattr(layer, "__wrapped__", layer)
     if isinstance(layer, Labels):
         return str(layer.mode) == "polygon" and bool(own._overlays["polygon"].points)
     return isinstance(layer, Shapes) and layer.mode not in DRAGGED and bool(own._is_creating)
