@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from app_model.types import KeyBinding
 from napari.utils.shortcuts import default_shortcuts
-from qtpy.QtCore import QPoint
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QTextDocument
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -26,10 +27,14 @@ from qtpy.QtWidgets import (
 
 from napari_latentfm.annotation.region import region_layer
 from napari_latentfm.finetuning.panel import LearningPanel
+from napari_latentfm.review.look_controls import _swatch
 from napari_latentfm.review.panel import ReviewPanel
+from napari_latentfm.sampling.controls import text_line
 from napari_latentfm.sampling.panel import SamplingPanel
 from napari_latentfm.ui.choices import FOLDER_CHOICE
+from napari_latentfm.ui.common import wrapped_text
 from napari_latentfm.worklist.panel import QueuePanel
+from napari_latentfm.worklist.table import Rows
 from tests.helpers.looks import reviewed
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image
 from tests.plugin.review.test_regions_section import uncertain_samples
@@ -174,3 +179,15 @@ def test_buttons_do_what_their_keys_do(opened: Callable[[type], Any]) -> None:
     layer = panel.annotation.autosaver.layer
     wanted = panel.session.current.result.summary.mean_mask
     np.testing.assert_array_equal(layer.data, wanted)
+
+
+def test_names_that_look_like_html_are_shown_as_they_are(qtbot: Any) -> None:
+    name, plain = "a<b>1", Qt.TextFormat.PlainText
+    line = text_line("Status", "")
+    qtbot.addWidget(line.native)
+    assert (wrapped_text("").textFormat(), line.native.textFormat()) == (plain, plain)
+    rows, tip = Rows(), QTextDocument()
+    rows.fill([name], {}, None)
+    tip.setHtml(rows.data(rows.index(0, 0), Qt.ItemDataRole.ToolTipRole))
+    assert tip.toPlainText().startswith(name)
+    assert "a&lt;b&gt;1" in _swatch("#ffffff", name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ class AnnotationLabels(QWidget):
         self._work = work = TaskQueue()
         self._timer = pause_timer(self, MEASURE_MS, self.renew)
         self.ask_name: Callable[[int, str], str | None] = partial(ask_name, self)
-        self.about = wrapped_text("")
+        self.about = wrapped_text("", Qt.TextFormat.RichText)
         self.list = LabelList()
         self.list.protected.connect(self._protect)
         self.list.to_name.connect(self.name_label)
@@ -114,7 +115,7 @@ class AnnotationLabels(QWidget):
         texts = [f"{edits} by hand", time]
         if measured.edited is not None:
             texts.insert(0, f"{measured.edited:,} px differ from the proposal")
-        self.about.setText(f"<b>{layer.name}</b><br>{', '.join(texts)}")
+        self.about.setText(f"<b>{escape(layer.name)}</b><br>{', '.join(texts)}")
         origin, protected = facts.origin, set(record_of(layer).protected)
         self.list.fill(measured.pixels, origin.classes, origin.space, protected, facts.names)
 

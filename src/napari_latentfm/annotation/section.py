@@ -24,7 +24,7 @@ from napari_latentfm.background.signals import listen
 from napari_latentfm.layers.stacking import activate
 from napari_latentfm.notices import show_error, show_warning
 from napari_latentfm.results.session import ReviewSession
-from napari_latentfm.ui.common import push_button, wrapped_text
+from napari_latentfm.ui.common import as_plain, push_button, wrapped_text
 
 EXPORT_TIP = "Write the annotation and its provenance to files."
 NOTHING = "No samples yet. Run the model to annotate an image."
@@ -169,7 +169,7 @@ class AnnotationSection(QWidget):
                 "Export… saves it elsewhere."
             )
         self.kept.setText("Not autosaved")
-        self.kept.setToolTip(message)
+        self.kept.setToolTip(as_plain(message))
 
     def _on_changed(self) -> None:
         reviewed = self._session.current

@@ -20,7 +20,7 @@ from latentfm_core.annotation.formats import SUFFIXES
 from latentfm_core.images.endings import image_name
 from napari_latentfm import preferences
 from napari_latentfm.annotation.recovery import Choice, Offer
-from napari_latentfm.ui.common import push_button, row_of, wrapped_text
+from napari_latentfm.ui.common import as_plain, push_button, row_of, wrapped_text
 
 SECTION = "annotation"
 FILTERS = {
@@ -130,7 +130,7 @@ def _with_ending(name: str, first: str, chosen: str) -> str:
 def _may_replace(parent: QWidget, path: Path) -> bool:
     """Ask about a changed file name; the dialog asked only about the original one."""
     yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
-    text = f"{path.name} exists already. Replace it?"
+    text = as_plain(f"{path.name} exists already. Replace it?")
     return QMessageBox.question(parent, "LatentFM", text, yes | no, no) == yes
 
 

@@ -125,7 +125,7 @@ class Accepting:
         try:
             erase(self._session)
         except LatentFMError as error:
-            self._footer.say(f"{self._chosen.name}: {error}")
+            self._footer.say(self._chosen.say(str(error)))
             return
         if self.in_list:
             self._queue.accept_empty()
@@ -149,7 +149,7 @@ class Accepting:
         text = " ".join(filter(None, questions))
         if not text:
             return False
-        question = f"{self._chosen.name}: {text}"
+        question = self._chosen.say(text)
         asked = self._footer.notice.text == question
         self._footer.clear()
         if not asked:
@@ -177,8 +177,7 @@ class Accepting:
             text = NOTHING if reviewed is None else do(reviewed)
         except LatentFMError as error:
             text = str(error)
-        name = self._chosen.name
-        self._footer.say(f"{name}: {text}" if name else NO_IMAGE)
+        self._footer.say(self._chosen.say(text) if self._chosen.name else NO_IMAGE)
 
     def _accept(self, reviewed: Reviewed) -> str:
         if not self.is_touched(reviewed):

@@ -68,6 +68,10 @@ class ChosenImage(QObject):
         """Name of the chosen image, or ``""``."""
         return "" if self.layer is None else str(self.layer.name)
 
+    def say(self, text: str) -> str:
+        """Return a message about the chosen image, which begins with its name if there is one."""
+        return f"{self.name}: {text}" if self.name else text
+
     def is_chosen(self, layer: Layer | None) -> bool:
         """Return whether a layer is the chosen image."""
         chosen = self.layer

@@ -56,7 +56,7 @@ class FooterReports(QObject):
         self._footer.say(text)
 
     def _on_point(self, text: str) -> None:
-        self._footer.say(f"{self._panel.chosen.name}: {text}")
+        self._footer.say(self._panel.chosen.say(text))
 
     def _on_reviewed(self) -> None:
         """Show a warning in the footer: the status may be scrolled out of sight."""
@@ -71,7 +71,7 @@ class FooterReports(QObject):
             chosen, work = self._panel.chosen.name, self._panel.queue.work
             listed = [] if work is None else work.names
             is_named = any(name in event.message for name in (chosen, *listed))
-            self._footer.warn(event.message if is_named else f"{chosen}: {event.message}")
+            self._footer.warn(event.message if is_named else self._panel.chosen.say(event.message))
 
     def _on_list_exported(self, _ending: str) -> None:
         self._footer.say(self._panel.queue.form.status.text())

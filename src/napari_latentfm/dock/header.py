@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_latentfm.dock.channel_choice import ChannelChoice
 from napari_latentfm.sampling.controls import WHOLE
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ADVANCED = "Advanced"
 LABEL_WIDTH = 66
-"""Width in pixels of the labels in the header."""
+"""Least width in pixels of the labels in the header."""
 
 
 class Header(QWidget):
@@ -113,5 +113,7 @@ def _with_label(form: SamplingForm, control: Any, width: int | None = None) -> Q
     if width is not None:
         for label in row.findChildren(QLabel):
             if label.text() == control.label:
-                label.setFixedWidth(width)
+                # Wider if its text is, in fonts of any size.
+                label.setMinimumWidth(width)
+                label.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
     return row

@@ -216,7 +216,7 @@ class LatentFMPanel(QWidget):
         self.chosen.settle()
         problem = RUNNING if self.session.renewing else self.queue.keeper.recovery.unanswered()
         if problem:
-            self.footer.say(f"{self.chosen.name}: {problem}")
+            self.footer.say(self.chosen.say(problem))
         return not problem
 
     def _is_clear(self) -> bool:
@@ -231,7 +231,7 @@ class LatentFMPanel(QWidget):
                 or visible_but_not_taken(self.session)
             )
         if problem := problem or self.point.take_pending():
-            self.footer.say(f"{self.chosen.name}: {problem}")
+            self.footer.say(self.chosen.say(problem))
         return not problem
 
     def _lay_out(self) -> None:

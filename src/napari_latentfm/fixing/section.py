@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 from napari.layers import Labels
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QGridLayout,
     QLabel,
@@ -205,13 +207,15 @@ class FixSection(QWidget):
         name = label_name(classes, label, record_of(layer).names)
         unnamed = label < 1 or name == f"label {label}"
         name = f"Label {label}" if unnamed else f"Label {label}, {name}"
-        self.about.setText(f"<b>{name}</b> of {layer.name}")
+        self.about.setText(f"<b>{escape(name)}</b> of {escape(layer.name)}")
 
     def _say(self, text: str) -> None:
         self.status.setText(text)
 
     def _lay_out(self) -> None:
-        self.about = wrapped_text("The selected label, which is corrected on this plane only.")
+        self.about = wrapped_text(
+            "The selected label, which is corrected on this plane only.", Qt.TextFormat.RichText
+        )
         self.status = wrapped_text("Result of the last operation.")
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)

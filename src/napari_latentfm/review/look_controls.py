@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from html import escape
 
 from napari.layers import Layer
 from qtpy.QtCore import Qt
@@ -104,7 +105,7 @@ class LookControls(QWidget):
         self.opacity.setValue(100)
         self.opacity.setToolTip("Opacity of everything on the image.")
         self.opacity.valueChanged.connect(lambda value: self.look.fade(value / 100))
-        self.legend = wrapped_text("Meaning of the colours.")
+        self.legend = wrapped_text("Meaning of the colours.", Qt.TextFormat.RichText)
         self.plain_button.setCheckable(True)
         self.proposals_button.setCheckable(True)
         fading = row_of(QLabel("Opacity"), self.opacity)
@@ -149,4 +150,5 @@ def legend(classes: Sequence[str], several: bool, own: Sequence[str] = ()) -> li
 
 def _swatch(colour: str, text: str) -> str:
     # No line break between a colour and its meaning.
-    return f'<span style="color:{colour}">■</span>&nbsp;{text.replace(" ", "&nbsp;")}&nbsp;'
+    words = escape(text).replace(" ", "&nbsp;")
+    return f'<span style="color:{colour}">■</span>&nbsp;{words}&nbsp;'

@@ -169,6 +169,7 @@ def row(*widgets: Any, label: str = "") -> Container[Any]:
 def text_line(label: str, tooltip: str, value: str = "") -> Label:
     """Return a text that wraps and can be selected."""
     line = Label(value=value, label=label, tooltip=tooltip or None)
+    line.native.setTextFormat(Qt.TextFormat.PlainText)  # it names files
     line.native.setWordWrap(True)
     line.native.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     line.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)

@@ -55,7 +55,7 @@ class PlaneChoice:
         )
         self.axes = ComboBox(
             choices=lambda _box: self._axes(),
-            label="Plane axes",
+            label="Axes",
             tooltip="Which axes of the stack form a plane: those on screen, or others.",
         )
         self.axes.changed.connect(lambda: _refill(self.planes))

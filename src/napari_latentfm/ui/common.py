@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
     QComboBox,
@@ -49,13 +51,22 @@ def narrow(box: QComboBox) -> QComboBox:
     return box
 
 
-def wrapped_text(tooltip: str) -> QLabel:
-    """Return a label that wraps its text instead of widening its panel."""
+def wrapped_text(tooltip: str, text_format: Qt.TextFormat = Qt.TextFormat.PlainText) -> QLabel:
+    """Return a label that wraps its text instead of widening its panel.
+
+    Names of files may look like HTML: escape them if `text_format` is not plain.
+    """
     label = QLabel()
+    label.setTextFormat(text_format)
     label.setToolTip(tooltip)
     label.setWordWrap(True)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     return label
+
+
+def as_plain(text: str) -> str:
+    """Return a text for a tooltip or a question, which would show names with "<" as HTML."""
+    return f"<qt>{escape(text)}</qt>".replace("\n", "<br>") if "<" in text else text
 
 
 def show_progress(bar: QProgressBar, done: int, total: int) -> None:

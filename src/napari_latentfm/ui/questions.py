@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_latentfm.layers.edits import EditedLayers
@@ -18,6 +19,7 @@ def ask_about_edits(names: Sequence[str], parent: QWidget | None = None) -> Edit
     box.setIcon(QMessageBox.Icon.Question)
     box.setWindowTitle("LatentFM")
     box.setText("You have edited a layer that the new result would replace:")
+    box.setTextFormat(Qt.TextFormat.PlainText)
     box.setInformativeText("\n".join(names))
     role = QMessageBox.ButtonRole
     keep = box.addButton("Keep my edits, add a new layer", role.AcceptRole)

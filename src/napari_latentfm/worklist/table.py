@@ -11,6 +11,7 @@ from qtpy.QtGui import QFont
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QStyledItemDelegate, QTableView
 
 from latentfm_core.worklist.item import Item
+from napari_latentfm.ui.common import as_plain
 
 COLUMNS = ("Image", "State", "Time", "Uncertain")
 MEANINGS = {
@@ -73,7 +74,7 @@ class Rows(QAbstractTableModel):
         name = self.names[index.row()]
         item = self.items.get(name, Item())
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{name}\n{state_text(item, name in self.unsaved)}"
+            return as_plain(f"{name}\n{state_text(item, name in self.unsaved)}")
         if role == Qt.ItemDataRole.FontRole and name == self.current and not index.column():
             bold = QFont()
             bold.setBold(True)

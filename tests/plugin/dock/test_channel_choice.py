@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import tifffile
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel
 
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.dock.panel import LatentFMPanel
@@ -56,6 +58,7 @@ def test_a_channel_is_chosen_by_name_and_segmented(
     assert not channel.isVisible()
 
 
+@pytest.mark.styled
 def test_planes_of_a_stack_are_offered_without_its_channels(
     opened: Open, tmp_path: Path, qtbot: Any
 ) -> None:
@@ -65,6 +68,9 @@ def test_planes_of_a_stack_are_offered_without_its_channels(
     viewer.open(str(path), plugin="napari")
     qtbot.waitUntil(panel.header.channel.isVisible, timeout=PATIENCE)
     choice = panel.sampling.form.plane_choice
+    labels = [each for each in panel.header.findChildren(QLabel) if each.isVisible()]
+    assert "Axes" in [each.text() for each in labels]
+    assert not [each.text() for each in labels if each.width() < each.sizeHint().width()]
     assert choice.planes.choices == ("current", "0")
     assert choice.axes.choices == ("on screen", "2,3", "0,3", "0,2")
     qtbot.keyClick(panel.header.channel.box, Qt.Key.Key_Down)

@@ -395,6 +395,8 @@ def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> 
     assert "Open a folder" in footer.note.toolTip()
     qtbot.mouseClick(footer.accept, Qt.MouseButton.LeftButton)
     assert "Open an image" in footer.message.text()
+    panel.point.key_actions()["B"]()
+    assert footer.message.text().startswith("Open an image first")
     viewer.add_image(disc_image(), name="photo")
     qtbot.mouseClick(footer.accept, Qt.MouseButton.LeftButton)
     assert footer.message.text().startswith("photo: Nothing to accept yet. Run the model")
