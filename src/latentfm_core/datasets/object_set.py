@@ -251,14 +251,14 @@ def _load(
 
 def _check_memory(jobs: Sequence[tuple[SetConfig | None, Pair]], longest: int) -> None:
     """Raise `ResourceError` if the images, estimated from the sizes of some, do not fit."""
-    sizes = image_sizes([pair for _, pair in jobs])
-    pixels = np.mean([np.prod(reduced_shape(size, longest)) for size in sizes] or [0.0])
+    sizes = [reduced_shape(size, longest) for size in image_sizes([pair for _, pair in jobs])]
+    pixels = sum(rows * columns for rows, columns in sizes) / max(1, len(sizes))
     per_pixel = sum(
         3 + len(pair.masks) * (1 if settings is None or settings.kind == "masks" else 2)
         for settings, pair in jobs
     )
     check_memory(
-        float(pixels) * per_pixel,
+        pixels * per_pixel,
         f"{len(jobs)} images of up to {longest} x {longest} pixels",
         "Lower data.resolution or use fewer images.",
     )
