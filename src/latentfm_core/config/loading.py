@@ -120,14 +120,7 @@ def load_config(path: Path) -> Config:
     """
     values = _with_none(read_toml(path))
     base = preset(str(values.pop("preset", "default"))).to_json()
-    data = values.get("data")
-    if isinstance(data, dict):
-        sets = data.get("sets")
-        tables = [data, *(sets if isinstance(sets, list) else ())]
-        for table in (one for one in tables if isinstance(one, dict)):
-            for key in ("images", "masks", "folder", "split_file", "group_file", "cache"):
-                if isinstance(table.get(key), str):
-                    table[key] = _resolved(path.parent, table[key])
+    _resolve_paths(values, path.parent)
     try:
         return config_from_mapping(_merge(base, values))
     except ConfigError as error:
@@ -151,6 +144,17 @@ def _with_none(value: Any) -> Any:
     return value
 
 
+def _resolve_paths(values: Mapping[str, Any], folder: Path) -> None:
+    """Resolve relative paths of the data against a folder, in place."""
+    data = values.get("data")
+    sets = data.get("sets") if isinstance(data, dict) else None
+    tables = [data, *(sets if isinstance(sets, list) else ())]
+    for table in (one for one in tables if isinstance(one, dict)):
+        for key in ("images", "masks", "folder", "split_file", "group_file", "cache"):
+            if isinstance(table.get(key), str):
+                table[key] = _resolved(folder, table[key])
+
+
 def _resolved(folder: Path, text: str) -> str:
     try:
         return str((folder / text).resolve())
@@ -162,14 +166,17 @@ def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
     """Apply ``section.key=value`` strings from the command line.
 
     Values are parsed as JSON if possible, else used as text. A list may also be written with
-    commas alone: ``model.classes=disc,cup``.
+    commas alone: ``model.classes=disc,cup``. Relative paths are resolved against the working
+    directory.
 
     Raises
     ------
     ConfigError
         If one is malformed, names an unknown key, or its value is out of range.
     """
-    return config_from_mapping(_merge(config.to_json(), override_values(overrides)))
+    values = override_values(overrides)
+    _resolve_paths(values, Path.cwd())
+    return config_from_mapping(_merge(config.to_json(), values))
 
 
 def override_values(overrides: Sequence[str]) -> dict[str, Any]:

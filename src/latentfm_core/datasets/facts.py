@@ -155,11 +155,11 @@ def copies(parts: Mapping[str, Iterable[Pair]]) -> list[tuple[str, ...]]:
     return sorted(tuple(sorted(names)) for names in by_content.values() if len(names) > 1)
 
 
-def copied_canvases(parts: Mapping[str, CanvasSet]) -> list[tuple[str, ...]]:
-    """Return groups of images with identical canvases, each as ``part: name``."""
+def copied_images(parts: Mapping[str, Mapping[str, NDArray[np.uint8]]]) -> list[tuple[str, ...]]:
+    """Return groups of images with identical pixels in memory, each as ``part: name``."""
     by_content: dict[bytes, list[str]] = defaultdict(list)
-    for part, canvases in parts.items():
-        for name, image in zip(canvases.names, canvases.images, strict=True):
+    for part, images in parts.items():
+        for name, image in images.items():
             digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
             by_content[digest].append(f"{part}: {name}")
     return sorted(tuple(sorted(names)) for names in by_content.values() if len(names) > 1)

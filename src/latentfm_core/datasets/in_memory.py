@@ -154,16 +154,16 @@ def report_problems(problems: Mapping[str, str], count: int, skip_bad: bool) -> 
 
 
 def _by_reason(problems: Iterable[str]) -> list[str]:
-    """Return the problems, with those of many files in one line."""
-    files: dict[str, list[str]] = {}
+    """Return the problems, with those of many files of a folder in one line."""
+    files: dict[tuple[Path, str], list[str]] = {}
     for problem in problems:
         file, _, reason = problem.partition(": ")
-        files.setdefault(reason, []).append(file)
+        files.setdefault((Path(file).parent, reason), []).append(file)
     lines = []
-    for reason, named in files.items():
+    for (folder, reason), named in files.items():
         if len(named) > _ALIKE and reason:
             names = name_some(Path(file).name for file in named)
-            lines.append(f"{len(named)} files in {Path(named[0]).parent} ({names}): {reason}")
+            lines.append(f"{len(named)} files in {folder} ({names}): {reason}")
         else:
             lines += [f"{file}: {reason}" if reason else file for file in named]
     return lines

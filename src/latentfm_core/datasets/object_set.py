@@ -9,19 +9,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from latentfm_core.config import DataConfig, SetConfig
+from latentfm_core.datasets.facts import image_sizes
 from latentfm_core.datasets.folds import training_split
 from latentfm_core.datasets.in_memory import report_problems
 from latentfm_core.datasets.pair_reading import numbers_objects, read_binary, read_instances
 from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.reading_threads import in_threads
+from latentfm_core.datasets.reduced import reduced_image, reduced_labels, reduced_shape
 from latentfm_core.datasets.splits import Split
 from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.errors import DatasetError, ImageError
+from latentfm_core.files.memory import check_memory
 from latentfm_core.images.read import to_rgb
 
 Kind = Literal["masks", "instances"]
@@ -169,7 +170,8 @@ def load_sets(
 ) -> ObjectSet:
     """Decode one part of all sets, in threads.
 
-    Raises `DatasetError` as `latentfm_core.datasets.in_memory.load_canvases` does.
+    Raises `DatasetError` and `ResourceError` as `latentfm_core.datasets.in_memory.load_canvases`
+    does.
     """
     jobs = [(one.settings, one.pairs[name]) for one in sets for name in getattr(one.split, part)]
     counts = [len(getattr(one.split, part)) for one in sets]
@@ -198,6 +200,7 @@ def _load(
     data: DataConfig,
     on_progress: Callable[[int, int], None] | None,
 ) -> ObjectSet:
+    _check_memory(jobs, data.resolution)
     problems: dict[str, str] = {}
     images: list[TrainingImage] = []
     kept: list[float] = []
@@ -224,6 +227,21 @@ def _load(
     return ObjectSet(tuple(images), weights / weights.sum(), problems, data.unprompted)
 
 
+def _check_memory(jobs: Sequence[tuple[SetConfig | None, Pair]], longest: int) -> None:
+    """Raise `ResourceError` if the images, estimated from the sizes of some, do not fit."""
+    sizes = [reduced_shape(size, longest) for size in image_sizes([pair for _, pair in jobs])]
+    pixels = sum(rows * columns for rows, columns in sizes) / max(1, len(sizes))
+    per_pixel = sum(
+        3 + len(pair.masks) * (1 if settings is None or settings.kind == "masks" else 2)
+        for settings, pair in jobs
+    )
+    check_memory(
+        pixels * per_pixel,
+        f"{len(jobs)} images of up to {longest} x {longest} pixels",
+        "Lower data.resolution or use fewer images.",
+    )
+
+
 def _name(settings: SetConfig | None, pair: Pair) -> str:
     return pair.name if settings is None else unique_name(settings.name, pair.name)
 
@@ -243,30 +261,8 @@ def _decoded(settings: SetConfig | None, pair: Pair, data: DataConfig) -> Traini
         return str(error)
     rgb = np.rint(to_rgb(read.image) * 255).astype(np.uint8)
     labels: NDArray[Any] = read.masks.astype(np.uint8 if kind == "masks" else np.uint16)
-    shape = _reduced_shape((rgb.shape[0], rgb.shape[1]), data.resolution)
+    shape = reduced_shape((rgb.shape[0], rgb.shape[1]), data.resolution)
     if shape != rgb.shape[:2]:
-        rgb, labels = _reduce(rgb, shape), _nearest(labels, shape)
+        rgb, labels = reduced_image(rgb, shape), reduced_labels(labels, shape)
     set_name = "" if settings is None else settings.name
     return TrainingImage(_name(settings, pair), rgb, labels, kind, set_name, read.stored)
-
-
-def _reduced_shape(shape: tuple[int, int], longest: int) -> tuple[int, int]:
-    scale = longest / max(shape)
-    if scale >= 1:
-        return shape
-    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
-
-
-def _reduce(rgb: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    values = torch.from_numpy(rgb).permute(2, 0, 1)[None].float()
-    small = F.interpolate(values, shape, mode="bilinear", antialias=True)[0]
-    out: NDArray[np.uint8] = small.clamp(0, 255).round().byte().permute(1, 2, 0).numpy()
-    return np.ascontiguousarray(out)
-
-
-def _nearest(labels: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(np.intp)
-        for new, old in zip(shape, labels.shape[1:], strict=True)
-    )
-    return np.ascontiguousarray(labels[:, rows[:, None], columns])

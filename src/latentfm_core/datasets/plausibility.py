@@ -146,8 +146,8 @@ def size_findings(sizes: Sequence[tuple[int, int]]) -> list[Finding]:
     return [
         Finding(
             f"The images differ strongly in size: from {small[0]} x {small[1]} to {large[0]} x "
-            f"{large[1]} pixels. All are resized to one size, so similar objects will differ as "
-            "much; crop or resample them if this is not intended."
+            f"{large[1]} pixels. Whole images are resized to one size, so similar objects will "
+            "differ as much; crop or resample them if this is not intended."
         )
     ]
 

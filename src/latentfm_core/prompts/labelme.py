@@ -30,6 +30,7 @@ _FEWEST = {"point": 1, "rectangle": 2, "polygon": 3}
 
 class _Shape(BaseModel):
     points: list[tuple[Number, Number]]
+    label: str = ""
     shape_type: str = "polygon"
     group_id: int | None = None
 
@@ -106,7 +107,7 @@ def labelme_prompts(
     """Return the prompts of a LabelMe file, and rows and columns, by image name.
 
     Rectangles are boxes, points are positive points, and polygons rough masks. Shapes of one
-    ``group_id`` are one object.
+    label and ``group_id`` are one object.
 
     Raises
     ------
@@ -120,10 +121,10 @@ def labelme_prompts(
     file = _File.model_validate(content)
     shape = (file.imageHeight, file.imageWidth)
     check_pixels_of(str(path), *shape, limits)
-    objects: dict[tuple[str, int], list[_Shape]] = {}
+    objects: dict[tuple[str | None, int], list[_Shape]] = {}
     for number, one in enumerate(file.shapes):
         if len(one.points) >= _FEWEST.get(one.shape_type, len(one.points) + 1):
-            key = ("shape", number) if one.group_id is None else ("group", one.group_id)
+            key = (None, number) if one.group_id is None else (one.label, one.group_id)
             objects.setdefault(key, []).append(one)
     check_count(path, file.imagePath, len(objects))
     lost = len(file.shapes) - sum(map(len, objects.values()))

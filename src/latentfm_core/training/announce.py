@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latentfm_core.config import Config, SetConfig
 from latentfm_core.datasets.facts import (
     MaskFacts,
-    copied_canvases,
+    copied_images,
     copies,
     facts_of_canvases,
     image_sizes,
     mask_facts,
 )
 from latentfm_core.datasets.in_memory import CanvasSet
-from latentfm_core.datasets.object_set import ObjectSet, names_in_set, set_of
+from latentfm_core.datasets.object_set import names_in_set, set_of
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.plausibility import (
     copy_findings,
@@ -58,14 +59,14 @@ def announce(run: RunState) -> None:
     classes, side = run.config.model.classes, run.config.data.size
     masks = _facts(train, len(classes))
     held_out = [] if val is None else _facts(val, len(classes))
-    sizes, where = _sizes(run.data)
+    sizes = image_sizes([pair for part in _chosen(run.data).values() for pair in part])
     stored = _stored(run.data, run.config.data.sets)
     log_summary(
         {
             "device": describe(run.device, run.dtype),
             "images": _parts(run.data),
             **_sets(run),
-            "sizes": f"{size_text(sizes)}{where}; the network sees {side} x {side}",
+            "sizes": f"{size_text(sizes)}; the network sees {side} x {side}",
             **stored_rows([*chain.from_iterable(stored.values())], run.config.data.reading),
             "masks": f"{len(masks) + len(held_out)} of train and val",
             **mask_rows([*masks, *held_out], classes),
@@ -78,11 +79,10 @@ def announce(run: RunState) -> None:
     findings += mask_findings(masks, classes, threshold)
     for name, pairs in stored.items():
         findings += stored_findings(pairs, f" of the set {name}" if name else "")
-    if isinstance(train, CanvasSet):
-        part = " of the validation part"
-        findings += mask_findings(held_out, classes, threshold, where=part, stops=False)
-        findings += size_findings(sizes)
-        findings += copy_findings(sorted(_copies(run.data)))
+    part = " of the validation part"
+    findings += mask_findings(held_out, classes, threshold, where=part, stops=False)
+    findings += size_findings(sizes)
+    findings += copy_findings(sorted(_copies(run.data)))
     log_findings(findings)
 
 
@@ -96,15 +96,6 @@ def _facts(data: DataSet, classes: int) -> list[MaskFacts]:
         for image in data.images
         for n, mask in enumerate(image.masks)
     ]
-
-
-def _sizes(data: RunData) -> tuple[list[tuple[int, int]], str]:
-    """Return the sizes of all images, or of those in memory, and say which."""
-    if isinstance(data.train, CanvasSet):
-        return image_sizes([pair for part in _chosen(data).values() for pair in part]), ""
-    in_memory = [each.images for each in (data.train, data.val) if isinstance(each, ObjectSet)]
-    sizes = [(image.rgb.shape[0], image.rgb.shape[1]) for images in in_memory for image in images]
-    return sizes, " in memory"
 
 
 def _stored(data: RunData, sets: Sequence[SetConfig]) -> dict[str, list[StoredPair]]:
@@ -127,9 +118,15 @@ def _chosen(data: RunData) -> dict[str, list[Pair]]:
 
 
 def _copies(data: RunData) -> set[tuple[str, ...]]:
-    sets = {"train": data.train, "val": data.val}
-    canvases = {part: each for part, each in sets.items() if isinstance(each, CanvasSet)}
-    return {*copies(_chosen(data)), *copied_canvases(canvases)}
+    parts = {"train": data.train, "val": data.val}
+    read = {part: dict(_images(each)) for part, each in parts.items() if each is not None}
+    return {*copies(_chosen(data)), *copied_images(read)}
+
+
+def _images(data: DataSet) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    if isinstance(data, CanvasSet):
+        return zip(data.names, data.images, strict=True)
+    return ((image.name, image.rgb) for image in data.images)
 
 
 def _parts(data: RunData) -> str:
@@ -140,7 +137,7 @@ def _parts(data: RunData) -> str:
     if skipped:
         text += f"; {skipped} unusable and left out"
     left = len(data.pairs) - used - skipped
-    if left > 0 and isinstance(data.train, CanvasSet):
+    if left > 0:
         text += f"; {left} of the folder are not in any part and not used"
     return text
 

@@ -52,7 +52,7 @@ class RunData:
     train, val
         Images in memory; `val` is None if that part is empty.
     pairs
-        Files of each image by name; empty for a promptable model of several data sets.
+        Files of each image by name.
     """
 
     split: Split
@@ -118,8 +118,7 @@ class DataReader:
             sets = with_split(sets, split)
         train = self._load_part(sets, "train", split)
         val = self._load_part(sets, "val", split) if split.val else None
-        canvases = not self._config.model.prompts
-        pairs = {name: pair for one in sets if canvases for name, pair in unique_pairs(one).items()}
+        pairs = {name: pair for one in sets for name, pair in unique_pairs(one).items()}
         return self._usable(split, train, val, pairs)
 
     def _usable(

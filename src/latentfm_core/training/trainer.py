@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from latentfm_core.config import Config
+import json
+from operator import attrgetter
+
+from latentfm_core.config import Config, config_from_mapping
 from latentfm_core.errors import FolderBusy, OutputError
 from latentfm_core.model_io.card import ModelCard
-from latentfm_core.training.checkpoint import DONE, FILE
+from latentfm_core.training.checkpoint import DONE, FILE, read_header
 from latentfm_core.training.distributed import join_team
 from latentfm_core.training.divergence import Diverged
 from latentfm_core.training.ema import EMA
+from latentfm_core.training.extending import MAY_CHANGE
 from latentfm_core.training.options import RunOptions
 from latentfm_core.training.preparation import check_start, prepare
+from latentfm_core.training.resuming import changed_settings
 from latentfm_core.training.run_files import RunFiles
 from latentfm_core.training.run_folder import RunFolder
 from latentfm_core.training.selection import take_best
 from latentfm_core.training.stage_runner import run_stages
-from latentfm_core.training.stages import make_stage
+from latentfm_core.training.stages import STAGES, make_stage
 from latentfm_core.training.validate import draft_card
 
 __all__ = ["RunOptions", "Trainer"]
@@ -124,14 +129,25 @@ class Trainer:
         averages.copy_to_model()
 
     def _with_advice(self, error: Diverged) -> Diverged:
-        setting = f"--set training.{error.stage}.learning_rate={error.learning_rate:g}"
-        if (fold := self.state.config.data.fold) is not None:
-            setting = f"--fold {fold} {setting}"
-        if self._has_checkpoint():
-            how = f"Resume from the last checkpoint, which is valid, with --resume {setting}."
+        rate = f"training.{error.stage}.learning_rate"
+        setting = f"--set {rate}={error.learning_rate:g}"
+        fold = self.state.config.data.fold
+        if fold is not None and rate not in MAY_CHANGE:
+            how = f"All folds have one rate: start all of them in another --out with {setting}."
+        elif self._has_checkpoint():
+            words = ["--resume", *([] if fold is None else [f"--fold {fold}"]), setting]
+            words += [each for each in self._unsaved() if not each.startswith(f"--set {rate}=")]
+            how = f"Resume from the last checkpoint, which is valid, with {' '.join(words)}."
         else:
             how = f"Start again with {setting}."
         return Diverged(f"{error} {how}", error.stage, error.learning_rate)
+
+    def _unsaved(self) -> list[str]:
+        """Return the settings of this run that its last checkpoint does not have."""
+        config = self.state.config
+        stored = config_from_mapping(read_header(self.state.folder).config)
+        names = changed_settings(stored, config, STAGES)
+        return [f"--set {name}={json.dumps(attrgetter(name)(config))}" for name in names]
 
     def _resume_advice(self) -> str:
         if not self._has_checkpoint():

@@ -37,6 +37,7 @@ from tests.helpers.fixtures import SMALL_NETWORK, Folders, copy_model, write_blo
 from tests.helpers.predicting import OPTIONS
 from tests.helpers.training_runs import words
 
+PROMPTS = ("--set", "model.prompts=true")
 SAMPLING = [word for word in OPTIONS if word not in ("--seed", "7")]
 Change = Callable[[np.ndarray, int], np.ndarray]
 
@@ -183,8 +184,9 @@ def test_a_class_missing_from_all_masks_causes_a_warning(tmp_path: Path, printed
     assert "cup 0.0% of the pixels" in rows(output)["classes"]
 
 
+@pytest.mark.parametrize("prompts", [False, True])
 def test_copies_across_parts_and_extreme_sizes_are_reported(
-    tmp_path: Path, printed: Printed
+    tmp_path: Path, printed: Printed, prompts: bool
 ) -> None:
     data = blobs(tmp_path)
     images, masks = data
@@ -201,6 +203,7 @@ def test_copies_across_parts_and_extreme_sizes_are_reported(
         large.save(folder / "blob_000.png")
     (tmp_path / "split.json").write_text(json.dumps(split))
     more = ["--split", str(tmp_path / "split.json"), "--dry-run"]
+    more += ["--set", f"model.prompts={str(prompts).lower()}"]
     output = printed(trained, tmp_path, data, *more)
     assert "2 images are in two parts" in output
     assert "test: blob_009 = train: blob_003" in output
@@ -261,8 +264,11 @@ def test_a_data_set_that_cannot_fit_is_refused_before_it_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "total_memory", lambda: 100_000.0)
-    assert trained(tmp_path, blobs(tmp_path)) == 2
+    data = blobs(tmp_path)
+    assert trained(tmp_path, data) == 2
     assert "images of 64 x 64 pixels need 0.0 GB of memory" in capsys.readouterr().err
+    assert trained(tmp_path, data, *PROMPTS) == 2
+    assert "images of up to 512 x 512 pixels need 0.0 GB of memory" in capsys.readouterr().err
 
 
 # --- advice is followed -----------------------------------------------------------------------

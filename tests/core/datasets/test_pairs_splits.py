@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from latentfm_core.config import DataConfig
+from latentfm_core.datasets import in_memory
 from latentfm_core.datasets.in_memory import load_canvases
 from latentfm_core.datasets.pair_reading import read_binary
 from latentfm_core.datasets.pairs import Pair, find_pairs
@@ -452,6 +453,13 @@ def test_a_problem_with_many_files_is_explained_once(tmp_path):
     assert f"5 files in {masks} (a.png, b.png, c.png, d.png, e.png): the mask is not" in lines[1]
     assert "set model.classes=NAME,NAME" in lines[1]
     assert str(images / "cut.png") in lines[2]
+
+
+def test_bad_files_of_several_raters_are_named_in_their_own_folders():
+    problems = [f"masks/{rater}/{name}.png: bad" for rater in ("anna", "ben") for name in "abcd"]
+    lines = in_memory._by_reason(problems[:6])
+    assert lines[0] == "4 files in masks/anna (a.png, b.png, c.png, d.png): bad"
+    assert lines[1:] == problems[4:6]
 
 
 def test_skip_bad_continues_and_logs(tmp_path, caplog):

@@ -363,6 +363,19 @@ def test_shapes_of_labelme_are_prompts(tmp_path: Path, caplog: pytest.LogCapture
     assert read_prompts(path).size_of(Path("x.png")) == (60, 80)
 
 
+def test_shapes_of_labelme_are_grouped_by_label_and_group(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    labelme(path, "point", [[7, 9]])
+    content = json.loads(path.read_text())
+    shape = content["shapes"][0]
+    content["shapes"] = [
+        {**shape, "label": label, "group_id": 1} for label in ("cell", "nucleus", "cell")
+    ]
+    path.write_text(json.dumps(content))
+    first, second = read_prompts(path).of(Path("x.png"))
+    assert (len(first.positive), len(second.positive)) == (2, 1)
+
+
 def labelme(path: Path, kind: str, points: list[list[float]], **facts: object) -> Path:
     shape = {"label": "a", "points": points, "shape_type": kind}
     size = {"imagePath": f"{path.stem}.png", "imageHeight": 60, "imageWidth": 80}

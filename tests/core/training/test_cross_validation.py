@@ -215,7 +215,9 @@ def test_folds_trained_separately_are_equal_and_the_last_writes_the_table(
     out = tmp_path / "folds"
     for fold in (2, 0):
         assert main(words(images, out, "--folds", 3, "--fold", fold)) == 0
-    assert "2 of 3 folds are finished. Still to train: --fold 1" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"to train: 0, 1. Each with --fold, or all of them: latentfm-train --out {out}" in said
+    assert "2 of 3 folds are finished. Still to train: 1." in said
     assert not (out / "cross_validation.csv").exists()
     assert main(words(images, out, "--folds", 3, "--fold", 1, "--quiet")) == 0
     assert weights(out) == weights(validated)
@@ -276,6 +278,13 @@ def test_the_time_is_divided_among_the_folds(
     assert "is divided" not in printed(main, [*start, "--fold", "1"])
 
 
+def test_more_time_for_resumed_folds_is_divided(validated: Path, printed: Printed) -> None:
+    again = ["--out", str(validated), "--resume", "--set", "training.flow.epochs=9"]
+    again += ["--dry-run", "--trust-paths"]
+    for more in (["--minutes", "60"], ["--set", "training.minutes=60"]):
+        assert "60 minutes is divided: 20 minutes for each" in printed(main, [*again, *more])
+
+
 def test_a_fold_that_cannot_continue_is_reported_with_a_solution(
     validated: Path, tmp_path: Path, refused: Printed
 ) -> None:
@@ -300,7 +309,7 @@ def test_a_lower_rate_for_one_fold_does_not_block_the_others(
     stopped_in_fold_1(images, out)
     again = ["--out", str(out), "--resume"]
     rate = "training.flow.learning_rate=1e-4"
-    assert "Still to train: --fold 2" in printed(main, [*again, "--fold", "1", "--set", rate])
+    assert "Still to train: 2" in printed(main, [*again, "--fold", "1", "--set", rate])
     shutil.copytree(out, tmp_path / "copy")
     assert "Validation figures of 3 folds" in printed(main, [*again, "--fold", "2"])
     (out / "cross_validation.csv").unlink()

@@ -55,13 +55,32 @@ def test_a_finite_exploding_loss_ends_its_stage(
     assert (out / "model.safetensors").exists()
 
 
-def test_the_advice_for_one_fold_names_it(
+@pytest.mark.parametrize("stage", ["mask_vae", "flow"])
+def test_the_advice_for_a_fold_can_be_followed(
+    images: Folders, tmp_path: Path, refused: Printed, stage: str
+) -> None:
+    rate = f"training.{stage}.learning_rate"
+    more = [f"--set=training.{stage}.epochs=20", f"--set=training.{stage}.warmup_steps=0"]
+    folds = words(images, tmp_path / "folds", "--folds", 2, *more, f"--set={rate}=10")
+    said = refused(main, folds)
+    message = said[said.index("error: ") :]
+    if stage == "flow":
+        assert advice_in(message)[:3] == ["--resume", "--fold", "0"]
+    else:  # a stage that all folds must train with one rate
+        assert f"start all of them in another --out with --set {rate}=1." in message
+
+
+def test_the_advice_for_an_extension_repeats_its_settings(
     images: Folders, tmp_path: Path, refused: Printed
 ) -> None:
-    rate = "--set=training.mask_vae.learning_rate=10"
-    more = ["--set=training.mask_vae.epochs=20", "--set=training.mask_vae.warmup_steps=0", rate]
-    said = refused(main, words(images, tmp_path / "folds", "--folds", 2, *more))
-    assert advice_in(said[said.index("error: ") :])[:3] == ["--resume", "--fold", "0"]
+    out = tmp_path / "model"
+    assert main(words(images, out, "--quiet")) == 0
+    longer = ["--set", "training.flow.epochs=40", "--set", "training.flow.warmup_steps=0"]
+    again = ["--out", str(out), "--resume"]
+    said = refused(main, [*again, *longer, "--set", "training.flow.learning_rate=10"])
+    output = advice_in(said[said.index("error: ") :])
+    assert output[:3] == ["--resume", "--set", "training.flow.learning_rate=1"]
+    assert set(longer) < set(output)
 
 
 def watch(dtype: torch.dtype = torch.float32) -> DivergenceWatch:

@@ -380,6 +380,14 @@ def test_dumped_settings_include_those_without_a_value(
     assert load_config(path) == config
 
 
+def test_relative_paths_of_set_are_resolved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = with_overrides(Config(), ["data.images=a/images", "data.split_file=s.csv"]).data
+    assert (data.images, data.split_file) == (tmp_path / "a" / "images", tmp_path / "s.csv")
+
+
 def test_a_run_without_a_folder_names_the_option(refused: Printed) -> None:
     assert "--out FOLDER" in refused(main, ["--images", "a", "--masks", "b"])
 

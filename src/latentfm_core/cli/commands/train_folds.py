@@ -10,6 +10,7 @@ from dataclasses import replace
 from latentfm_core.cli.common import EXIT_INTERRUPTED, EXIT_OK, NOTICE
 from latentfm_core.cli.stop_flag import StopFlag
 from latentfm_core.config import Config
+from latentfm_core.config.loading import override_values
 from latentfm_core.datasets.folds import FILE, FOLDER
 from latentfm_core.errors import ConfigError
 from latentfm_core.finetuning.recipe import PRESET as FINETUNE
@@ -48,7 +49,8 @@ def run_folds(args: argparse.Namespace, config: Config, options: RunOptions, fla
             f"--preset {args.preset} continues a single model: leave --folds out, and run it with "
             f"--init {args.out / FOLDER.format(0)} for each fold."
         )
-    if not args.resume or args.minutes is not None:
+    training = override_values(args.overrides).get("training")
+    if not args.resume or args.minutes is not None or "minutes" in (training or ()):
         # The settings of a resumed fold already have its share of the time.
         config = _divide(config)
     runs = CrossValidation(config, replace(options, should_stop_reading=flag))
@@ -96,10 +98,11 @@ def _say_finished(args: argparse.Namespace, table: CrossValidated) -> None:
     if not table.complete:
         missing = sorted(set(range(count)) - set(table.cards))
         logger.info(
-            "%d of %d folds are finished. Still to train: --fold %s",
+            "%d of %d folds are finished. Still to train: %s. Each with --fold, or all of them: %s",
             len(table.cards),
             count,
             ", ".join(map(str, missing)),
+            shlex.join(["latentfm-train", "--out", str(args.out), "--resume"]),
         )
         return
     logger.info(
