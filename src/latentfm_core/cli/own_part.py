@@ -104,14 +104,24 @@ def pairs_of_model(
         reason = f"part {part} is empty in" if lacking else "they are not those of"
         logger.info("Using all %d images: %s the split %s.", len(pairs), reason, model)
         return list(pairs), None
+    _check_part(args, model, part, set(wanted) - {pair.name for pair in chosen_pairs})
+    everything = f"; --part {ALL} selects all" if args.data is None else ""
+    logger.info(
+        "Using the %d images of part %s of %s, out of %d%s.",
+        len(chosen_pairs), part, model, len(pairs), everything,
+    )  # fmt: skip
+    return chosen_pairs, part
+
+
+def _check_part(args: argparse.Namespace, model: ModelSplit, part: str, missing: set[str]) -> None:
+    """Raise `DatasetError` if a part is empty or images of it are missing."""
     if not model.trained_on:
         raise DatasetError(
             f"The images are not those of {model}. Leave --part out, or name their split with "
             "--split FILE."
         )
-    if not wanted:
+    if not getattr(model.split, part):
         raise DatasetError(f"The part {part} of {model} is empty; choose another --part.")
-    missing = set(wanted) - {pair.name for pair in chosen_pairs}
     if missing:
         everything = (
             f", or add --part {ALL}."
@@ -124,12 +134,6 @@ def pairs_of_model(
             f"{model}: {name_some(missing)}. Choose the training folder, or another split "
             f"with --split FILE{everything}"
         )
-    everything = f"; --part {ALL} selects all" if args.data is None else ""
-    logger.info(
-        "Using the %d images of part %s of %s, out of %d%s.",
-        len(chosen_pairs), part, model, len(pairs), everything,
-    )  # fmt: skip
-    return chosen_pairs, part
 
 
 def warn_of_trained(

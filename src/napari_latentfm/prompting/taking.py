@@ -15,14 +15,12 @@ from napari_latentfm.annotation.mean_mask import mean_mask_layer
 from napari_latentfm.annotation.taking import RENEWING
 from napari_latentfm.annotation.writing import (
     PlaneObject,
-    write_labels,
     write_mean_mask,
     write_objects,
-    write_pixels,
     write_planes,
 )
-from napari_latentfm.layers.painting import check_unlocked
 from napari_latentfm.layers.planes import plane_index
+from napari_latentfm.prompting.erasing import erase_label
 from napari_latentfm.prompting.objects import counted, listed
 
 if TYPE_CHECKING:
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from napari_latentfm.prompting.selection import ObjectSelection
     from napari_latentfm.prompting.shown_objects import ShownObjects
     from napari_latentfm.sampling.plane import Place
-
 
 BESIDE_ANOTHER = (
     "The mask of the whole image and the outline of {objects} are on screen. Press Take all in the "
@@ -48,8 +45,6 @@ REFINED = (
     "The outline of {objects} has changed since it was taken. Press Take all in the section Point "
     "to take it again, or Undo mark to return to the annotation."
 )
-
-
 CUT = (
     "{lost:,} of {all:,} pixels in the outline of {objects} have other labels, which were kept. If "
     "what is on screen now is right, accept again. Otherwise press Ctrl+Z, and tick May cover "
@@ -209,23 +204,13 @@ class Taking:
 
     def _erase(self, place: Place, one: PromptObject) -> bool:
         """Remove an object's pixels from the annotation; return whether there were any."""
-        session, nothing = self._context.session, np.zeros(place.plane.shape, bool)
-        layer = annotation_on(session.viewer, place.layer, place.plane)
-        if layer is None or one.number not in self._context.taken(place):
+        if one.number not in self._context.taken(place):
             return False
         try:
-            if self._reviews(place):
-                changed = write_labels(session, nothing, classes=(one.number,), origin="mask")
-                return changed > 0
-            check_unlocked(layer)
+            return erase_label(self._context.session, place, one.number, self._reviews(place))
         except LatentFMError as error:
             self._context.say(str(error))
             return False
-        # Ctrl+Z acts on the active layer, and must undo this.
-        session.viewer.layers.selection.active = layer
-        rows, columns = np.nonzero(layer.data[plane_index(place.plane)] == one.number)
-        write_pixels(layer, place.plane, rows, columns, np.zeros(rows.size, layer.data.dtype))
-        return True
 
     def _is_renewing(self) -> bool:
         """Return whether a run will replace the masks, and say so."""
