@@ -191,6 +191,7 @@ def test_a_missing_folder_blames_no_image_and_loses_no_annotation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said = listen_to(monkeypatch, "worklist.panel.show_error")
+    late = listen_to(monkeypatch, "worklist.late_warnings.show_error")
     viewer, panel = queue()
     mask = annotate(viewer)
     layer = annotation_of(session_of(viewer), create=False)
@@ -208,7 +209,7 @@ def test_a_missing_folder_blames_no_image_and_loses_no_annotation(
     shutil.copy(blob_folders[0] / "blob_009.png", other)
     panel.form.folder.setText(str(other))
     wait_for(qtbot, panel, "blob_009.png", panel.open_folder)
-    assert "stays in the viewer" in said[-1]
+    assert "stays in the viewer" in late[-1]
     assert layer in viewer.layers
     np.testing.assert_array_equal(layer.data, mask)
 

@@ -40,6 +40,7 @@ class FooterReports(QObject):
         listen(self, panel.queue.exporting.finished, self._on_list_exported)
         listen(self, annotation.autosaver.kept, self._on_kept)
         listen(self, annotation.autosaver.failed, self._on_not_kept)
+        listen(self, annotation.autosaver.watched, self._on_watched)
 
     def _on_tool(self, text: str) -> None:
         """Show the active tool, though its section may be folded."""
@@ -81,6 +82,10 @@ class FooterReports(QObject):
 
     def _on_kept(self, when: str) -> None:
         self._footer.show_kept(f"Autosaved {when[:5]}")
+
+    def _on_watched(self) -> None:
+        """Forget when another annotation was saved."""
+        self._footer.show_kept("")
 
     def _on_not_kept(self, _message: str) -> None:
         self._footer.show_kept("Not autosaved")

@@ -289,7 +289,6 @@ class LatentFMPanel(QWidget):
     def _on_chosen(self) -> None:
         """Clear everything about another image."""
         self.footer.clear()
-        self.footer.show_kept("")
         self._list.show_item()
 
 

@@ -116,6 +116,8 @@ def test_marks_are_restored_after_the_window_was_closed(
     assert "Recover, compare or discard it first" in again.footer.message.text()
     again.queue.keeper.recovery.answer("recover")
     later.press(later.canvas)
+    assert "pixels in the outline of object 2 have other labels" in again.footer.message.text()
+    later.press(later.canvas)
     later.wait_for(NAMES[1])
     assert set(np.unique(tifffile.imread(bench.file(NAMES[0])))) == {0, 1, 2}
     bench.qtbot.waitUntil(lambda: not list((data_folder() / "marks").glob("*")), timeout=PATIENCE)

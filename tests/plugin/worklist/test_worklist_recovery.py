@@ -60,7 +60,7 @@ def test_work_recovered_from_a_crash_is_offered_and_marked(
     qtbot.waitUntil(lambda: UNSAVED in cell(panel, NAMES[0], "State"), timeout=PATIENCE)
     assert UNSAVED not in cell(panel, NAMES[1], "State")
     output = [text for text in told() if "autosaved" in text]
-    question = "Unsaved annotation of blob_000, autosaved "
+    question = "Unsaved annotation of blob_000.png, autosaved "
     assert any(text.startswith(question) and "top of the window" in text for text in output)
     assert not any(", 0 " in text for text in output), "zeros are left out"
     message = f"1 image has unsaved work to recover: {NAMES[0]}."
