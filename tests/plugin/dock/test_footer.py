@@ -299,7 +299,9 @@ def test_closing_the_dock_leaves_no_hidden_layers_of_the_previous_image(bench: B
     bench.click(bench.panel.footer.accept)
     bench.qtbot.waitUntil(lambda: bool(closed), timeout=PATIENCE)
     assert closed[0], "they were there when the dock was closed"
-    assert [layer.name for layer in bench.viewer.layers if not layer.visible] == []
+    hidden = [layer.name for layer in bench.viewer.layers if not layer.visible]
+    # The next image may have results by then, of which one is hidden at first.
+    assert not [name for name in hidden if not name.startswith("blob_001 · ")]
     assert tifffile.imread(WorkList(bench.folder).annotation(NAMES[0])).sum() == 81
 
 
