@@ -192,9 +192,10 @@ def _warn_of_orientation(
     stored = []
     for image in images:
         labels = prompts.labels.get(prompts.used(image) or "")
-        own = 1 if labels is None else image_orientation(image)
-        turn = own if labels is None else image_orientation(labels)
-        if labels is None or own == turn:
+        if labels is None:
+            continue
+        own, turn = image_orientation(image), image_orientation(labels)
+        if own == turn:
             continue
         try:
             pixels = read_image(image, limits).pixels

@@ -80,7 +80,8 @@ def _check_file(own: Sequence[str], file: Path) -> None:
         labels = {int(label): str(name) for label, name in names.items()}
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return  # another file, or a damaged one, which the work list reports
-    if len(own) == 1 and labels:
+    # Only other names can make several classes; the masks need not be read to see that.
+    if len(own) == 1 and set(labels.values()) - set(own):
         used = {label: labels.get(label, own[0]) for label in sorted(_labels_in(file.parent))}
         if len(set(used.values())) > 1:
             raise ConfigError(

@@ -11,11 +11,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from latentfm_core.config import DataConfig, SetConfig
+from latentfm_core.config import DataConfig, ReadingConfig, SetConfig
 from latentfm_core.datasets.facts import image_sizes
 from latentfm_core.datasets.folds import training_split
 from latentfm_core.datasets.in_memory import report_problems
-from latentfm_core.datasets.pair_reading import numbers_objects, read_binary, read_instances
+from latentfm_core.datasets.pair_reading import (
+    ReadPair,
+    is_of_work_list,
+    read_binary,
+    read_instances,
+)
 from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.reading_threads import in_threads
 from latentfm_core.datasets.reduced import reduced_image, reduced_labels, reduced_shape
@@ -246,17 +251,23 @@ def _name(settings: SetConfig | None, pair: Pair) -> str:
     return pair.name if settings is None else unique_name(settings.name, pair.name)
 
 
+def _read(
+    pair: Pair, kind: Kind, threshold: float | None, limits: ReadingConfig
+) -> tuple[ReadPair, Kind]:
+    """Read a pair, and whether its masks number objects; those of a work list may."""
+    if kind == "instances" or (threshold is None and is_of_work_list(pair)):
+        read = read_instances(pair, limits)
+        if kind == "instances" or max(read.stored.objects) > 1:
+            return read, "instances"
+    return read_binary(pair, threshold, limits), "masks"
+
+
 def _decoded(settings: SetConfig | None, pair: Pair, data: DataConfig) -> TrainingImage | str:
     """Return the image, or an error message."""
     kind: Kind = "masks" if settings is None else settings.kind
     threshold = data.mask_threshold if settings is None else settings.mask_threshold
     try:
-        if kind == "masks" and threshold is None and numbers_objects(pair, data.reading):
-            kind = "instances"
-        if kind == "masks":
-            read = read_binary(pair, threshold, data.reading)
-        else:
-            read = read_instances(pair, data.reading)
+        read, kind = _read(pair, kind, threshold, data.reading)
     except ImageError as error:
         return str(error)
     rgb = np.rint(to_rgb(read.image) * 255).astype(np.uint8)

@@ -94,14 +94,6 @@ def is_of_work_list(pair: Pair) -> bool:
     return all((path.parent / WORK_LIST).is_file() for path in pair.masks)
 
 
-def numbers_objects(pair: Pair, limits: ReadingConfig = READING) -> bool:
-    """Return whether the masks are annotations of a work list with several numbered objects.
-
-    Raises `ImageError` as `read_instances` does.
-    """
-    return is_of_work_list(pair) and max(read_instances(pair, limits).stored.objects) > 1
-
-
 def read_references(
     pair: Pair, mask_threshold: float | None, classes: int, limits: ReadingConfig = READING
 ) -> ReadPair:

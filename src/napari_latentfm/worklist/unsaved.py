@@ -41,7 +41,7 @@ class UnsavedSearch:
     def __init__(self, autosaver: Autosaver, navigator: Navigator, table: ImageTable) -> None:
         self._autosaver, self._navigator, self._table = autosaver, navigator, table
         self._task = LatestTask()
-        self._told: WorkList | None = None
+        self._reported: WorkList | None = None
 
     def start(self, _done: object = None) -> None:
         """Start a search instead of any earlier one."""
@@ -64,9 +64,9 @@ class UnsavedSearch:
     def _on_found(self, found: tuple[frozenset[str], bool]) -> None:
         names, is_complete = found
         self._table.mark_unsaved(names)
-        if not is_complete or self._told is self._navigator.work:
+        if not is_complete or self._reported is self._navigator.work:
             return
-        self._told = self._navigator.work
+        self._reported = self._navigator.work
         if names:
             first, rest = sorted(names)[:NAMED], len(names) - NAMED
             listed = ", ".join(first) + (f" and {rest} more" if rest > 0 else "")

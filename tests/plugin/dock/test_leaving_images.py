@@ -49,6 +49,16 @@ def boxed(bench: Bench, *corners: float) -> None:
         outlined(bench, number)
 
 
+def taken(bench: Bench) -> Any:
+    """Draw a box, take its outline, and return the list of objects."""
+    boxed(bench, 5.0)
+    form = bench.panel.point.form
+    bench.click(form.take_all_button)
+    rows = form.objects
+    bench.qtbot.waitUntil(lambda: rows.rows[0].state == "taken", timeout=PATIENCE)
+    return rows
+
+
 def outlined(bench: Bench, count: int) -> None:
     """Wait until a number of objects have an outline."""
     form = bench.panel.point.form
@@ -84,10 +94,7 @@ def test_marks_are_restored_after_the_window_was_closed(
 ) -> None:
     """The first object was taken, and the other one was not."""
     bench, panel = pointing, pointing.panel
-    boxed(bench, 5.0)
-    bench.click(panel.point.form.take_all_button)
-    rows = panel.point.form.objects
-    bench.qtbot.waitUntil(lambda: rows.rows[0].state == "taken", timeout=PATIENCE)
+    rows = taken(bench)
     bench.press(bench.canvas, Qt.Key.Key_B)
     boxes = bench.viewer.layers.selection.active
     boxes.add_rectangles(np.array([[35.0, 35.0], [55.0, 55.0]]))
@@ -435,10 +442,7 @@ def test_undo_proposes_an_accepted_object_again_and_runs_keep_outlines(
     pointing: Bench,
 ) -> None:
     bench, panel = pointing, pointing.panel
-    boxed(bench, 5.0)
-    bench.click(panel.point.form.take_all_button)
-    rows = panel.point.form.objects
-    bench.qtbot.waitUntil(lambda: rows.rows[0].state == "taken", timeout=PATIENCE)
+    rows = taken(bench)
     layer = annotation_of(panel.session, create=False)
     assert layer is not None
     assert record_of(layer).proposals
