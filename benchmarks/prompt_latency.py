@@ -112,7 +112,7 @@ def main() -> None:
     viewer.window.add_dock_widget(panel, name="Sampling")
     section = PromptSection(session_of(viewer), panel)
     viewer.window.add_dock_widget(section, name="Point")
-    panel.form.model.value = "generalist"
+    panel.form.model.choose("generalist")
     if args.samples is not None:
         panel.form.n_samples.value = args.samples
     if args.steps is not None:

@@ -19,8 +19,8 @@ HEAD = """# All settings
 Every setting of a training run and of its model, with its value in the preset `default`.
 A configuration file (TOML, `--config`) sets them by section; `--set SECTION.KEY=VALUE` changes
 one on the command line. `latentfm-train --dump-config` prints all of them as a file, those without
-a value as comments. To take a value away, write `"null"` in a file or `null` with `--set`. Unknown
-names and values out of range are refused before any image is read.
+a value as comments. To remove a value, write `"null"` in a file or `null` with `--set`. Unknown
+names and values out of range are rejected before any image is read.
 """
 
 

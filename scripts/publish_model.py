@@ -8,9 +8,8 @@ with several prompts takes several, each with a name for its figures::
 
     python scripts/publish_model.py runs/generalist busi_box=runs/busi_box/summary.json ...
 
-It can be omitted for a model to which
-only a few-step network was added: the card already has the metrics of its flow. The
-card's page in ``docs/models`` is generated from the card.
+It can be omitted for a model to which only a few-step network was added: the card already has
+the metrics of its flow. The card's page in ``docs/models`` is generated from the card.
 """
 
 from __future__ import annotations
@@ -27,7 +26,8 @@ from typing import Any
 from latentfm_core.errors import LatentFMError, ModelFolderError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.model_io.card import ModelCard
-from latentfm_core.model_io.domain import DOMAIN, read_domain
+from latentfm_core.model_io.domain import read_domain
+from latentfm_core.model_io.file_names import DOMAIN
 from latentfm_core.model_io.folder import CARD, WEIGHTS, read_card, write_card
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,8 +38,14 @@ MAX_BYTES = 25_000_000
 logger = logging.getLogger("publish_model")
 
 
-NAMED_FIGURES = ("dice", "iou", "sample_dice", "error_auroc", "confidence_ece")
-"""Metrics of each of several summaries to put on the card."""
+COLUMNS = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "sample_dice": "Dice of single samples",
+    "error_auroc": "error AUROC",
+    "confidence_ece": "ECE of the confidence",
+}
+"""Metrics of each of several summaries to put on the card, and their titles on its page."""
 
 
 def with_named_figures(card: ModelCard, summaries: dict[str, dict[str, Any]]) -> ModelCard:
@@ -49,7 +55,7 @@ def with_named_figures(card: ModelCard, summaries: dict[str, dict[str, Any]]) ->
     for name, summary in summaries.items():
         if summary["model"]["sha256"] != card.weights_sha256:
             raise ModelFolderError(f"{name} was measured with other weights than these.")
-        kept |= {f"test_{name}_{key}": summary["metrics"][key] for key in NAMED_FIGURES}
+        kept |= {f"test_{name}_{key}": summary["metrics"][key] for key in COLUMNS}
         commands.append(summary["command"])
     update = {"metrics": kept, "metrics_command": "\n".join(commands)}
     return card.model_copy(update=update)
@@ -69,7 +75,6 @@ def with_test_figures(card: ModelCard, summary: dict[str, Any]) -> ModelCard:
 def page(card: ModelCard) -> str:
     """Return the card as a Markdown page."""
     data, training = card.data, card.training
-    rows = "\n".join(f"| {key} | {value:.4f} |" for key, value in sorted(card.metrics.items()))
     return f"""# {card.title}
 
 Model `{card.id}`, made {card.created}. {card.description}
@@ -95,18 +100,39 @@ Seed {training.seed}, {training.seconds / 60:.0f} minutes on {training.device}
 {encoder(card)}
 {distillation(card)}## Figures
 
-`val_` figures were used to choose the best epoch. `test_` figures come from images that were
-used for nothing else. They were measured with
+The test images were used for nothing else. Their figures were measured with
 
 {indented(card.metrics_command)}
 
-| figure | value |
-| --- | --- |
-{rows}
+{figures(card.metrics)}
 
 Weights: `{card.weights.file}`, {card.weights.size_bytes / 1e6:.1f} MB, {card.weights.dtype},
 SHA-256 `{card.weights.sha256}`.
 """
+
+
+def figures(metrics: dict[str, float]) -> str:
+    """Return the main test figures as a table, and the Dice on the validation images."""
+    lines = [f"| test images | {' | '.join(COLUMNS.values())} |", "| --- " * 6 + "|"]
+    for key in sorted(metrics):
+        if not key.startswith("test_") or not key.endswith("_dice"):
+            continue
+        name = key.removesuffix("dice")
+        if f"{name}iou" not in metrics:
+            continue  # the Dice of something else, such as single samples
+        values = (metrics.get(name + column) for column in COLUMNS)
+        cells = ["" if value is None else f"{value:.3f}" for value in values]
+        label = name.removeprefix("test_").replace("_", " ").replace("none", "no prompt")
+        lines.append(f"| {label.strip() or 'all'} | {' | '.join(cells)} |")
+    kinds = {"": "all prompts", "_none": "no prompt", "_point": "point", "_box": "box"}
+    found = [
+        f"{kind} {metrics[f'val_dice{ending}']:.3f}"
+        for ending, kind in kinds.items()
+        if f"val_dice{ending}" in metrics
+    ]
+    if found:
+        lines += ["", f"Validation Dice, which selected the epoch: {', '.join(found)}."]
+    return "\n".join(lines)
 
 
 def encoder(card: ModelCard) -> str:
@@ -131,7 +157,7 @@ def distillation(card: ModelCard) -> str:
         return ""
     steps = card.config.model.distilled_steps
     return f"""Afterwards, a network for runs of at most {steps} Euler steps was added, which
-changes nothing else (`_steps_1` and `_steps_2` below are its figures):
+changes nothing else:
 
 {indented(made.command)}
 

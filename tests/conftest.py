@@ -14,6 +14,7 @@ from napari._qt import qt_main_window
 from napari.settings import NapariSettings
 from npe2 import PluginManifest
 
+from latentfm_core import once
 from latentfm_core.cli.train import main as train_command
 from latentfm_core.inference.device import resolve_precision
 from latentfm_core.training.trainer import Trainer
@@ -30,6 +31,7 @@ from tests.helpers.plugin_fixtures import (
     blob_image,
     docked_panel,
     forget_notifications,
+    opened_dock,
     photo_window,
 )
 from tests.helpers.processors import auto_precision
@@ -46,6 +48,7 @@ __all__ = [
     "domain_model_folder",
     "fold_models",
     "forget_notifications",
+    "opened_dock",
     "photo_window",
     "printed",
     "promptable",
@@ -210,3 +213,9 @@ def _own_settings(_own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     forget()
     yield
     forget()
+
+
+@pytest.fixture(autouse=True)
+def warned_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test see the warnings that come once in a process."""
+    monkeypatch.setattr(once, "_DONE", set())

@@ -19,7 +19,7 @@ from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.splits import make_split
 from latentfm_core.errors import DatasetError
 from latentfm_core.evaluation.evaluate import Case
-from latentfm_core.training.batch_source import Feeder
+from latentfm_core.training.batch_source import BatchLoader
 from latentfm_core.training.batches import draw_raters
 
 
@@ -73,8 +73,8 @@ def draw_batch(
 ) -> tuple[Tensor, Tensor]:
     """Return full-size images and masks, each mask of one rater drawn at random."""
     raters = draw_raters(canvases, index, seed)
-    feeder, size = Feeder(canvases, 1, device), canvases.images.shape[1]
-    return feeder.images(index, size), feeder.masks(index, raters, size)
+    loader, size = BatchLoader(canvases, 1, device), canvases.images.shape[1]
+    return loader.images(index, size), loader.masks(index, raters, size)
 
 
 def read_cases(pairs: Sequence[Pair], mask_threshold: float | None) -> Iterator[Case]:

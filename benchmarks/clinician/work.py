@@ -138,13 +138,13 @@ class Clinician:
         form, hands = self.panel.queue.form, self.hands
         hands.click_tab(self.panel.tabs.tabBar(), "Folder")
         hands.pause(0.3)
-        hands.click(form.model)
+        hands.click(form.model.box)
         hands.pause(0.5)
         hands.press(Qt.Key.Key_A)
         hands.pause(0.3)
         hands.press(Qt.Key.Key_Return)
-        if not form.model.currentText().startswith(MODEL):
-            raise SystemExit(f"error: the model is {form.model.currentText()!r}")
+        if not form.model.box.currentText().startswith(MODEL):
+            raise SystemExit(f"error: the model is {form.model.box.currentText()!r}")
         hands.click(form.folder)
         hands.write(str(self.folder))
         hands.picture("folder")

@@ -12,7 +12,8 @@ import argparse
 import shlex
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 
 from benchmarks.effort.annotator import Effort
 from benchmarks.effort.data import Selection, select
+from benchmarks.effort.order import by_uncertainty
 from benchmarks.effort.work import (
     ResultFile,
     dice_without_prompt,
@@ -51,6 +53,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model", default="generalist")
     parser.add_argument("--accepted", type=int, default=50, help="images to work through")
+    parser.add_argument(
+        "--uncertain-of",
+        type=int,
+        default=0,
+        metavar="N",
+        help="work through the most uncertain of N images, not through random ones",
+    )
     parser.add_argument("--others", type=int, default=200, help="limit of images to compare on")
     parser.add_argument("--forgetting", type=int, default=0, help="limit of images of ISIC-2018")
     parser.add_argument(
@@ -85,7 +94,8 @@ def run(args: argparse.Namespace, command: str) -> int:
     torch.set_num_threads(1)
     config = adaptation_config(args.overrides)
     card = read_card(resolve_model(args.model))
-    selection = select(args.dataset, args.data, args.accepted, args.others, args.seed, args.tuning)
+    listed = max(args.accepted, args.uncertain_of)
+    selection = select(args.dataset, args.data, listed, args.others, args.seed, args.tuning)
     device = resolve_device("cpu")
     settings = {
         "dataset": args.dataset,
@@ -98,6 +108,8 @@ def run(args: argparse.Namespace, command: str) -> int:
     }
     if args.expert_masks:
         settings["expert_masks"] = True
+    if args.uncertain_of:
+        settings["uncertain_of"] = listed
     result = ResultFile(args.out / "result.json", settings)
     result.values |= {"command": command, "created": now(), "versions": versions()}
     session = AdaptationSession(args.model, config)
@@ -114,7 +126,12 @@ def run(args: argparse.Namespace, command: str) -> int:
         result.values["others"]["0"] = {"used": False, "none": none, "box": box}
         result.write()
     at = sorted({*AT, args.accepted})
-    work_adapted(session, args.out, selection, result, at, compare, args.expert_masks)
+    done = [effort.name for effort in result.efforts("adapted")]
+    names: Iterable[str] = selection.worked_through[len(done) :]
+    if args.uncertain_of:
+        names = by_uncertainty(session, selection, selection.worked_through, done)
+    names = islice(names, args.accepted - len(done))
+    work_adapted(session, args.out, selection, names, result, at, compare, args.expert_masks)
     if not args.only_adapted:
         work_plain(args.model, selection, result)
     if args.afterwards and AFTERWARDS not in result.values:

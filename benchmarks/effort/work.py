@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +49,10 @@ class ResultFile:
 
 
 def work_plain(model: str, selection: Selection, result: ResultFile) -> None:
-    """Work through the images with the original model alone."""
+    """Work through the images of the other arm with the original model alone."""
     segmenter = Segmenter.load(model, "cpu")
-    done = len(result.values["plain"])
-    for name in tqdm(
-        selection.worked_through[done:], desc="plain", mininterval=5.0, disable=is_quiet(logger)
-    ):
+    names = [effort.name for effort in result.efforts("adapted")][len(result.values["plain"]) :]
+    for name in tqdm(names, desc="plain", mininterval=5.0, disable=is_quiet(logger)):
         effort, _ = annotate(segmenter, *selection.read(name), 0)
         result.values["plain"].append(effort.to_json())
         result.write()
@@ -64,6 +62,7 @@ def work_adapted(
     session: AdaptationSession,
     folder: Path,
     selection: Selection,
+    names: Iterable[str],
     result: ResultFile,
     at: Sequence[int],
     compare: Callable[[int], None],
@@ -75,19 +74,20 @@ def work_adapted(
     ----------
     folder
         For the adapted model and the accepted masks.
+    names
+        Images to work through, in order, without those that `result` contains.
     at
         Numbers of accepted images after which `compare` is called.
     expert_masks
         Whether the expert's masks are accepted, whatever the answers are.
     """
     adaptation = AdaptationFolder(folder)
-    done = len(result.values["adapted"])
+    done = result.efforts("adapted")
     if done and session.load(adaptation):
-        for name in selection.worked_through[:done]:
-            _exhaust(session.restore(_accepted(selection, name, imread(_mask(folder, name)) > 0)))
-    for count, name in enumerate(selection.worked_through, start=1):
-        if count <= done:
-            continue
+        for effort in done:
+            mask = imread(_mask(folder, effort.name)) > 0
+            _exhaust(session.restore(_accepted(selection, effort.name, mask)))
+    for count, name in enumerate(names, start=len(done) + 1):
         image, target = selection.read(name)
         used = session.comparison.used
         segmenter = session.adapted if used else session.present

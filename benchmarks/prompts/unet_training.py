@@ -33,7 +33,7 @@ from latentfm_core.training.object_source import ObjectSource
 from latentfm_core.training.prompt_simulation import correct
 from latentfm_core.training.prompted_batch import prompted_batch
 from latentfm_core.training.run_card import portable
-from latentfm_core.training.step_timer import PartsClock
+from latentfm_core.training.step_timer import StepTimer
 
 logger = logging.getLogger(__name__)
 
@@ -61,13 +61,13 @@ class PromptedUNetTask:
 
     def step_losses(self, train: ObjectSet, device: torch.device, dtype: torch.dtype) -> StepLosses:
         """Return the losses of batches of crops with simulated prompts and corrections."""
-        training, clock = self.config.training, PartsClock(device)
+        training, timer = self.config.training, StepTimer(device)
 
         def losses(step: int, index: NDArray[np.intp], done: float) -> dict[str, Tensor]:
             generator = step_generator(training.seed, step)
             draws = seed_for(training.seed, STREAM, step, 2)
             seeds = tuple(seed_for(draws, row) for row in range(len(index)))
-            source = ObjectSource(train, index, seeds, self.size_at(done), clock, device, dtype)
+            source = ObjectSource(train, index, seeds, self.size_at(done), timer, device, dtype)
             whole = GlobalBatch.alone(generator, len(index))
             batch = prompted_batch(source, training.augmentation, whole)
             with autocast(device, dtype):

@@ -8,7 +8,7 @@ from pathlib import Path
 from latentfm_core.cli.train import main
 from latentfm_core.datasets.folds import FILE, read_folds
 from latentfm_core.model_io.folder import read_card
-from latentfm_core.training.cross_validation import begun_fold
+from latentfm_core.training.fold_checks import begun_fold
 from latentfm_core.training.fold_table import CSV, JSON
 from robustness.crash.process import Progress
 from robustness.crash.rounds import Victim

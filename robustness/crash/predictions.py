@@ -21,7 +21,8 @@ from robustness.crash.rounds import Victim
 OLD, NEW = "1", "2"
 """Seeds of an older result and of its replacement."""
 COUNT = 3
-UNEQUAL = ("created", "seconds")
+UNEQUAL = ("created", "seconds", "maps_digest")
+"""Facts of a result that differ between runs: each OME-TIFF has its own UUID."""
 
 
 def _prepare(folder: Path) -> None:

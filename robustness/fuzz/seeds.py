@@ -247,21 +247,35 @@ def adaptation_record() -> bytes:
 @cache
 def pyramids() -> tuple[Files, ...]:
     """Return Zarr images of several kinds, each in the folder ``a.zarr``."""
+    import numcodecs
     import zarr
+    from zarr.codecs import BloscCodec, GzipCodec
 
-    def make(version: Literal[2, 3], shape: tuple[int, ...], folder: Path) -> None:
+    def make(
+        version: Literal[2, 3], shape: tuple[int, ...], codec: Any, sharded: bool, folder: Path
+    ) -> None:
         group = zarr.open_group(str(folder / "a.zarr"), mode="w", zarr_format=version)
         scales = [{"datasets": [{"path": "0"}, {"path": "1"}]}]
         group.attrs["multiscales"] = scales
         for number in range(2):
             pixels = _pixels(*shape[:-2], shape[-2] >> number, shape[-1] >> number)
-            chunks = (*(1 for _ in shape[:-2]), 16, 16)
-            group.create_array(str(number), data=pixels, chunks=chunks)
+            lead = tuple(1 for _ in shape[:-2])
+            group.create_array(
+                str(number),
+                data=pixels,
+                chunks=(*lead, 16, 16),
+                shards=(*lead, 32, 32) if sharded else None,
+                compressors=codec,
+            )
 
-    kinds: tuple[tuple[Literal[2, 3], tuple[int, ...]], ...] = (
-        (2, (40, 32)),
-        (2, (3, 40, 32)),
-        (3, (40, 32)),
+    kinds: tuple[tuple[Literal[2, 3], tuple[int, ...], Any, bool], ...] = (
+        (2, (40, 32), "auto", False),
+        (2, (3, 40, 32), "auto", False),
+        (2, (40, 32), numcodecs.LZ4(), False),
+        (2, (40, 32), numcodecs.Zlib(), False),
+        (3, (40, 32), "auto", False),
+        (3, (40, 32), BloscCodec(), True),
+        (3, (40, 32), GzipCodec(), True),
     )
     return tuple(_made(partial(make, *kind)) for kind in kinds)
 
@@ -402,8 +416,8 @@ def result_sidecar() -> bytes:
     return found.model_dump_json(indent=2).encode()
 
 
-def learning_note() -> bytes:
+def parent_facts() -> bytes:
     """Return the parent record of a fine-tuning run."""
-    from latentfm_core.finetuning.finetune import Note
+    from latentfm_core.finetuning.finetune import ParentFacts
 
-    return json.dumps(asdict(Note("tiny", "0" * 64, "Tiny", "none", (0.5, 0.6)))).encode()
+    return json.dumps(asdict(ParentFacts("tiny", "0" * 64, "Tiny", "none", (0.5, 0.6)))).encode()

@@ -28,14 +28,15 @@ from latentfm_core.config import (
 from latentfm_core.datasets.folds import read_folds
 from latentfm_core.datasets.layouts import read_layout, with_classes_of_folder
 from latentfm_core.datasets.splits import make_split, read_groups, read_split
-from latentfm_core.finetuning.finetune import _read_note
+from latentfm_core.finetuning.finetune import _read_parent_facts
 from latentfm_core.images.channel_names import read_channel_axis
 from latentfm_core.images.large import PixelField
 from latentfm_core.images.open_large import open_large
 from latentfm_core.images.orientation import drawn_as_read
 from latentfm_core.images.read import read_image, read_labels, read_mask, to_rgb
 from latentfm_core.images.tiff_stack import TiffStack
-from latentfm_core.model_io.domain import DOMAIN, read_domain
+from latentfm_core.model_io.domain import read_domain
+from latentfm_core.model_io.file_names import DOMAIN
 from latentfm_core.model_io.folder import load_model, read_card
 from latentfm_core.output.result import ResultPlan, _older_files, is_finished
 from latentfm_core.prompts.files import read_prompts
@@ -316,7 +317,7 @@ def _read_result(folder: Path) -> object:
     for path in _older_files(plan):
         if not path.resolve().is_relative_to(folder.resolve()):
             raise AssertionError(f"{path} is outside and would be removed")
-    return is_finished(plan, settings, "0" * 64)
+    return is_finished(plan, settings, model_sha256="0" * 64)
 
 
 def _read_adaptation(folder: Path) -> object:
@@ -371,8 +372,8 @@ TARGETS: dict[str, Target] = {
     ),
     "result": Target(_text("a.json", seeds.result_sidecar()), _read_result, 3),
     "learning": Target(
-        _text("learning.json", seeds.learning_note()),
-        lambda folder: _read_note(folder / "learning.json"),
+        _text("learning.json", seeds.parent_facts()),
+        lambda folder: _read_parent_facts(folder / "learning.json"),
         1,
     ),
     "adaptation": Target(_text(RECORD, seeds.adaptation_record()), _read_adaptation, 2),

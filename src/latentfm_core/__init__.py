@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from latentfm_core.errors import LatentFMError
     from latentfm_core.images.open_large import open_large
     from latentfm_core.images.read import read_image
+    from latentfm_core.inference.following import follow_object
     from latentfm_core.inference.segmenter import Segmenter
     from latentfm_core.inference.stack import segment_stack
     from latentfm_core.prediction.large import segment_large
@@ -37,6 +38,7 @@ __all__ = [
     "Segmenter",
     "TilingConfig",
     "__version__",
+    "follow_object",
     "open_large",
     "read_image",
     "segment_large",
@@ -50,6 +52,7 @@ _MODULES = {
     "SamplingConfig": "config",
     "Segmenter": "inference.segmenter",
     "TilingConfig": "config",
+    "follow_object": "inference.following",
     "open_large": "images.open_large",
     "read_image": "images.read",
     "segment_large": "prediction.large",

@@ -18,6 +18,10 @@ class ImageError(LatentFMError):
     """One image or mask cannot be read or cannot be used."""
 
 
+class ClassesError(ImageError):
+    """A mask has other values than the classes, and one solution is to name classes."""
+
+
 class DatasetError(LatentFMError):
     """A folder of images and masks does not form a data set."""
 

@@ -10,18 +10,22 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _UNSAFE = (
     "\x00-\x1f\x7f-\x9f"  # C0 and C1 control characters, which drive a terminal
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # change the direction of the text after them
     "\u2028\u2029"  # line and paragraph separators
+    "\u00ad\u200b\u2060-\u2064\ufeff"  # invisible: two different names would look the same
+    "\u00a0\u2007\u202f"  # look like a space
 )
 _CONTROL = re.compile(f"[{_UNSAFE}]")
 _CONTROL_BUT_LINES = re.compile(f"(?![\n\t])[{_UNSAFE}]")
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
 
+_NAMES_SHOWN = 10
+_NAME_SHOWN = 120
 _MAX_NAME = 255
 _MAX_PATH = 4096
 _LONGEST_ID = 100
@@ -39,6 +43,14 @@ def shown_text(text: str) -> str:
 
 def _escaped(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode("ascii")
+
+
+def name_some(names: Iterable[str], most: int = _NAMES_SHOWN) -> str:
+    """Return the first `most` different names for a message, and the number of the rest."""
+    listed = sorted(shown(name[:_NAME_SHOWN]) for name in set(names))
+    rest = len(listed) - most
+    more = f" and {rest} more" if rest > 0 else ""
+    return ", ".join(listed[:most]) + more
 
 
 def comparable(name: str) -> str:
@@ -125,6 +137,22 @@ def _longest_name(folder: Path) -> int:
             except (OSError, ValueError):
                 break
     return _MAX_NAME
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a number and a noun, for example "1 image" or "2 images".
+
+    Parameters
+    ----------
+    plural
+        Plural of `noun`, by default `noun` and an "s". Both may include a verb.
+
+    Examples
+    --------
+    >>> counted(1, "image is", "images are"), counted(2, "class", "classes"), counted(1200, "mask")
+    ('1 image is', '2 classes', '1,200 masks')
+    """
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def model_id(name: str) -> str:

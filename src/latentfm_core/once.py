@@ -1,10 +1,16 @@
-"""Do something once: log a warning in a process, or give a hint in a list of messages."""
+"""Avoid repetition: log a warning once per process, give a hint once per list of messages."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable
+from pathlib import Path
 
+from latentfm_core.names import name_some
+
+_ALIKE = 3
+"""Files with the same problem that are described one by one, or named if there are more."""
+_NUMBERS = re.compile(r"\d[\d., ]*")
 _DONE: set[tuple[Hashable, ...]] = set()
 
 
@@ -35,6 +41,36 @@ class Hints:
             return message
         return first[0]
 
-    def listed(self, messages: Iterable[str]) -> str:
-        """Return messages as indented lines."""
-        return "\n  ".join(map(self.once, messages))
+    def listed(self, messages: Iterable[str], most: int | None = None) -> str:
+        """Return messages as indented lines, those of many files for one cause in one line.
+
+        Parameters
+        ----------
+        most
+            Lines to return; of more, only their number is added.
+        """
+        lines = by_cause(messages)
+        more = [f"and {len(lines) - most} more"] if most is not None and len(lines) > most else []
+        return "\n  ".join([*map(self.once, lines[:most]), *more])
+
+
+def by_cause(messages: Iterable[str]) -> list[str]:
+    """Return messages ``file: what is wrong``, those of many files of a folder in one line.
+
+    Reasons that differ in numbers only, such as sizes, have the same cause; that of the first file
+    is an example.
+    """
+    causes: dict[tuple[Path, str], list[tuple[str, str]]] = {}
+    for message in messages:
+        file, _, reason = message.partition(": ")
+        cause = _NUMBERS.sub("#", reason)
+        causes.setdefault((Path(file).parent, cause), []).append((file, reason))
+    lines = []
+    for (folder, cause), found in causes.items():
+        if len(found) <= _ALIKE or not cause:
+            lines += [f"{file}: {reason}" if reason else file for file, reason in found]
+            continue
+        names = name_some((Path(file).name for file, _ in found), _ALIKE)
+        differ = ", for example" if len({reason for _, reason in found}) > 1 else ""
+        lines.append(f"{len(found)} files in {folder} ({names}){differ}: {found[0][1]}")
+    return lines

@@ -50,19 +50,26 @@ class SamplingRecord:
     colours: tuple[str, ...] = ()
     calibration: str = ""
 
+    def provenance(self) -> dict[str, Any]:
+        """Return what sidecars and layers alike state, under the names in `Sidecar`."""
+        return {
+            "model_id": self.model_id,
+            "model_sha256": self.model_hash,
+            "members": [{"id": name, "sha256": digest} for name, digest in self.members],
+            "seeds": list(self.seeds),
+            "nfe": self.nfe,
+            "prompt": self.prompt,
+            "calibration_sha256": self.calibration,
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values."""
         return {
-            "model": self.model_id,
-            "model_sha256": self.model_hash,
-            "seeds": list(self.seeds),
-            "nfe": self.nfe,
+            **self.provenance(),
             "classes": list(self.classes),
+            "class_colours": list(self.colours),
             "settings": self.settings,
             "seconds": round(self.seconds, 3),
-            **({"class_colours": list(self.colours)} if self.colours else {}),
-            **({"prompt": self.prompt} if self.prompt else {}),
-            **({"members": [list(member) for member in self.members]} if self.members else {}),
         }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,29 +17,6 @@ Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 Mask = NDArray[np.bool_] | NDArray[np.uint8]
 """Boolean with one class, else labels."""
-
-PARTS = ("train", "val", "test")
-"""Parts of a data set."""
-
-PromptGroup = Literal["none", "box", "point"]
-"""Kinds of prompts with separate calibrations: a box or rough mask bounds the object, points and
-strokes only identify it."""
-
-PromptKind = Literal["none", "box", "point", "corrections"]
-"""Prompt types of a simulated annotator; corrections follow a box."""
-
-MaskKind = Literal["masks", "instances"]
-"""Content of masks: foreground or classes, or objects numbered from 1."""
-
-CORRECTIONS = 3
-"""Default number of a simulated annotator's points after the box."""
-
-MOST_OBJECTS = 20
-"""Default number of numbered objects of an image that a simulated annotator marks."""
-
-
-UNUSABLE = 0.3
-"""Validation Dice below which a model is of no use yet, and its changes are mostly noise."""
 
 
 def is_out_of_domain(score: float | None) -> bool:
@@ -114,6 +91,10 @@ ImageLike = ImageInput | NDArray[Any]
 """An image, or its pixels alone."""
 
 
+_OTHER_MODES = ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
+"""Modes of Pillow images, whose values would be taken for grey levels or colours."""
+
+
 def as_input(image: ImageLike, name: str = "image") -> ImageInput:
     """Return an image; an array becomes the pixels of an `ImageInput` called `name`.
 
@@ -125,6 +106,11 @@ def as_input(image: ImageLike, name: str = "image") -> ImageInput:
     if isinstance(image, ImageInput):
         return image
     refuse_masked(image, name)
+    if getattr(image, "mode", None) in _OTHER_MODES:
+        raise ImageError(
+            f"{name}: the values of a Pillow image of mode {getattr(image, 'mode', '')} are not "
+            'grey levels or red, green and blue. Pass image.convert("RGB").'
+        )
     pixels = np.asarray(image)
     if not isinstance(image, np.ndarray) and pixels.dtype.kind in "OSU":
         raise ImageError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 import latentfm_core
 from latentfm_core.adaptation.views import training_image
@@ -21,6 +23,7 @@ from latentfm_core.evaluation.evaluate import Case
 from latentfm_core.images.large import PixelField, large_image
 from latentfm_core.images.read import to_rgb
 from latentfm_core.images.tiff_stack import TiffStack
+from latentfm_core.inference.following import follow_object
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.measures.objects import measure_objects
 from latentfm_core.metrics.classes import class_dice
@@ -48,6 +51,7 @@ def test_public_names_are_available(name: str) -> None:
 
 def test_public_names_are_those_of_their_modules() -> None:
     assert latentfm_core.Segmenter is Segmenter
+    assert latentfm_core.follow_object is follow_object
     assert latentfm_core.__version__ == version("napari-latentfm")
 
 
@@ -100,6 +104,14 @@ def test_arrays_with_masked_values_are_refused_everywhere() -> None:
     for enter in entries:
         with pytest.raises(ImageError, match=r"masked .* array\.filled\(0\)"):
             enter()
+
+
+def test_pillow_images_are_read_only_if_their_values_are_levels_or_colours() -> None:
+    picture = Image.fromarray(disc_image((20, 30)))
+    np.testing.assert_array_equal(to_rgb(picture), to_rgb(np.asarray(picture)))
+    for mode in ("P", "CMYK", "YCbCr", "LAB"):
+        with pytest.raises(ImageError, match=rf'mode {mode} .* image\.convert\("RGB"\)'):
+            to_rgb(picture.convert(mode))
 
 
 def test_arrays_are_accepted_wherever_images_are(domain_model_folder: Path, tmp_path: Path) -> None:
@@ -185,3 +197,19 @@ def test_a_folder_is_replaced_only_if_it_contains_maps(
     assert (tmp_path / "results" / "mine.txt").is_file()
     for _ in range(2):
         latentfm_core.segment_large(segmenter, pixels, tmp_path / "a", settings, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("latentfm_core.data.images", "read_image"),
+        ("latentfm_core.data.images", "read_mask"),
+        ("latentfm_core.data.pairs", "find_pairs"),
+        ("latentfm_core.data.splits", "read_groups"),
+        ("napari_latentfm.queue.panel", "QueuePanel"),
+        ("napari_latentfm.widgets.review_panel", "ReviewPanel"),
+        ("napari_latentfm.widgets.sampling_panel", "SamplingPanel"),
+    ],
+)
+def test_import_paths_of_existing_scripts_remain(module: str, name: str) -> None:
+    assert callable(getattr(import_module(module), name))

@@ -21,19 +21,17 @@ def main(folder: Path, model: Path, changes: int) -> None:
     from napari_latentfm.annotation.layer import annotation_of
     from napari_latentfm.results.session import session_of
     from napari_latentfm.review.panel import ReviewPanel
-    from napari_latentfm.ui.choices import FOLDER_CHOICE
     from napari_latentfm.worklist.panel import QueuePanel
 
     viewer = napari.Viewer(show=True)
     panel, review = QueuePanel(viewer), ReviewPanel(viewer)
     viewer.window.add_dock_widget(panel, name="Queue")
     viewer.window.add_dock_widget(review, name="Review")
-    panel.form.model.setCurrentText(FOLDER_CHOICE)
-    panel.form.model_folder.setText(str(model))
+    panel.form.model.choose(model)
     panel.form.n_samples.setValue(2)
     panel.form.folder.setText(str(folder))
     panel.form.skip.setChecked(False)
-    loop = QEventLoop()
+    loop, session = QEventLoop(), session_of(viewer)
 
     def wait(signal: Any, act: Any) -> None:
         heard: list[object] = []
@@ -63,11 +61,13 @@ def main(folder: Path, model: Path, changes: int) -> None:
             viewer.dims.set_current_step(axis, change % 2)
         if change % 20 == 0:
             wait(review.strokes.finished, stroke)
-        layer = annotation_of(session_of(viewer))
+        layer = annotation_of(session)
         layer.mode = "paint"
         with layer.block_history():
             layer.paint((30, 30), 1)
         QApplication.processEvents()
+        while session.renewing:  # samples that follow a stroke: Accept waits for them
+            QApplication.processEvents()
         last = panel.current == panel.form.names(panel.work)[-1]
         # Beyond the last one there is nothing to accept into.
         wait(panel.shown, lambda end=last: panel.open(first(panel)) if end else panel.accept())

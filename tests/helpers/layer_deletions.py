@@ -23,13 +23,13 @@ def main(model: Path, rounds: int) -> None:
     from qtpy.QtWidgets import QListView
 
     from napari_latentfm.dock.entries import open_dock
-    from napari_latentfm.ui.choices import FOLDER_CHOICE
     from tests.helpers.prompting import two_discs
 
     viewer = napari.Viewer(show=True)
     panel = open_dock(viewer)
     form = panel.sampling.form
-    form.folder.value, form.model.value, form.device.value = model, FOLDER_CHOICE, "cpu"
+    form.model.choose(model)
+    form.device.value = "cpu"
     form.n_samples.value, form.steps.value = 3, 2
     pixels, _ = two_discs(np.random.default_rng(21))
     chance = random.Random(5)

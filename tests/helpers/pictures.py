@@ -30,6 +30,11 @@ def disc_image(shape: tuple[int, int] = (60, 80), radius: int = 16) -> np.ndarra
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
+def grey_stack(count: int = 3) -> np.ndarray:
+    """Return a disc that grows from plane to plane, ``(Z, Y, X)`` uint8."""
+    return np.stack([disc_image((48, 64), radius=10 + 3 * n)[..., 0] for n in range(count)])
+
+
 def disc_mask(
     row: float, column: float, radius: float, shape: tuple[int, int] = (64, 80)
 ) -> np.ndarray:

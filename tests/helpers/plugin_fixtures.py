@@ -20,9 +20,10 @@ from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.batches import Progress
 from latentfm_core.types import ImageInput, SampleSet, SamplingRecord, Summary
 from latentfm_core.uncertainty.summary import summarise
+from napari_latentfm.dock.entries import open_dock
+from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.layers.edits import digest
 from napari_latentfm.sampling.panel import SamplingPanel
-from napari_latentfm.ui.choices import FOLDER_CHOICE
 from tests.helpers.pictures import disc_image
 
 BEFORE_0_7 = tuple(int(part) for part in version("napari").split(".")[:2]) < (0, 7)
@@ -33,6 +34,7 @@ DOCK = "Sample segmentation"
 Window = tuple[Any, SamplingPanel]
 """A viewer and the panel docked in it."""
 OpenPanel = Callable[..., Window]
+OpenDock = Callable[..., tuple[Any, LatentFMPanel]]
 
 
 @pytest.fixture
@@ -60,14 +62,30 @@ def docked_panel(
         viewer = make_napari_viewer_proxy(**viewer_options)
         panel = SamplingPanel(viewer)
         viewer.window.add_dock_widget(panel, name=DOCK)
-        panel.form.model.value = FOLDER_CHOICE
-        panel.form.folder.value = tiny_model_folder
+        panel.form.model.choose(tiny_model_folder)
         panel.form.device.value = "cpu"
         panel.form.n_samples.value = 3
         panel.form.steps.value = 2
         return viewer, panel
 
     return open_panel
+
+
+@pytest.fixture
+def opened_dock(make_napari_viewer: Callable[..., Any], tiny_model_folder: Path) -> OpenDock:
+    """Return a function that opens a viewer with the whole dock and the tiny model chosen."""
+
+    def open_one(show: bool = False) -> tuple[Any, LatentFMPanel]:
+        viewer = make_napari_viewer(show=show)
+        dock = open_dock(viewer)
+        form = dock.sampling.form
+        form.model.choose(tiny_model_folder)
+        form.device.value = "cpu"
+        form.n_samples.value = 3
+        form.steps.value = 2
+        return viewer, dock
+
+    return open_one
 
 
 @pytest.fixture
@@ -80,7 +98,7 @@ def photo_window(docked_panel: OpenPanel, blob_image: np.ndarray) -> Window:
 
 def choose_model(panel: SamplingPanel, folder: Path, n_samples: int) -> None:
     """Choose a model folder, the number of samples, and two ODE steps."""
-    panel.form.folder.value = folder
+    panel.form.model.choose(folder)
     panel.form.n_samples.value = n_samples
     panel.form.steps.value = 2
 

@@ -53,7 +53,7 @@ class Pointer:
     ) -> None:
         self.qtbot, self.viewer, self.panel = qtbot, viewer, panel
         self.layer: Image = viewer.add_image(image, name="a", **look)
-        panel.form.folder.value = model
+        panel.form.model.choose(model)
         self.review = ReviewPanel(viewer)
         viewer.window.add_dock_widget(self.review, name="review")
         self.canvas = viewer.__wrapped__.window._qt_viewer.canvas.native

@@ -9,7 +9,6 @@ from typing import Any
 
 from benchmarks.long_use import cancel_runs, work_through
 from napari_latentfm.review.panel import ReviewPanel
-from napari_latentfm.ui.choices import FOLDER_CHOICE
 from napari_latentfm.worklist.panel import QueuePanel
 from tests.helpers.fixtures import Folders
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image
@@ -29,8 +28,7 @@ def test_long_use_does_not_leak_threads_layers_or_callbacks(
     review, queue = ReviewPanel(viewer), QueuePanel(viewer)
     viewer.window.add_dock_widget(review, name="Review")
     viewer.window.add_dock_widget(queue, name="Queue")
-    queue.form.model.setCurrentText(FOLDER_CHOICE)
-    queue.form.model_folder.setText(str(tiny_model_folder))
+    queue.form.model.choose(tiny_model_folder)
     queue.form.n_samples.setValue(3)
     queue.form.folder.setText(str(tmp_path))
 

@@ -13,6 +13,7 @@ from skimage.io import imsave
 from benchmarks.effort.annotator import GOOD_ENOUGH, MAX_CLICKS, annotate
 from benchmarks.effort.cli import page
 from benchmarks.effort.data import Selection, select
+from benchmarks.effort.order import by_uncertainty
 from benchmarks.effort.work import (
     ResultFile,
     dice_without_prompt,
@@ -25,6 +26,7 @@ from latentfm_core.config import AdaptationConfig
 from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
+from latentfm_core.worklist.order import uncertainty_of
 from tests.helpers.prompting import two_discs
 
 QUICK = AdaptationConfig(seconds=0.3, views=4, learning_rate=3e-3, fewest=2)
@@ -68,7 +70,9 @@ def test_an_interrupted_run_is_continued(
         result = ResultFile(out / "result.json", settings)
         none, box = dice_without_prompt(session.present, part, "before")
         result.values["others"]["0"] = {"used": False, "none": none, "box": box}
-        work_adapted(session, out, part, result, (2, 4), compared.append)
+        done = len(result.efforts("adapted"))
+        names = part.worked_through[done:]
+        work_adapted(session, out, part, names, result, (2, 4), compared.append)
         return result, session
 
     begin(replace(selection, worked_through=selection.worked_through[:2]))
@@ -84,6 +88,19 @@ def test_an_interrupted_run_is_continued(
     assert len(stored["plain"]) == 4
     with pytest.raises(SystemExit, match="other settings"):
         ResultFile(out / "result.json", {"model": "other"})
+
+
+def test_the_most_uncertain_images_come_first(
+    promptable_model_folder: Path, selection: Selection
+) -> None:
+    session = AdaptationSession(promptable_model_folder, QUICK)
+    names = list(by_uncertainty(session, selection, selection.worked_through, ["1"]))
+    assert sorted(names) == ["0", "2", "3"]
+    uncertainty = []
+    for name in names:
+        samples = session.present.sample(selection.read(name)[0])
+        uncertainty.append(uncertainty_of(session.present.summarise(samples)))
+    assert uncertainty == sorted(uncertainty, reverse=True)
 
 
 def test_no_image_or_group_has_both_roles() -> None:

@@ -105,7 +105,7 @@ def test_panel_shows_labels_and_the_confidence_of_each_class(
 ) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(read_image(folders[0] / "03.png").pixels, name="slide", scale=(0.5, 0.5))
-    panel.form.folder.value = model_folder
+    panel.form.model.choose(model_folder)
     panel.form.n_samples.value = 3
     for _ in range(2):  # the second run updates the layers of the first
         assert run(qtbot, panel) == "done"

@@ -125,7 +125,7 @@ def sampled(
     """A window with a result of the model."""
     viewer, panel = docked_panel()
     viewer.add_image(draw(np.random.default_rng(99))[0], name="slide")
-    panel.form.folder.value = coloured
+    panel.form.model.choose(coloured)
     panel.form.n_samples.value = 3
     assert run(qtbot, panel) == "done"
     return viewer, panel
@@ -156,8 +156,8 @@ def test_samples_and_mean_mask_of_one_class_differ_in_colour(
 ) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(draw(np.random.default_rng(99))[0], name="slide")
-    panel.form.folder.value = with_colours(
-        copy_model(tiny_model_folder, tmp_path / "one"), COLOURS[:1]
+    panel.form.model.choose(
+        with_colours(copy_model(tiny_model_folder, tmp_path / "one"), COLOURS[:1])
     )
     assert run(qtbot, panel) == "done"
     session = session_of(viewer)
@@ -184,7 +184,7 @@ def test_another_model_changes_the_colours_of_its_results(
 ) -> None:
     viewer, panel = sampled
     mean = viewer.layers["slide · mean mask"]
-    panel.form.folder.value = plain
+    panel.form.model.choose(plain)
     assert run(qtbot, panel) == "done"
     assert viewer.layers["slide · mean mask"].unique_id == mean.unique_id
     assert [colour(mean, label) for label in (1, 2)] == ["#56b4e9", "#e69f00"]
@@ -235,9 +235,9 @@ def test_a_reopened_exported_annotation_keeps_the_colours(
     viewer.layers.remove(layer)
     if later == "plain":
         # A model of the same classes without colours does not take them away.
-        panel.form.folder.value = plain
+        panel.form.model.choose(plain)
         assert run(qtbot, panel) == "done"
-    restored = restore(session, *read_annotation(path))
+    restored, _ = restore(session, *read_annotation(path))
     assert [colour(restored, label) for label in (1, 2, 3)] == expected
     assert record_of(restored).names == {3: "scar"}
     again = facts_of(restored)

@@ -141,7 +141,7 @@ def test_real_missing_permissions_are_reported(tmp_path: Path, training: Words) 
     locked.mkdir(mode=0o500)
     done = within_rights("-m", "latentfm_core.cli.train", *training(locked / "model"))
     assert done.returncode == 2, done.stderr
-    assert f"Cannot write {locked / 'model'}: there is no permission" in done.stderr
+    assert f"Cannot write {locked / 'model'}: no permission" in done.stderr
 
 
 def test_an_image_without_read_permission_is_not_called_damaged(
@@ -151,7 +151,7 @@ def test_an_image_without_read_permission_is_not_called_damaged(
     secret.chmod(0)
     done = within_rights("-m", "latentfm_core.cli.predict", secret, "--out", tmp_path / "out")
     assert done.returncode == 2, done.stderr
-    assert "secret.png: there is no permission to read it" in done.stderr
+    assert "secret.png: no permission to read it" in done.stderr
     assert "damaged" not in done.stderr
 
 
@@ -171,7 +171,7 @@ def test_an_unreadable_folder_raises_our_own_error(tmp_path: Path) -> None:
     locked.mkdir(mode=0)
     done = within_rights("-c", OPEN_LOCKED, locked)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("there is no permission to read it") == 2
+    assert done.stdout.count("no permission to read it") == 2
 
 
 # --- prediction ---------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from latentfm_core.model_io.card import read_card
 from latentfm_core.output.paths import output_names
 from latentfm_core.worklist.state import WorkList
 from tests.core.datasets.test_data_summary import blobs, trained
+from tests.helpers.annotations import info, labels_of
 from tests.helpers.commands import Printed
 from tests.helpers.fixtures import copy_model
 
@@ -156,7 +157,27 @@ def test_unfinished_annotations_are_not_a_rater(
     with caplog.at_level(logging.WARNING):
         pairs = find_pairs(tmp_path / "i", masks)
     assert [len(pair.masks) for pair in pairs] == [1, 1, 1]
-    assert "2 unfinished annotations of a work list are skipped: a.tif, c.tif" in caplog.text
+    assert "skipped 2 unfinished annotations of a work list: a.tif, c.tif" in caplog.text
+
+
+def test_annotations_of_images_that_are_no_longer_done_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in "abc":
+        picture(tmp_path / "i" / f"{name}.png")
+    work = WorkList(tmp_path / "i")
+    for name in "abc":
+        export_annotation(work.annotation(f"{name}.png"), labels_of(1), info())
+        work.update(f"{name}.png", state="completed", file=f"{name}.tif", flag=True)
+    with caplog.at_level(logging.WARNING):
+        assert len(find_pairs(tmp_path / "i", work.output)) == 3
+    assert "not done" not in caplog.text
+    work.update("a.png", state="not started")
+    work.update("c.png", state="in progress")
+    with caplog.at_level(logging.WARNING):
+        assert len(find_pairs(tmp_path / "i", work.output)) == 3
+    assert "2 annotations are not done in the work list, or changed since" in caplog.text
+    assert "used as last accepted: a.tif, c.tif." in caplog.text
 
 
 def test_skipped_images_without_a_mask_are_named(

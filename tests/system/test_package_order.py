@@ -22,46 +22,50 @@ CORE = {
     "colours": "",
     "names": "",
     "errors": "",
-    "once": "",
+    "once": "names",
     "sampling_record": "",
     "types": "errors sampling_record",
     "progress": "",
     "torchrun": "errors",
+    "versions": "",
+    "vocabulary": "",
     "files": "errors once",
     "metrics": "types",
     "measures": "types",
     "config": "errors files names",
     "images": "config errors files names once types",
-    "datasets": "config errors files images measures names once types",
+    "datasets": "config errors files images measures names once types vocabulary",
     "data": "datasets images",
     "loggers": "errors files images",
     "models": "config",
     "flow": "config",
     "correction": "errors flow types",
-    "prompts": "config correction errors files images measures names types",
+    "prompts": "config correction datasets errors files images measures names types vocabulary",
     "uncertainty": "config correction images measures metrics progress types",
-    "model_io": "config datasets errors files models names once types uncertainty",
-    "inference": "config correction errors files flow images model_io models progress prompts "
-    "types uncertainty",
+    "model_io": "config datasets errors files models names once uncertainty vocabulary",
+    "inference": "config correction errors files flow images model_io models names once progress "
+    "prompts types uncertainty vocabulary",
     "worker": "config errors inference",
-    "evaluation": "config errors images inference metrics prompts types uncertainty",
-    "output": "config errors evaluation files images metrics names types",
+    "evaluation": "config errors images inference metrics names prompts types uncertainty "
+    "vocabulary",
+    "output": "config errors evaluation files images metrics names types versions",
     "prediction": "config errors files images inference names output progress torchrun types",
-    "report": "config errors evaluation files images inference metrics output types uncertainty",
+    "report": "config errors evaluation files images inference metrics output types uncertainty "
+    "vocabulary",
     "training": "bars colours config datasets errors files flow images inference loggers measures "
-    "metrics model_io models names once output prompts report torchrun types",
-    "finetuning": "config datasets errors evaluation files inference model_io torchrun training "
-    "worker",
-    "annotation": "colours config errors files images measures names output types",
+    "metrics model_io models names once output prompts report torchrun types vocabulary",
+    "finetuning": "config datasets errors evaluation files inference model_io names torchrun "
+    "training worker",
+    "annotation": "colours config errors files images measures names output types versions",
     "worklist": "annotation config datasets errors files images measures names output types "
     "uncertainty",
     "adaptation": "annotation config datasets errors evaluation files images inference metrics "
-    "model_io models names output prompts training types uncertainty worker",
+    "model_io models names output prompts training types uncertainty vocabulary worker",
     "export": "config errors files flow images inference model_io models names output prompts "
     "types uncertainty",
     "cli": "bars config datasets errors evaluation export files finetuning images inference "
-    "loggers model_io names once output prediction progress prompts report torchrun training types "
-    "uncertainty",
+    "loggers model_io names once output prediction progress prompts report torchrun training "
+    "types uncertainty versions vocabulary",
 }
 """Each package or module of the core, lowest first, with what it may import."""
 
@@ -73,7 +77,7 @@ PLUGIN = {
     "sample_data": "",
     "background": "",
     "layers": "",
-    "ui": "layers",
+    "ui": "layers preferences",
     "results": "background layers",
     "annotation": "background layers notices preferences reading results settings ui",
     "sampling": "annotation background layers notices preferences results ui",

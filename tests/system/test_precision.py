@@ -153,7 +153,7 @@ def _all_three_agree(
         np.testing.assert_array_equal(found, wanted.confidence)
 
     viewer, panel = docked_panel()
-    panel.form.folder.value = model
+    panel.form.model.choose(model)
     panel.form.n_samples.value, panel.form.steps.value, panel.form.seed.value = 3, 2, 7
     assert full in panel.form.device_label.value, "before the run"
     viewer.add_image(pixels, rgb=True, name="a")

@@ -68,7 +68,6 @@ def test_an_annotation_contains_no_patient_data(
     """Through the work list, which knows the path of every image."""
     from napari_latentfm.annotation.writing import write_labels
     from napari_latentfm.results.session import session_of
-    from napari_latentfm.ui.choices import FOLDER_CHOICE
     from napari_latentfm.worklist.panel import QueuePanel
     from tests.helpers.plugin_fixtures import PATIENCE
 
@@ -78,8 +77,7 @@ def test_an_annotation_contains_no_patient_data(
     viewer = make_napari_viewer_proxy()
     panel = QueuePanel(viewer)
     viewer.window.add_dock_widget(panel)
-    panel.form.model.setCurrentText(FOLDER_CHOICE)
-    panel.form.model_folder.setText(str(tiny_model_folder))
+    panel.form.model.choose(tiny_model_folder)
     panel.form.n_samples.setValue(2)
     panel.form.folder.setText(str(images))
     panel.form.output.setText(str(tmp_path / "out"))

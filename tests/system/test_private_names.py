@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import inspect
 import re
 from importlib.util import find_spec
@@ -32,7 +33,8 @@ USED: dict[str, tuple[Any, str]] = {
     "_ActionsContainer": (argparse, "it is the type of a parameter in cli/data_options.py"),
     "_SubParsersAction": (argparse, "cli/common.py finds the subcommands by it"),
     "_ArgumentGroup": (argparse, "it is the type of a parameter in cli/options.py"),
-    "_exit": (__import__("os"), "worker.py can no longer end its process at once"),
+    "_exit": (__import__("os"), "worker.py and cli/common.py cannot end a process at once"),
+    "_run_exitfuncs": (atexit, "commands take a second longer to stop"),
 }
 """Each name, what has it, and what its loss means."""
 OF_OLDER = {"_canvas_size"}

@@ -33,7 +33,7 @@ def measured(tiny_model_folder: Path, tmp_path: Path) -> Callable[..., tuple[Pat
         shutil.copytree(tiny_model_folder, folder)
         summary: dict[str, Any] = {
             "model": {"sha256": sha256 or read_card(folder).weights_sha256},
-            "metrics": {"dice": 0.8125, "reliability": {"count": [1, 2]}},
+            "metrics": {"dice": 0.8125, "iou": 0.75, "reliability": {"count": [1, 2]}},
             "command": "latentfm-evaluate --part test",
         }
         file = tmp_path / "summary.json"
@@ -52,7 +52,7 @@ def test_a_published_model_loads_and_its_page_has_figures_and_command(
     assert card.metrics["test_dice"] == 0.8125
     assert "test_reliability" not in card.metrics, "cards hold numbers"
     page = (tmp_path / "pages" / f"{card.id}.md").read_text()
-    assert "| test_dice | 0.8125 |" in page
+    assert "| all | 0.812 | 0.750 | | | |" in " ".join(page.split())
     assert "latentfm-evaluate --part test" in page
     assert card.weights_sha256 in page
 
@@ -87,9 +87,9 @@ def test_without_a_summary_only_a_distilled_model_with_figures_is_published(
         script.publish(folder, None)
     card = read_card(folder)
     made = card.training.model_copy(update={"command": "latentfm-train --preset distill"})
-    update = {"distillation": made, "metrics": {"test_dice": 0.75}}
+    update = {"distillation": made, "metrics": {"test_dice": 0.75, "test_iou": 0.6}}
     write_card(folder, card.model_copy(update=update))
     script.publish(folder, None)
     page = (tmp_path / "pages" / f"{card.id}.md").read_text()
-    assert "| test_dice | 0.7500 |" in page
+    assert "| all | 0.750 | 0.600 |" in page
     assert "latentfm-train --preset distill" in page

@@ -22,7 +22,8 @@ from latentfm_core.files.regular import NotRegularError, open_regular
 from latentfm_core.images.open_large import open_large
 from latentfm_core.images.read import read_image, read_mask
 from latentfm_core.images.tiff_stack import TiffStack
-from latentfm_core.model_io.card import WEIGHTS, read_card
+from latentfm_core.model_io.card import read_card
+from latentfm_core.model_io.file_names import WEIGHTS
 from latentfm_core.prompts.files import read_prompts
 from latentfm_core.worklist.state import WorkList
 

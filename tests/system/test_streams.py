@@ -58,6 +58,21 @@ def test_closed_output_streams_do_not_end_the_work(
         assert "some output was lost: No space left" in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("train", "--dump-config"), ("evaluate", "--help"), ("export", "--version")],
+)
+def test_output_that_is_all_of_a_command_is_written_or_reported(command: str, option: str) -> None:
+    line = shlex.join([sys.executable, "-m", f"latentfm_core.cli.{command}", option])
+    script = f"set -o pipefail; {line} > /dev/full; echo $?; {line} | true; echo $?"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "0"]
+    assert "error: The output could not be written" in done.stderr
+    assert done.stderr.count("No space left on device") == 1
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("kind", ["bad", "good", "argument", "option"])
 def test_control_characters_of_names_never_reach_the_terminal(
     run, folder: Path, capsys: pytest.CaptureFixture[str], kind: str
@@ -77,6 +92,11 @@ def test_control_characters_of_names_never_reach_the_terminal(
     assert not set(printed) & {"\x1b", "\x07", "\u202e"}
     if kind != "good":
         assert r"\x1b]0;owned\x07red" in printed
+
+
+def test_names_that_look_alike_differ_in_messages(run, folder: Path, refused: Printed) -> None:
+    (folder / "scan\u202f1\u200b.png").write_text("no picture")
+    assert r"scan\u202f1\u200b.png" in refused(run, folder)
 
 
 def test_a_line_break_in_a_name_cannot_forge_a_line(run, folder: Path, printed: Printed) -> None:
@@ -145,3 +165,30 @@ def test_a_long_multibyte_name_that_fits_is_segmented(run, folder: Path, tmp_pat
     save_png(folder / f"{'ä' * 115}.png")
     assert run(folder) == 0
     assert f"{'ä' * 115}_mean_mask.tif" in names(tmp_path / "out")
+
+
+INTERRUPTED = """
+import atexit, sys
+from latentfm_core.cli import export
+from latentfm_core.cli.commands import export as command
+
+class Kept:
+    def __del__(self):
+        print("taken apart", flush=True)
+
+def run(*_):
+    raise KeyboardInterrupt
+
+kept, command.run = Kept(), run
+atexit.register(print, "exit handler")
+sys.exit(export.main())
+"""
+
+
+def test_an_interrupted_command_ends_without_taking_the_interpreter_apart() -> None:
+    """That takes seconds with PyTorch; handlers of the exit, and output, are not lost."""
+    words = [sys.executable, "-c", INTERRUPTED, "--model", "m", "--out", "o", "--format", "onnx"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 130, done.stderr
+    assert done.stdout == "exit handler\n"
+    assert done.stderr == "interrupted\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 import struct
 import sys
@@ -121,7 +122,7 @@ def test_results_are_not_written_through_links(
 def test_a_split_file_contains_names_and_not_paths(dataset: Path, name: str) -> None:
     file = dataset / "split.json"
     file.write_text(json.dumps({"train": ["a", name]}))
-    with pytest.raises(DatasetError, match="paths"):
+    with pytest.raises(DatasetError, match="1 path: "):
         read_split(file)
 
 
@@ -326,5 +327,6 @@ def test_weights_must_have_the_declared_format_and_be_finite(model: Path, damage
 def test_a_checkpoint_is_checked_before_it_is_used(tmp_path: Path, key: str, value: str) -> None:
     header = {"position": '{"stage": "flow"}', "config": json.dumps(tiny_config().to_json())}
     save_file({"model.x": torch.zeros(2)}, tmp_path / FILE, metadata={**header, key: value})
-    with pytest.raises(CheckpointError, match="is damaged"):
+    with pytest.raises(CheckpointError, match="is damaged") as raised:
         read_checkpoint(tmp_path)
+    assert not re.search(r"validation error|pydantic|Input should", str(raised.value))

@@ -11,10 +11,11 @@ import numpy as np
 from latentfm_core.config import Config
 from latentfm_core.evaluation.evidence import Evidence
 from latentfm_core.metrics.overlap import dice
-from latentfm_core.types import Bool, PromptGroup, SampleSet, Summary
+from latentfm_core.types import Bool, SampleSet, Summary
 from latentfm_core.uncertainty.calibration import Calibration
 from latentfm_core.uncertainty.expected_dice import QualityMap
 from latentfm_core.uncertainty.summary import known_agreement
+from latentfm_core.vocabulary import PromptGroup
 
 Prompted = Literal["box", "point"]
 PROMPTED: tuple[Prompted, ...] = get_args(Prompted)

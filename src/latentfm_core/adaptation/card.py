@@ -10,6 +10,7 @@ from latentfm_core.adaptation.comparison import Comparison
 from latentfm_core.adaptation.record import AdaptationRecord
 from latentfm_core.config import AdaptationConfig
 from latentfm_core.model_io.card import DataInfo, ModelCard, ParentInfo, TrainingInfo
+from latentfm_core.names import counted
 from latentfm_core.output.sidecar import versions
 
 MAX_ID = 100
@@ -31,7 +32,7 @@ def adapted_card(
         calibration of the adapted model.
     """
     count = len(record.images)
-    images = "1 image" if count == 1 else f"{count} images"
+    images = counted(count, "image")
     ending = f"-adapted-{count}"
     card = ModelCard(
         id=parent.id[: MAX_ID - len(ending)] + ending,

@@ -10,8 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from latentfm_core.config import AdaptationConfig, Fraction, PositiveInt, Settings
-from latentfm_core.evaluation.evidence import SIGNIFICANT
-from latentfm_core.evaluation.standard_error import standard_error
+from latentfm_core.evaluation.standard_error import SIGNIFICANT, standard_error
 
 ENOUGH = 0.9
 """Dice above which one model is not better than another. A mask that was accepted unchanged is the

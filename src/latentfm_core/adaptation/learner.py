@@ -1,4 +1,4 @@
-"""Train the cheap parts of a model on kept features."""
+"""Train the parts of a model after its image encoder, on stored features."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def learning_config(parent: Config, config: AdaptationConfig) -> Config:
 
 
 class Learner:
-    """A copy of a model that learns from kept views.
+    """A copy of a model that learns from stored views.
 
     Parameters
     ----------

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from latentfm_core.config import ADAPTATION, READING, AdaptationConfig, ReadingConfig
+from latentfm_core.names import counted
 from latentfm_core.worker import Failed, Message
 
 
@@ -50,7 +51,7 @@ class Pause(Message):
 
 
 class Undo(Message):
-    """Forget all that was learned."""
+    """Discard everything that was learned."""
 
     kind: Literal["undo"] = "undo"
 
@@ -94,7 +95,7 @@ class Adapted(Message):
             return f"Adapted to {images}: held-out Dice {self.figures}"
         if self.tests < self.fewest:
             missing = self.fewest - self.tests
-            more = "1 more image" if missing == 1 else f"{missing} more images"
+            more = counted(missing, "more image")
             return f"Learned from {images}. Not used yet: accept {more} to compare the models."
         return f"Not used: no clear gain on held-out images yet (Dice {self.figures})"
 

@@ -14,12 +14,14 @@ from pydantic import Field
 
 from latentfm_core.adaptation.comparison import HeldOutTest
 from latentfm_core.config import Settings
+from latentfm_core.config.explain import reason_of
 from latentfm_core.errors import ModelFolderError, OutputError
 from latentfm_core.files.atomic import atomic_folder, write_text
 from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.files.locks import one_writer
 from latentfm_core.files.untrusted import decoded_text, read_bounded
-from latentfm_core.model_io.card import CARD, read_only_card
+from latentfm_core.model_io.card import read_only_card
+from latentfm_core.model_io.file_names import CARD
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +122,7 @@ class AdaptationFolder:
         except FileNotFoundError:
             return AdaptationRecord()
         except (OSError, ValueError) as error:
-            logger.warning("%s cannot be read and is not used: %s", file, str(error)[:500])
+            logger.warning("%s cannot be read and is not used: %s", file, reason_of(error))
             return AdaptationRecord()
 
     def in_use(self, parent_sha256: str) -> Path | None:

@@ -14,7 +14,8 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.annotator import first_prompt, largest_object
-from latentfm_core.types import Bool, ImageInput, PromptGroup, is_out_of_domain
+from latentfm_core.types import Bool, ImageInput, is_out_of_domain
+from latentfm_core.vocabulary import PromptGroup
 
 
 def held_out_steps(

@@ -250,7 +250,7 @@ class AdaptationSession:
         try:
             model, card = load_model(folder.model(record.version))
         except ModelFolderError as error:
-            logger.warning("The adapted model is not continued: %s", error)
+            logger.warning("The stored adapted model cannot be continued: %s", error)
             return False
         parent = card.parent
         fits = parent is not None and parent.sha256 == self.parent_card.weights_sha256
@@ -262,7 +262,7 @@ class AdaptationSession:
         return True
 
     def undo(self) -> None:
-        """Forget everything: the original model is in use again."""
+        """Discard everything that was learned, and use the original model again."""
         self._store.clear()
         self._features.clear()
         self.learner.reset()

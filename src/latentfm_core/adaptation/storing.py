@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from latentfm_core.adaptation.record import AdaptationFolder, AdaptationRecord
+from latentfm_core.files.atomic import atomic_folder
 from latentfm_core.model_io.domain import write_domain
 from latentfm_core.model_io.folder import save_model
 from latentfm_core.models.latentfm import LatentFM
@@ -39,9 +40,12 @@ def store(
         If files cannot be written.
     """
     version = max(record.version, folder.last_version()) + 1
-    saved = save_model(folder.model(version), model, card)
-    if domain is not None:
-        write_domain(folder.model(version), domain, saved.weights_sha256)
+    # As a whole: nothing is written into the folder of a version later, so nothing would remove
+    # what a killed process leaves there.
+    with atomic_folder(folder.model(version)) as temporary:
+        saved = save_model(temporary, model, card)
+        if domain is not None:
+            write_domain(temporary, domain, saved.weights_sha256)
     written = record.model_copy(update={"version": version})
     folder.write(written)
     return written

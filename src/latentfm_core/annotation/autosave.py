@@ -29,6 +29,7 @@ from latentfm_core.annotation.fingerprint import compact
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.annotation.reading import MAX_SIDECAR_BYTES, read_tiff
 from latentfm_core.config import READING, ReadingConfig, Settings
+from latentfm_core.config.explain import reason_of
 from latentfm_core.errors import ImageError, LatentFMError, OutputError
 from latentfm_core.files.atomic import atomic_path, write_text
 from latentfm_core.files.untrusted import decoded_text, read_bounded
@@ -249,8 +250,7 @@ def _read_state(file: Path) -> Autosaved | None:
     try:
         card = _Card.model_validate_json(decoded_text(read_bounded(file, MAX_SIDECAR_BYTES)))
     except (OSError, ValueError) as error:
-        reason = str(error)[:500]
-        logger.warning("%s cannot be read (%s). Using an older state.", file, reason)
+        logger.warning("%s cannot be read (%s). Using an older state.", file, reason_of(error))
         return None
     tiff = file.with_suffix(".tif")
     return Autosaved(tiff, file.stem[-8:], card.annotation, card.tiff_bytes, card.tiff_digest)

@@ -14,13 +14,14 @@ from typing import Any, Literal
 import numpy as np
 
 from latentfm_core.annotation.labelled import LabelledImage, check_plane, check_read_back
-from latentfm_core.errors import OutputError
+from latentfm_core.annotation.naming import LabelNames, labels_named
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.files.untrusted import parse_json
 from latentfm_core.measures.objects import objects_of
 from latentfm_core.measures.outlines import Piece, polygon
 from latentfm_core.output.paths import printable
-from latentfm_core.output.sidecar import now, package_version
+from latentfm_core.output.sidecar import now
+from latentfm_core.versions import package_version
 
 Outline = Literal["rle", "polygons"]
 
@@ -35,17 +36,22 @@ class CocoFile:
         the outline within a pixel, with holes cut open.
     separate
         Whether each connected piece is a separate annotation; else one for each label.
+    names
+        Receives the names of the labels; None for new ones.
 
     Notes
     -----
-    Each class is a category, whose id is its lowest label; all objects of a class are of it.
+    Each class is a category, whose id is its lowest label; all objects of a class are of it. A
+    label has one name in all images (`LabelNames`).
     """
 
-    def __init__(self, outline: Outline = "rle", separate: bool = False) -> None:
+    def __init__(
+        self, outline: Outline = "rle", separate: bool = False, names: LabelNames | None = None
+    ) -> None:
         self._outline, self._separate = outline, separate
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
-        self._names: dict[int, str] = {}
+        self._names = names or LabelNames()
 
     def add(self, labelled: LabelledImage) -> None:
         """Add an image; one in which nothing is marked is listed without annotations.
@@ -53,31 +59,18 @@ class CocoFile:
         Raises
         ------
         OutputError
-            If it is a stack, or calls a label otherwise than an image before did.
+            If it is a stack, or as `LabelNames.add`.
         """
         check_plane(labelled, "COCO")
+        self._names.add(labelled)
         height, width = labelled.labels.shape
         number = len(self._images) + 1
-        objects = list(objects_of(labelled.labels, self._separate))
-        classes = labelled.class_names
-        known_classes = set(classes.values())
-        found = {label: labelled.name(label) for label, _ in objects}
-        nameless = {label: name for label, name in found.items() if name not in known_classes}
-        for label, name in (classes | nameless).items():
-            known = self._names.setdefault(label, name)
-            if known != name:
-                raise OutputError(
-                    f"{labelled.image}: label {label} is called {name!r} here, and "
-                    f"{known!r} in another image. COCO has one name per label. Open one of these "
-                    f"images, select label {label} of its annotation, rename it with Name label… "
-                    "in the section Annotation, and accept the image again. The name then applies "
-                    "to the whole folder."
-                )
-        for label, pieces in objects:
+        classes = labels_named(labelled)
+        for label, pieces in objects_of(labelled.labels, self._separate):
             entry = {
                 "id": len(self._annotations) + 1,
                 "image_id": number,
-                "category_id": found[label],
+                "category_id": classes[label],
                 "segmentation": self._segmentation(pieces, (height, width)),
                 "area": sum(piece.pixels for piece in pieces),
                 "bbox": _box(pieces),
@@ -96,7 +89,8 @@ class CocoFile:
             If it cannot be written.
         """
         ids: dict[str, int] = {}
-        for label, name in sorted(self._names.items()):
+        names = self._names.names
+        for label, name in names.items():
             ids.setdefault(name, label)
         content = {
             "info": {
@@ -111,7 +105,8 @@ class CocoFile:
                 for name, label in ids.items()
             ],
             "annotations": [
-                {**each, "category_id": ids[each["category_id"]]} for each in self._annotations
+                {**each, "category_id": ids[names[each["category_id"]]]}
+                for each in self._annotations
             ],
         }
         write_json(path, content)

@@ -112,7 +112,7 @@ def _remove_older(path: Path) -> None:
 
 
 def _check_names(*paths: Path) -> None:
-    """Refuse names that no file can have, before anything is written."""
+    """Reject names that no file can have, before anything is written."""
     for path in paths:
         reason = too_long(path)
         if reason:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.colours import label_colour
@@ -53,6 +55,11 @@ class LabelledImage:
         """Return the name of the class of a label."""
         return label_name(self.classes, label, self.names)
 
+    @cached_property
+    def present(self) -> tuple[int, ...]:
+        """Labels with pixels, in ascending order; computed once, since images may be large."""
+        return tuple(int(label) for label in np.unique(self.labels) if label)
+
     @property
     def class_names(self) -> dict[int, str]:
         """Names of the labels that are classes, marked or not; other labels are objects of one."""
@@ -88,7 +95,7 @@ def label_name(classes: Sequence[str], label: int, names: Mapping[int, str] | No
 
 
 def check_plane(labelled: LabelledImage, kind: str) -> None:
-    """Refuse a stack for a format for single planes only.
+    """Reject a stack for a format for single planes only.
 
     Raises
     ------

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from latentfm_core.annotation.provenance import MAX_RUNS, PlaneIndex
 from latentfm_core.config import Settings
+from latentfm_core.config.explain import reason_of
 from latentfm_core.errors import OutputError
 from latentfm_core.files.atomic import make_folder, write_text
 from latentfm_core.files.untrusted import decoded_text, read_bounded
@@ -92,7 +93,7 @@ class MarkStore:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            logger.warning("%s cannot be read: %s", file, str(error)[:500])
+            logger.warning("%s cannot be read: %s", file, reason_of(error))
             return None
 
     def _file(self, signature: str) -> Path:

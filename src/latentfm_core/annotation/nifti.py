@@ -110,7 +110,7 @@ _NIFTI = {348: ("f", 108), 540: ("q", 168)}
 
 
 def _check_nifti_start(path: Path) -> None:
-    """Refuse a header that makes nibabel read megabytes before the first voxel."""
+    """Reject a header that makes nibabel read megabytes before the first voxel."""
     with _opened_nifti(path) as stream:
         head = stream.read(540)
     for order in "<>":

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from latentfm_core.cli.common import run_command
+from latentfm_core.cli.common import entry_point
 from latentfm_core.cli.data_options import (
     add_data_arguments,
     add_grouping,
@@ -16,6 +14,7 @@ from latentfm_core.cli.data_options import (
 )
 from latentfm_core.cli.object_options import add_prompt_kind
 from latentfm_core.cli.options import add_model, add_sampling_arguments
+from latentfm_core.files.user_path import user_path
 
 MIN_IMAGES = 20
 """Fewer images need ``--allow-few``."""
@@ -78,22 +77,14 @@ def _add_domain_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--training-config",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="with --domain-only, the TOML file of the model's training; its data sets and their "
         "parts replace --images, --masks and --split",
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``latentfm-calibrate``; return the exit code."""
-    return run_command(
-        "calibrate",
-        build_parser(),
-        argv,
-        memory_hint="Lower --batch-size or --samples",
-    )
-
+main = entry_point(build_parser, "Lower --batch-size or --samples")
 
 if __name__ == "__main__":
     sys.exit(main())

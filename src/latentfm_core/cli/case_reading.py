@@ -15,7 +15,7 @@ from latentfm_core.images.read import check_pixels
 from latentfm_core.names import shown
 
 
-def _read_masks(
+def read_masks(
     pair: Pair, threshold: float | None, classes: int, limits: ReadingConfig
 ) -> tuple[Case, StoredPair]:
     """Read an image and the masks of all its raters, and how the files store them.
@@ -30,10 +30,8 @@ def _read_masks(
     return Case(pair_read.image, pair_read.masks), pair_read.stored
 
 
-def _read_objects(
-    pair: Pair, threshold: float | None, classes: int, limits: ReadingConfig
-) -> tuple[Case, StoredPair]:
-    """Read an image and its numbered objects as `_read_masks` does.
+def read_objects(pair: Pair, limits: ReadingConfig) -> tuple[Case, StoredPair]:
+    """Read an image and its numbered objects as `read_masks` does.
 
     Raises `ImageError` also if there are several raters, whose numbers do not correspond.
     """
@@ -46,10 +44,6 @@ def _read_objects(
     check_pixels(pair_read.image)
     case = Case(pair_read.image, pair_read.masks > 0, numbered=pair_read.masks[0])
     return case, pair_read.stored
-
-
-READERS = {"masks": _read_masks, "instances": _read_objects}
-"""Function that reads a pair, by the kind of its masks."""
 
 
 def read_all(

@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from latentfm_core.cli.case_reading import READERS, read_all
+from latentfm_core.cli.case_reading import read_all, read_masks, read_objects
 from latentfm_core.cli.data_options import reading_from, refuse_two_sources
 from latentfm_core.cli.inputs import BadFiles, check_all
+from latentfm_core.cli.model import warn_of_unused_members
 from latentfm_core.cli.model_split import ModelSplit, model_split
 from latentfm_core.cli.own_part import (
     ALL,
     known_by_name,
     out_of_fold,
     pairs_of_model,
+    warn_of_parent,
     warn_of_renamed,
     warn_of_trained,
 )
@@ -25,13 +27,14 @@ from latentfm_core.cli.survey import Survey
 from latentfm_core.config import SamplingConfig
 from latentfm_core.datasets.label_names import check_masks_of_list
 from latentfm_core.datasets.layouts import read_layout
-from latentfm_core.datasets.pairs import Pair, find_pairs, name_some
+from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.set_checks import check_threshold
 from latentfm_core.datasets.splits import read_split
 from latentfm_core.errors import ConfigError, DatasetError, ImageError
 from latentfm_core.evaluation.evaluate import Case, Draw
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.types import MaskKind
+from latentfm_core.names import counted, name_some
+from latentfm_core.vocabulary import MaskKind
 
 logger = logging.getLogger(__name__)
 
@@ -111,14 +114,16 @@ def _chosen(
     if args.split is None:
         asked = args.part if layout is None else part
         return *pairs_of_model(args, found, own, asked, default), own
-    names: tuple[str, ...] = getattr(read_split(args.split), part)
+    split = read_split(args.split, [pair.name for pair in found])
+    names: tuple[str, ...] = getattr(split, part)
     if not names:
         raise DatasetError(f"The part {part} of {args.split} is empty; choose another --part.")
     pairs = {pair.name: pair for pair in found}
     missing = set(names) - pairs.keys()
     if missing:
+        count = counted(len(missing), "image that is", "images that are")
         raise DatasetError(
-            f"{args.split} names {len(missing)} images that are not in "
+            f"{args.split} names {count} not in "
             f"{args.images or args.data}: {name_some(missing)}. Names are file names without "
             "extension: fix the file, or choose the folder that it was made for."
         )
@@ -136,7 +141,7 @@ class OpenCases:
     without
         Names of the images left out because there is nothing to prompt.
     trained_on
-        How many of them the model was trained on, judged by name or by pixels.
+        How many of them the model, or one that it started from, was trained on.
     """
 
     cases: Iterator[Case]
@@ -183,11 +188,15 @@ def open_cases(
     check_masks_of_list(survey.classes, args.masks)
     kind = _mask_kind(args, chosen.own, classes)
     check_threshold("--mask-threshold", args.mask_threshold, survey.classes)
-    read = partial(READERS[kind], threshold=args.mask_threshold, classes=classes, limits=limits)
+    read = partial(read_masks, threshold=args.mask_threshold, classes=classes, limits=limits)
+    if kind == "instances":
+        read = partial(read_objects, limits=limits)
     bad = BadFiles(len(chosen.pairs))
     good: list[Pair] = []
     every = read_all(good, read, bad if args.skip_bad else None)
     cases, draw = with_prompts(args, every, segmenter, settings.seed)
+    if kind == "instances" and draw is None:
+        _say_together(segmenter)
     without: list[str] = []
 
     def look(pair: Pair) -> None:
@@ -207,7 +216,10 @@ def open_cases(
     bad.check_any_left()
     trained_on = chosen.trained_on
     if chosen.fold_of is None:
+        warn_of_unused_members(segmenter, settings.n_samples)
         trained_on += warn_of_renamed(survey.stored, chosen.own)
+    held_out = chosen.fold_of is not None
+    trained_on += warn_of_parent(survey.stored, chosen.own, held_out=held_out)
     drawer, unit, count = out_of_fold(chosen.fold_of, draw), "image", len(good) - len(without)
     if kind == "instances" and draw is not None:
         unit, count = "object", _count_objects(survey, args.most_objects, settings.seed)
@@ -233,14 +245,26 @@ def _mask_kind(args: argparse.Namespace, own: ModelSplit | None, classes: int) -
     return "instances"
 
 
+def _say_together(segmenter: Segmenter) -> None:
+    """Log that objects are not compared one by one, and which option would do so."""
+    how = "add --prompt box or --prompt point"
+    if not segmenter.card.config.model.prompts:
+        how = "choose a model that takes prompts, and add --prompt box"
+    logger.info(
+        "All objects of an image together are one foreground. To compare each object with its "
+        "own mask, %s.",
+        how,
+    )
+
+
 def _count_objects(survey: Survey, most: int, seed: int) -> int:
     """Return how many numbered objects are marked, and log if that is not all of them."""
     counts = [sum(stored.objects) for stored in survey.stored]
     above = sum(count > most for count in counts)
     if above:
         logger.warning(
-            "%d of %d images have more than %d objects: %d of each are chosen at random (seed %d). "
+            "%d of %s with more than %s: %d of each are chosen at random (seed %d). "
             "--most-objects sets the number.",
-            above, len(counts), most, most, seed,
+            above, counted(len(counts), "image"), counted(most, "object"), most, seed,
         )  # fmt: skip
     return sum(min(count, most) for count in counts)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
-import errno
 import logging
 import os
 import shlex
@@ -13,20 +13,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from importlib import import_module
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from tqdm import tqdm
-
-from latentfm_core.bars import progress_bar
+from latentfm_core.cli.arguments import add_log_arguments, given_options, improve_errors
 from latentfm_core.cli.streams import TolerantStream, tolerant_streams
-from latentfm_core.errors import LatentFMError, ResourceError
+from latentfm_core.errors import LatentFMError, OutputError, ResourceError
 from latentfm_core.names import shown, shown_text
-from latentfm_core.output.sidecar import package_version
-
-__all__ = ["progress_bar", "run_cli", "run_command", "say"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +32,8 @@ EXIT_INTERRUPTED = 130
 PACKAGES = ("latentfm_core", "napari_latentfm")
 NOTICE = logging.WARNING + 1
 """Level of messages that ``--quiet`` shows too, although nothing is wrong."""
+
+_UNWRITTEN = "The output could not be written to standard output: {}. Write it to another place."
 
 MEMORY_HINT = "Lower the batch size, the number of samples or the image size"
 
@@ -70,11 +66,12 @@ def run_cli(
     int
         0; 2 for errors that the user can fix (`LatentFMError`, wrong arguments, exhausted
         memory); 130 after Ctrl+C, SIGTERM or SIGHUP; 1 for a bug in this package. Output that
-        cannot be written, as to a closed terminal, does not change the exit code.
+        cannot be written does not change the exit code, unless it is all that was asked for
+        (``--help``, `say_all`) and a device is full.
     """
-    _add_log_arguments(parser)
+    add_log_arguments(parser)
     _open_missing()
-    _improve_errors(parser)
+    improve_errors(parser)
     _replace_unencodable()
     with tolerant_streams() as printed:
         try:
@@ -83,7 +80,11 @@ def run_cli(
                 parser.error("an argument is empty; a shell variable may be unset")
             args = parser.parse_args(given)
         except SystemExit as stop:  # wrong arguments (2), or --help (0)
+            if reason := printed.loss():
+                _complain(f"error: {_UNWRITTEN.format(reason)}")
+                return EXIT_USER_ERROR
             return stop.code if isinstance(stop.code, int) else EXIT_USER_ERROR
+        args.given = given_options(parser, args)
         level = logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO
         with _logging_to_stderr(level, package), _ended_by_signals():
             try:
@@ -97,26 +98,44 @@ def run_cli(
                 _warn_of_lost(printed)
 
 
-def run_command(
-    name: str,
-    parser: argparse.ArgumentParser,
-    argv: Sequence[str] | None = None,
-    *,
-    memory_hint: str = MEMORY_HINT,
-) -> int:
-    """Parse the arguments and hand them to ``cli.commands.NAME.run``, as `run_cli` does.
+def entry_point(
+    build_parser: Callable[[], argparse.ArgumentParser], memory_hint: str = MEMORY_HINT
+) -> Callable[..., int]:
+    """Return ``main(argv=None)`` of a command; it calls ``cli.commands.NAME.run`` by `run_cli`.
 
-    The module is imported after the arguments are parsed: it imports PyTorch, which takes
-    seconds, and ``--help`` must not wait for that.
+    NAME is that of the parser's program ``latentfm-NAME``. The module is imported after the
+    arguments are parsed: it imports PyTorch, which takes seconds, and ``--help`` must not wait
+    for that.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    command = shlex.join([parser.prog, *arguments])
 
-    def run(args: argparse.Namespace) -> int | None:
-        code: int | None = import_module(f"latentfm_core.cli.commands.{name}").run(args, command)
+    def main(argv: Sequence[str] | None = None) -> int:
+        parser = build_parser()
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        command = shlex.join([parser.prog, *arguments])
+        module = f"latentfm_core.cli.commands.{parser.prog.removeprefix('latentfm-')}"
+
+        def run(args: argparse.Namespace) -> int | None:
+            code: int | None = import_module(module).run(args, command)
+            return code
+
+        code = run_cli(run, parser, arguments, memory_hint=memory_hint)
+        if code == EXIT_INTERRUPTED and argv is None:
+            _end_at_once(code)
         return code
 
-    return run_cli(run, parser, arguments, memory_hint=memory_hint)
+    return main
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """End the process after its exit handlers, without taking the interpreter apart.
+
+    With PyTorch that takes seconds, in which a stopped command would seem to hang.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
 
 
 @contextmanager
@@ -147,10 +166,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _warn_of_lost(printed: TolerantStream) -> None:
-    printed.flush()
-    lost = printed.lost
-    if isinstance(lost, OSError) and lost.errno not in (errno.EPIPE, errno.EIO, errno.EBADF):
-        _complain(f"warning: some output was lost: {lost.strerror or lost}")
+    if reason := printed.loss():
+        _complain(f"warning: some output was lost: {reason}")
 
 
 def _open_missing() -> None:
@@ -167,24 +184,6 @@ def _open_missing() -> None:
                 if opened != descriptor:
                     os.dup2(opened, descriptor)
                     os.close(opened)
-
-
-def _improve_errors(parser: argparse.ArgumentParser) -> None:
-    """Escape control characters in argument errors, which may contain file names.
-
-    Misspelt options get the nearest one; those of the command itself belong before a subcommand.
-    """
-    complain = parser.error
-    known = [word for action in parser._actions for word in action.option_strings]
-
-    def error(message: str) -> NoReturn:
-        words = message.split() if message.startswith("unrecognized arguments") else []
-        if first := [word for word in words if word in known]:
-            complain(shown(f"{message}. Write {first[0]} before the subcommand"))
-        near = [each for word in words for each in get_close_matches(word.split("=")[0], known, 1)]
-        complain(shown(f"{message}. Did you mean {', '.join(near)}?" if near else message))
-
-    parser.error = error  # type: ignore[method-assign]  # instead of a parser class of our own
 
 
 def _report(error: Exception, memory_hint: str) -> int:
@@ -215,7 +214,23 @@ def say(text: str) -> None:
     print(shown_text(text), flush=True)
 
 
+def say_all(text: str) -> None:
+    """Write the only result of a command to stdout.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; a reader that has exited, as ``| head``, is not an error.
+    """
+    say(text)
+    if isinstance(sys.stdout, TolerantStream) and (reason := sys.stdout.loss()):
+        raise OutputError(_UNWRITTEN.format(reason))
+
+
 def _complain(text: str) -> None:
+    # Imported here because `--help` needs no bars.
+    from tqdm import tqdm
+
     tqdm.write(shown_text(text), file=sys.stderr)
 
 
@@ -232,13 +247,13 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            tqdm.write(shown_text(self.format(record)), file=sys.stderr)
+            _complain(self.format(record))
         except Exception:
             self.handleError(record)
 
 
 class _Formatter(logging.Formatter):
-    """Marks warnings as such, all in the same way."""
+    """Prefixes all warnings in the same way."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
@@ -261,18 +276,3 @@ def _logging_to_stderr(level: int, package: str) -> Iterator[None]:
         root.removeHandler(handler)
         for each, old in zip(loggers, before, strict=True):
             each.setLevel(old)
-
-
-def _add_log_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
-    _add_noise(parser)
-    subcommands = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    for each in (one for action in subcommands for one in action.choices.values()):
-        _add_noise(each, default=argparse.SUPPRESS)  # keeps what came before the subcommand
-
-
-def _add_noise(parser: argparse.ArgumentParser, **options: Any) -> None:
-    noise = parser.add_mutually_exclusive_group()
-    verbose, quiet = "log details, and tracebacks", "log warnings and errors only"
-    noise.add_argument("--verbose", action="store_true", help=verbose, **options)
-    noise.add_argument("--quiet", action="store_true", help=quiet, **options)

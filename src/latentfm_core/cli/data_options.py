@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from latentfm_core.cli.setting_types import type_of
 from latentfm_core.config import READING, DataConfig, ReadingConfig, reading_settings
 from latentfm_core.errors import ConfigError
-from latentfm_core.types import PARTS
+from latentfm_core.files.user_path import user_path
+from latentfm_core.vocabulary import PARTS
 
 FOLDER = "FOLDER"
 
@@ -21,13 +21,13 @@ def add_data_arguments(parser: argparse.ArgumentParser, layout: str, split: str 
     layout
         Further meaning of ``--data`` for the command.
     """
-    parser.add_argument("--images", type=Path, metavar=FOLDER, help="image folder")
+    parser.add_argument("--images", type=user_path, metavar=FOLDER, help="image folder")
     parser.add_argument(
-        "--masks", type=Path, metavar=FOLDER, help="mask folder; file names match the images"
+        "--masks", type=user_path, metavar=FOLDER, help="mask folder; file names match the images"
     )
     parser.add_argument(
         "--data",
-        type=Path,
+        type=user_path,
         metavar=FOLDER,
         help="instead of --images and --masks, a folder in nnU-Net's raw layout (2D) or that of "
         f"the ISIC challenge; {layout}",
@@ -35,7 +35,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, layout: str, split: str 
     data = parser.add_argument_group("data")
     data.add_argument(
         "--split",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="JSON file with lists train, val and test of image names without extension, as "
         f"written by latentfm-train{split}",
@@ -45,7 +45,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, layout: str, split: str 
         type=type_of(DataConfig, "mask_threshold"),
         metavar="LEVEL",
         help="grey level above which a mask pixel is foreground, for masks with more than two "
-        "values (default: such masks are refused)",
+        "values (default: such masks are rejected)",
     )
     data.add_argument(
         "--mask-channel",
@@ -71,7 +71,7 @@ def add_grouping(parser: argparse._ActionsContainer) -> None:
     """Add ``--group-file`` and ``--group-column``."""
     parser.add_argument(
         "--group-file",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="CSV file with a column image and a group column, such as patient or video; a group "
         "is never divided among train, val and test, and counts as one observation in standard "
@@ -118,20 +118,20 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--follow-links",
         action="store_true",
-        help="follow symbolic links that lead out of a folder (default: refuse them)",
+        help="follow symbolic links that lead out of a folder (default: reject them)",
     )
     group.add_argument(
         "--keep-numbers",
         action="store_true",
         help="read the values of masks as numbers of classes or objects even if they look like "
-        "smoothed edges, for example of thin layers (default: refuse them)",
+        "smoothed edges, for example of thin layers (default: reject them)",
     )
     group.add_argument(
         "--channel",
         type=type_of(ReadingConfig, "channel"),
         metavar="NUMBER",
         help="channel to read from every file with several channels, colours included, counted "
-        "from 1 (default: colours are read, other channels are refused)",
+        "from 1 (default: colours are read, other channels are rejected)",
     )
 
 

@@ -7,8 +7,10 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from latentfm_core.bars import progress_bar
+from latentfm_core.cli.arguments import refuse_unused
 from latentfm_core.cli.cases import ChosenPairs
-from latentfm_core.cli.common import progress_bar, say
+from latentfm_core.cli.common import say
 from latentfm_core.cli.data_options import reading_from
 from latentfm_core.cli.model_split import ModelSplit
 from latentfm_core.config import ReadingConfig, load_config
@@ -33,6 +35,13 @@ from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.domain import FEWEST, PASSING, TrainingDomain
 
 logger = logging.getLogger(__name__)
+
+_OF_CALIBRATION = (
+    *("mask_threshold", "mask_channel", "keep_numbers", "group_file", "group_column"),
+    *("prompt", "corrections", "mask_kind", "most_objects"),
+    *("n_samples", "steps", "solver", "seed", "batch_size", "refine"),
+)
+"""Options without an effect on the out-of-domain score."""
 
 Parts = tuple[list[list[Pair]], list[Pair]]
 """Training pairs of each set, and validation pairs of all."""
@@ -65,11 +74,7 @@ def parts_of_config(file: Path) -> Parts:
 
 def training_part(args: argparse.Namespace, own: ModelSplit | None) -> list[Pair]:
     """Return the training pairs that belong to the arguments; empty if they are not there."""
-    if args.split is not None:
-        split = read_split(args.split)
-    elif own is not None:
-        split = own.split
-    else:
+    if args.split is None and own is None:
         return []
     limits = reading_from(args)
     try:
@@ -80,7 +85,10 @@ def training_part(args: argparse.Namespace, own: ModelSplit | None) -> list[Pair
     except DatasetError as error:
         logger.info("The training images cannot be read: %s", error)
         return []
-    wanted = set(split.train)
+    split = None if own is None else own.split
+    if args.split is not None:
+        split = read_split(args.split, [pair.name for pair in found])
+    wanted = set() if split is None else set(split.train)
     return [pair for pair in found if pair.name in wanted]
 
 
@@ -123,8 +131,10 @@ def check_domain_arguments(args: argparse.Namespace) -> None:
             "--training-config names the data itself: leave --images, --masks, --data and --split "
             "out."
         )
-    if args.domain_only and args.prompt != "none":
-        raise ConfigError("The out-of-domain score does not depend on prompts: leave --prompt out.")
+    if args.domain_only:
+        refuse_unused(args, _OF_CALIBRATION, "with --domain-only, which draws no samples")
+    if args.training_config is not None:
+        refuse_unused(args, ("part", "allow_test"), "with --training-config, which names the parts")
 
 
 def fit_each(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from latentfm_core.cli.common import run_command
+from latentfm_core.cli.common import entry_point
 from latentfm_core.cli.data_options import (
     FOLDER,
     add_data_arguments,
@@ -18,6 +16,7 @@ from latentfm_core.cli.object_options import add_prompt_kind
 from latentfm_core.cli.options import add_model, add_sampling_arguments
 from latentfm_core.cli.setting_types import type_of
 from latentfm_core.config import REPORT, ReportConfig
+from latentfm_core.files.user_path import user_path
 
 DESCRIPTION = """\
 Segment images that have reference masks, and score the samples at the resolution of the
@@ -51,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_model(parser)
     add_part(parser, "test, or every image if there is no split for the folder")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar=FOLDER, help="folder for the files"
+        "--out", type=user_path, required=True, metavar=FOLDER, help="folder for the files"
     )
     parser.add_argument(
         "--overwrite",
@@ -77,15 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``latentfm-evaluate``; return the exit code."""
-    return run_command(
-        "evaluate",
-        build_parser(),
-        argv,
-        memory_hint="Lower --batch-size or --samples, or use smaller images",
-    )
-
+main = entry_point(build_parser, "Lower --batch-size or --samples, or use smaller images")
 
 if __name__ == "__main__":
     sys.exit(main())

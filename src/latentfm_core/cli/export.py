@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from latentfm_core.cli.common import run_command
+from latentfm_core.cli.common import entry_point
 from latentfm_core.cli.data_options import add_reading_arguments
 from latentfm_core.cli.options import add_model, add_sampling_arguments
+from latentfm_core.files.user_path import user_path
 
 DESCRIPTION = """\
 Write a model in a format that runs without PyTorch and without this package.
@@ -36,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_model(parser)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=user_path,
         required=True,
         metavar="PATH",
         help="folder (onnx) or .zip file (bioimageio) to write",
@@ -68,16 +67,13 @@ def _add_zoo_arguments(parser: argparse.ArgumentParser) -> None:
     )
     zoo.add_argument(
         "--test-image",
-        type=Path,
+        type=user_path,
         metavar="IMAGE",
         help="8-bit image for the package's test (default: a synthetic one)",
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``latentfm-export``; return the exit code."""
-    return run_command("export", build_parser(), argv)
-
+main = entry_point(build_parser)
 
 if __name__ == "__main__":
     sys.exit(main())

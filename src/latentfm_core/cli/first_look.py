@@ -1,11 +1,11 @@
-"""The results of a folder that a person should check first."""
+"""List the results of a folder that should be checked first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from latentfm_core.names import shown
+from latentfm_core.names import name_some, shown
 from latentfm_core.output.paths import printable
 from latentfm_core.output.result import read_sidecar
 from latentfm_core.uncertainty.domain_advice import unlike_advice
@@ -31,7 +31,7 @@ def first_look(results: Iterable[tuple[str, Path]]) -> str | None:
         if sidecar is None:
             continue
         if sidecar.out_of_domain:
-            unlike[bool(sidecar.prompt)].append(shown(printable(name)))
+            unlike[bool(sidecar.prompt)].append(printable(name))
         if sidecar.expected_dice is not None:
             known.append((sidecar.expected_dice, shown(printable(name))))
             raw |= sidecar.confidence == "raw"
@@ -39,10 +39,9 @@ def first_look(results: Iterable[tuple[str, Path]]) -> str | None:
     for prompted, names in unlike.items():
         if not names:
             continue
-        more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
         lines.append(
             "Unlike the images that the model was trained on "
-            f"({unlike_advice(prompted, several=True)}): {', '.join(sorted(names)[:MOST])}{more}"
+            f"({unlike_advice(prompted, several=True)}): {name_some(names, MOST)}"
         )
     if len(known) > 1:
         least = ", ".join(f"{name} {expected:.2f}" for expected, name in sorted(known)[:MOST])

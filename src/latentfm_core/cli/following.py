@@ -25,10 +25,11 @@ class FollowMode(StackMode):
     start: int = field(kw_only=True)
 
     def check(self, image: Path, jobs: Sequence[ImageJob]) -> None:
-        """Open a stack, read the plane of the prompts, and check them."""
+        """Open a stack, read all of it, and check the prompts."""
         with TiffStack(image, self.plane, self.limits) as stack:
             self._check_axes(stack)
             shape = stack.read(self.start).pixels.shape
+            stack.check()
         for job in jobs:
             job.item.check(shape)
 
@@ -42,7 +43,8 @@ class FollowMode(StackMode):
 
     def _follow(self, item: PromptedImage, show: Show) -> Segmented:
         def show_step(step: FollowProgress) -> None:
-            show(step.number - 1, step.planes, f"plane {step.plane}")
+            where = f"plane {step.plane} ({step.number} of {step.planes})"
+            show(step.number - 1, step.planes, where)
 
         begin = time.perf_counter()
         with TiffStack(item.image, self.plane, self.limits) as stack:

@@ -9,18 +9,18 @@ from functools import lru_cache
 from pathlib import Path
 
 from latentfm_core.cli.inputs import digest_of
+from latentfm_core.cli.object_draws import ObjectDraws
 from latentfm_core.cli.prediction import Mode, Show
-from latentfm_core.cli.prompts import ObjectDraws, PromptedImage
+from latentfm_core.cli.prompts import PromptedImage
 from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.images.read import read_image
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.training_distance import domain_digest
+from latentfm_core.output.kinds import Format, Kind
 from latentfm_core.output.paths import output_names, printable
 from latentfm_core.output.result import (
     PNG_WHITE,
-    Format,
-    Kind,
     ResultPlan,
     is_finished,
     write_result,
@@ -94,19 +94,22 @@ class ImageMode(Mode[ImageJob]):
     ----------
     kinds, formats
         Maps and file formats of the results.
-    prompted
-        Returns all objects of some images.
+    items
+        All images, or all objects in them.
     plane
         Of stacks, letters of the two axes that form a plane.
     start
         Number of the plane from which objects are followed through a stack.
+    checked
+        Whether all images have been read and their prompts checked.
     """
 
     kinds: tuple[Kind, ...]
     formats: tuple[Format, ...]
-    prompted: Callable[[Sequence[Path]], list[PromptedImage]]
+    items: Sequence[PromptedImage]
     plane: str | None = field(default=None, kw_only=True)
     start: int | None = field(default=None, kw_only=True)
+    checked: bool = field(default=False, kw_only=True)
 
     def plan(self, images: Sequence[Path]) -> list[ImageJob]:
         """Return a job for each object."""
@@ -118,10 +121,12 @@ class ImageMode(Mode[ImageJob]):
             plan = ResultPlan(self.out, name, self.kinds, self.formats, count, channel)
             return ImageJob(item, plan)
 
-        return [job(item) for item in self.prompted(images)]
+        return [job(item) for item in self.items]
 
     def check(self, image: Path, jobs: Sequence[ImageJob]) -> None:
         """Read an image to check it, and the prompts of its objects."""
+        if self.checked:
+            return
         shape = read_image(image, self.limits).pixels.shape
         for job in jobs:
             job.item.check(shape)
@@ -133,11 +138,12 @@ class ImageMode(Mode[ImageJob]):
         return is_finished(
             job.result,
             self.segmenter.resolved(self.settings, group),
-            card.weights_sha256,
-            card.calibration_digest(group),
-            plane=self.plane,
-            prompt=None if prompt is None else prompt.to_json(),
-            start=self.start,
+            None if prompt is None else prompt.to_json(),
+            prompt_source=job.item.source,
+            stack=None if self.plane is None else {"plane": self.plane},
+            following=None if self.start is None else {"start": self.start},
+            model_sha256=card.weights_sha256,
+            calibration_sha256=card.calibration_digest(group),
             domain_sha256=domain_digest(self.segmenter),
         )
 
@@ -156,7 +162,7 @@ class ImageMode(Mode[ImageJob]):
         def work(job: ImageJob, show: Show) -> None:
             # Before the image is read: a file that is replaced meanwhile is then noticed later.
             of_image = digest(job.image)
-            write(job.result, job.image, segment(job.item, show), self.segmenter, of_image)
+            write(job, segment(job.item, show), self.segmenter, of_image)
 
         return work
 
@@ -171,9 +177,7 @@ def _segment(item: PromptedImage, draws: ObjectDraws, show: Show) -> Segmented:
     return Segmented(image, samples, summary, time.perf_counter() - start)
 
 
-def write(
-    plan: ResultPlan, path: Path, done: Segmented, segmenter: Segmenter, image_digest: str
-) -> None:
+def write(job: ImageJob, done: Segmented, segmenter: Segmenter, image_digest: str) -> None:
     """Write the result of an image or stack.
 
     Raises
@@ -181,22 +185,24 @@ def write(
     OutputError
         If a file cannot be written.
     """
-    sidecar = describe_result(plan, path, done, segmenter, image_digest)
-    check_still_there(plan.folder)
-    write_result(plan, done.image, done.samples, done.summary, sidecar)
+    sidecar = describe_result(job, done, segmenter, image_digest)
+    check_still_there(job.result.folder)
+    write_result(job.result, done.image, done.samples, done.summary, sidecar)
 
 
 def describe_result(
-    plan: ResultPlan, path: Path, done: Segmented, segmenter: Segmenter, image_digest: str
+    job: ImageJob, done: Segmented, segmenter: Segmenter, image_digest: str
 ) -> Sidecar:
     """Return the provenance of the result of an image file."""
+    plan = job.result
     png = {kind: PNG_WHITE[kind] for kind in plan.kinds if kind in PNG_WHITE}
     samples = done.samples
     return Sidecar.of(
         samples.record,
         done.image,
-        image=printable(path.name),
+        image=printable(job.image.name),
         image_digest=image_digest,
+        prompt_source=job.item.source,
         channel=plan.channel,
         shape=samples.geometry.shape,
         window=samples.geometry.window,

@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from latentfm_core.cli.common import progress_bar
+from latentfm_core.bars import progress_bar
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.datasets.folds import FILE as FOLDS
 from latentfm_core.errors import DatasetError, ImageError, OutputError
 from latentfm_core.files.digest import content_digest
+from latentfm_core.images.open_large import is_zarr
 from latentfm_core.images.read import list_images, log_subfolders
-from latentfm_core.model_io.card import ENSEMBLE
-from latentfm_core.names import is_there, shown
+from latentfm_core.model_io.file_names import ENSEMBLE
+from latentfm_core.names import counted, is_there, shown
 from latentfm_core.once import Hints
 from latentfm_core.output.paths import name_problem
 from latentfm_core.output.result import read_sidecar
@@ -40,6 +41,8 @@ def find_images(sources: Sequence[Path], limits: ReadingConfig = READING) -> lis
     for source in sources:
         if not is_there(source) and not source.is_symlink():
             raise ImageError(f"{shown(source)}: no such file or folder. Check the path.")
+        if is_zarr(source):
+            raise ImageError(f"{shown(source)} is a Zarr image. Add --tiled.")
         for path in list_images(source, limits) if source.is_dir() else [source]:
             first = found.setdefault(Path(os.path.realpath(path)), path)
             if first is not path:
@@ -61,7 +64,7 @@ def refuse_among(sources: Sequence[Path], out: Path) -> None:
 
 
 def refuse_models(out: Path) -> None:
-    """Refuse an output folder that contains a model, an ensemble or a training run.
+    """Reject an output folder that contains a model, an ensemble or a training run.
 
     Raises
     ------
@@ -137,7 +140,7 @@ def refuse_all(problems: Sequence[str], total: int) -> None:
     if problems:
         listed = Hints().listed(problems)
         raise DatasetError(
-            f"{len(problems)} of {total} inputs cannot be used; nothing was done:\n  "
+            f"{len(problems)} of {counted(total, 'input')} cannot be used; nothing was done:\n  "
             f"{listed}\nFix or remove them, or skip them with --skip-bad."
         )
 

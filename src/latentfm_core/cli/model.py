@@ -12,8 +12,9 @@ from latentfm_core.inference.device import own_device
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
 from latentfm_core.model_io.folder import read_card
+from latentfm_core.names import counted, name_some
 from latentfm_core.torchrun import Launch
-from latentfm_core.types import PromptGroup
+from latentfm_core.vocabulary import PromptGroup
 
 logger = logging.getLogger("latentfm_core.cli.model")
 
@@ -74,3 +75,17 @@ def load_segmenter(
             "or use --confidence raw."
         )
     return segmenter, settings if group is None else segmenter.resolved(settings, group)
+
+
+def warn_of_unused_members(segmenter: Segmenter, samples: int) -> None:
+    """Warn of the members of an ensemble that draw none of a number of samples."""
+    members = segmenter.card.members
+    if samples < len(members):
+        logger.warning(
+            "With %s, these models of the ensemble %s draw none: %s. Add --samples %d, so that "
+            "each draws one.",
+            counted(samples, "sample"),
+            segmenter.card.id,
+            name_some(member.folder for member in members[samples:]),
+            len(members),
+        )

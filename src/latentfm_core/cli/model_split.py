@@ -11,16 +11,20 @@ from pathlib import Path
 from latentfm_core.datasets.folds import FILE as FOLDS
 from latentfm_core.datasets.folds import FOLDER, Folds, read_folds
 from latentfm_core.datasets.object_set import names_in_set, unique_name
-from latentfm_core.datasets.pairs import Pair, name_some
+from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.splits import Split, read_split
-from latentfm_core.errors import ModelFolderError
 from latentfm_core.images.endings import image_name
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
 from latentfm_core.model_io.ensemble import member_folders
-from latentfm_core.names import comparable
+from latentfm_core.names import comparable, name_some
 from latentfm_core.once import first_time
 from latentfm_core.training.run_folder import TRAINING
-from latentfm_core.training.trained_on import read_signatures, sets_of_run, trained_on
+from latentfm_core.training.trained_on import (
+    read_parent_images,
+    read_signatures,
+    sets_of_run,
+    trained_on,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +47,8 @@ class ModelSplit:
         as they were recorded.
     kind
         Whether the masks of the data set are ``"masks"`` or ``"instances"`` (numbered objects).
+    parent_images
+        The same as `signatures` of the models that the training started from.
     """
 
     file: Path
@@ -52,6 +58,7 @@ class ModelSplit:
     set_name: str = ""
     signatures: Mapping[str, str] = field(default_factory=dict)
     kind: str = "masks"
+    parent_images: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.file} (set {self.set_name})" if self.set_name else str(self.file)
@@ -77,6 +84,7 @@ class ModelSplit:
             name,
             self.signatures,
             kind,
+            self.parent_images,
         )
 
     def fold_of(self, pairs: Sequence[Pair], part: str | None) -> dict[str, int] | None:
@@ -98,21 +106,17 @@ def model_split(args: argparse.Namespace) -> ModelSplit | None:
     ------
     DatasetError
         If the file is damaged.
+    ModelFolderError
+        If there is no such model.
     """
     names = bundled_models()
     source = args.model or (names[0] if names else None)
     if source is None:
         return None
-    try:
-        model = resolve_model(source)
-    except ModelFolderError:
-        return None  # reported when the model is loaded
+    model = resolve_model(source)
     if (model / FOLDS).is_file():
         return _of_set(_split_of_folds(model), model / FOLDER.format(0), args.images)
-    try:
-        members = member_folders(model)
-    except ModelFolderError:
-        return None  # reported when the model is loaded
+    members = member_folders(model)
     if members:
         return _joint(model, members, args.images)
     return _single(model, args.images)
@@ -124,8 +128,13 @@ def _single(model: Path, images: Path | None) -> ModelSplit | None:
     if not file.is_file():
         return None
     split = read_split(file)
-    known = _by_signature(folder)
-    found = ModelSplit(file, split, frozenset(trained_on(split, folder)), signatures=known)
+    found = ModelSplit(
+        file,
+        split,
+        frozenset(trained_on(split, folder)),
+        signatures=_by_signature(folder),
+        parent_images=read_parent_images(folder),
+    )
     return _of_set(found, model, images)
 
 
@@ -157,6 +166,7 @@ def _joint(ensemble: Path, members: Sequence[Path], images: Path | None) -> Mode
         set_name=names.pop() if len(names) == 1 else "",
         signatures={key: name for one in known for key, name in one.signatures.items()},
         kind=kinds.pop() if len(kinds) == 1 else "masks",
+        parent_images={key: name for one in known for key, name in one.parent_images.items()},
     )
 
 
@@ -184,9 +194,13 @@ def _split_of_folds(model: Path) -> ModelSplit:
     names = tuple(sorted(folds.fold_of()))
     split = Split(names, names, folds.test)
     known: dict[str, str] = {}
+    before: dict[str, str] = {}
     for fold in range(len(folds.folds)):
-        known |= _by_signature(model / FOLDER.format(fold) / TRAINING)
-    return ModelSplit(file, split, frozenset(names), folds, signatures=known)
+        folder = model / FOLDER.format(fold) / TRAINING
+        known |= _by_signature(folder)
+        before |= read_parent_images(folder)
+    trained = frozenset(names)
+    return ModelSplit(file, split, trained, folds, signatures=known, parent_images=before)
 
 
 def _by_signature(folder: Path) -> dict[str, str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import get_args
 
-from latentfm_core.types import CORRECTIONS, MOST_OBJECTS, MaskKind, PromptKind
+from latentfm_core.files.user_path import user_path
+from latentfm_core.vocabulary import CORRECTIONS, MOST_OBJECTS, MaskKind, PromptKind
 
 
 def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,12 +23,13 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     )
     either.add_argument(
         "--prompts",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="one or several objects for each image, in COCO annotations (JSON: bbox, keypoints), "
         "in LabelMe JSON of an image or a folder of it (rectangles, points, polygons), "
         'in a JSON list ({"scan1": [{"box": [top, left, bottom, right], "positive": [[row, '
-        "column]]}]}), or in a label image or a folder of label images (numbered rough outlines). "
+        "column]]}]}), or in a label image or a folder of them, named as the images or "
+        "scan1_mask (numbered rough outlines). "
         "Results are named NAME_object1, NAME_object2, ...",
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from latentfm_core.cli.model_split import ModelSplit
 from latentfm_core.config import ReadingConfig
 from latentfm_core.datasets.pair_reading import read_image_of
-from latentfm_core.datasets.pairs import Pair, name_some
+from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.splits import Split
 from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.errors import DatasetError, ImageError
@@ -17,8 +17,12 @@ from latentfm_core.evaluation.evaluate import Draw, unprompted
 from latentfm_core.evaluation.out_of_fold import OutOfFold
 from latentfm_core.images.signature import image_signature
 from latentfm_core.model_io.bundled import bundled_models
+from latentfm_core.names import counted, name_some
 
 logger = logging.getLogger(__name__)
+
+_NEARLY_ALL = 0.9
+"""Share of the training images that are in the training folder, even after some were removed."""
 
 ALL = "all"
 """Value of ``--part`` for all images, including those the model was trained on."""
@@ -52,23 +56,29 @@ def known_by_name(
     if not compared:
         return model
     logger.warning(
-        "%d images have the names of training images (%s), but other pixels. They count as other "
-        "images: those of %s are not recognised by name.",
-        len(alike),
+        "%s of training images (%s), but other pixels: the images count as other ones, and those "
+        "of %s are not recognised by name.",
+        counted(len(alike), "image has the name", "images have the names"),
         name_some(pair.name for pair in alike),
         model,
     )
-    return ModelSplit(model.file, Split(()), frozenset(), signatures=model.signatures)
+    return ModelSplit(
+        model.file,
+        Split(()),
+        frozenset(),
+        signatures=model.signatures,
+        parent_images=model.parent_images,
+    )
 
 
 def out_of_fold(fold_of: Mapping[str, int] | None, draw: Draw | None) -> Draw | None:
     """Return the sampling function for the chosen images, `draw` unless they are folds.
 
-    Each image of a fold is sampled by the one member that was not trained on it.
+    Each image of a fold is sampled by the one member whose training left that fold out.
     """
     if fold_of is None:
         return draw
-    logger.info("Each image is segmented by the one model that was not trained on it.")
+    logger.info("Each image is segmented by the one model whose training left its fold out.")
     return OutOfFold(fold_of, draw or unprompted)
 
 
@@ -86,8 +96,9 @@ def pairs_of_model(
     asked
         The part, or `ALL`.
     default
-        The part if `asked` is None. If an image of it is missing, all pairs are used, because the
-        images are then not those of the split, and the part is None.
+        The part if `asked` is None. If an image of it is missing, the images are not those of the
+        split: all are used, and the part is None. If nearly all training images and some of this
+        part are there, that is an error.
 
     Raises
     ------
@@ -99,7 +110,11 @@ def pairs_of_model(
     part = asked or default
     wanted: tuple[str, ...] = getattr(model.split, part)
     chosen_pairs = [pair for pair in pairs if pair.name in set(wanted)]
-    if asked is None and (not wanted or len(chosen_pairs) < len(wanted)):
+    seen = sum(pair.name in model.trained_on for pair in pairs)
+    is_complete = wanted and len(chosen_pairs) == len(wanted)
+    # Nearly all training images, and some of the part, are the training folder without the others.
+    is_other = not chosen_pairs or seen < _NEARLY_ALL * len(model.trained_on)
+    if asked is None and not is_complete and is_other:
         lacking = model.trained_on and not wanted
         reason = f"part {part} is empty in" if lacking else "they are not those of"
         logger.info("Using all %d images: %s the split %s.", len(pairs), reason, model)
@@ -107,8 +122,8 @@ def pairs_of_model(
     _check_part(args, model, part, set(wanted) - {pair.name for pair in chosen_pairs})
     everything = f"; --part {ALL} selects all" if args.data is None else ""
     logger.info(
-        "Using the %d images of part %s of %s, out of %d%s.",
-        len(chosen_pairs), part, model, len(pairs), everything,
+        "Using the %s of part %s of %s, out of %d%s.",
+        counted(len(chosen_pairs), "image"), part, model, len(pairs), everything,
     )  # fmt: skip
     return chosen_pairs, part
 
@@ -130,8 +145,8 @@ def _check_part(args: argparse.Namespace, model: ModelSplit, part: str, missing:
             "them."
         )
         raise DatasetError(
-            f"{args.images or args.data} lacks {len(missing)} images of the part {part} of "
-            f"{model}: {name_some(missing)}. Choose the training folder, or another split "
+            f"{args.images or args.data} lacks {counted(len(missing), 'image')} of the part {part} "
+            f"of {model}: {name_some(missing)}. Choose the training folder, or another split "
             f"with --split FILE{everything}"
         )
 
@@ -181,3 +196,34 @@ def warn_of_renamed(stored: Iterable[StoredPair], model: ModelSplit | None) -> i
             name_some(f"{name} = {known}" for name, known in renamed.items()),
         )
     return len(renamed)
+
+
+def warn_of_parent(
+    stored: Iterable[StoredPair], model: ModelSplit | None, *, held_out: bool
+) -> int:
+    """Warn if a model that this one started from was trained on images; return their number.
+
+    Parameters
+    ----------
+    held_out
+        Whether each image is segmented by a model whose own training left it out. Otherwise
+        training images of the model itself, of which other warnings exist, do not count.
+    """
+    if model is None:
+        return 0
+    own = frozenset[str]() if held_out else model.trained_on
+    seen = [
+        pair.name
+        for pair in stored
+        if pair.signature in model.parent_images
+        and (held_out or pair.signature not in model.signatures)
+        and pair.name not in own
+    ]
+    if seen:
+        logger.warning(
+            "The model started from another one (--init), which was trained on %d of these images "
+            "(%s). Scores on them are too optimistic.",
+            len(seen),
+            name_some(seen),
+        )
+    return len(seen)

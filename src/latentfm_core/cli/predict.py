@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import get_args
 
-from latentfm_core.cli.common import run_command
+from latentfm_core.cli.common import entry_point
 from latentfm_core.cli.data_options import FOLDER, add_reading_arguments, add_skip_bad
 from latentfm_core.cli.object_options import add_prompt_arguments
 from latentfm_core.cli.options import add_model, add_sampling_arguments, add_tiling_arguments
-from latentfm_core.output.result import DEFAULT_KINDS, Format, Kind
+from latentfm_core.files.user_path import user_path
+from latentfm_core.output.kinds import DEFAULT_KINDS, Format, Kind
 
 FORMATS: dict[str, tuple[Format, ...]] = {
     "tiff": ("tiff",),
@@ -83,13 +82,13 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "images",
         nargs="+",
-        type=Path,
+        type=user_path,
         metavar="IMAGE_OR_FOLDER",
         help="images, or folders of images (subfolders are ignored)",
     )
     add_model(parser)
     parser.add_argument(
-        "--out", type=Path, required=True, metavar=FOLDER, help="folder for the results"
+        "--out", type=user_path, required=True, metavar=FOLDER, help="folder for the results"
     )
     parser.add_argument(
         "--format", choices=tuple(FORMATS), default="both", help="file formats (default: both)"
@@ -137,15 +136,7 @@ def _plane_number(text: str) -> int:
     return number
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``latentfm-predict``; return the exit code."""
-    return run_command(
-        "predict",
-        build_parser(),
-        argv,
-        memory_hint="Lower --batch-size or --samples, or crop the image",
-    )
-
+main = entry_point(build_parser, "Lower --batch-size or --samples, or crop the image")
 
 if __name__ == "__main__":
     sys.exit(main())

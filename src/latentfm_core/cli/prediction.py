@@ -14,16 +14,16 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from tqdm import tqdm
 
-from latentfm_core.cli.common import progress_bar, say
+from latentfm_core.bars import progress_bar
+from latentfm_core.cli.common import say
 from latentfm_core.cli.first_look import first_look
 from latentfm_core.cli.inputs import BadFiles, check_all, digest_of, refuse_all, with_possible_names
 from latentfm_core.config import ReadingConfig, SamplingConfig
-from latentfm_core.datasets.pairs import name_some
 from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.names import is_there, shown
+from latentfm_core.names import counted, is_there, name_some, shown
 from latentfm_core.output.paths import prepare_folder, refuse_existing
-from latentfm_core.output.result import read_sidecar
+from latentfm_core.output.result import has_changed, read_sidecar
 from latentfm_core.prediction.claims import Claims, Plan, alone, shared
 from latentfm_core.torchrun import Launch
 
@@ -162,30 +162,37 @@ def _refuse_foreign(
                 )
     foreign = [path for job in jobs for path in mode.foreign(job)] if options.overwrite else []
     if foreign:
+        which = counted(
+            len(foreign),
+            "file or folder that is not a result",
+            "files or folders that are not results",
+        )
         raise OutputError(
-            f"{len(foreign)} files or folders that are not results would be replaced: "
-            f"{name_some(map(str, foreign))}. Choose another --out, or move them away."
+            f"{which} would be replaced: "
+            f"{name_some(path.name for path in foreign)}. Choose another --out, or move them away."
         )
 
 
-def _refuse_other_images(done: Sequence[Job], options: RunOptions) -> None:
-    """Reject images that are not those from which the results of these names were made."""
+def _refuse_changed(done: Sequence[Job], options: RunOptions) -> None:
+    """Reject results whose maps were changed, or that were made from other images."""
     by_image: dict[Path, list[Job]] = {}
     for job in done:
         by_image.setdefault(job.image, []).append(job)
     quiet = options.quiet or len(by_image) < 2
-    changed = []
-    with progress_bar(len(by_image), "comparing images", "image", quiet) as bar:
+    changed, edited = [], list[Path]()
+    with progress_bar(len(by_image), "comparing files", "image", quiet) as bar:
         for image, jobs in by_image.items():
             digest = digest_of(image)
             if any(_is_other(job, digest) for job in jobs):
                 changed.append(image.name)
+            edited += [path for job in jobs if has_changed(job.paths()) for path in job.paths()]
             bar.update()
+    refuse_existing(edited, incomplete=True, replaceable=options.launch.size == 1)
     if changed:
         advice = "Replace all results with --overwrite, or choose another --out."
         raise OutputError(
-            f"{len(changed)} images are not those that their results were made from, or were "
-            f"changed since: {name_some(changed)}. "
+            f"{counted(len(changed), 'image was', 'images were')} replaced or changed after the "
+            f"results were made: {name_some(changed)}. "
             f"{advice if options.launch.size == 1 else 'Choose another --out.'}"
         )
 
@@ -222,9 +229,9 @@ def _remaining(
         done = [job for job in jobs if mode.is_finished(job)]
         finished = set(map(id, done))
         left = [job for job in jobs if id(job) not in finished]
-        _refuse_other_images(done, options)
+        _refuse_changed(done, options)
         claims.forget(done)
-        logger.info("%d of %d images are already done", len(done), len(jobs))
+        logger.info("%d of %s already done", len(done), counted(len(jobs), "image"))
     if not options.overwrite and options.launch.first:
         # Unfinished results of a killed run may be replaced. Files are looked up before their
         # mark: another process of the same launcher may begin or finish a result meanwhile.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
+from latentfm_core.cli.arguments import refuse_unused
 from latentfm_core.errors import ConfigError
 from latentfm_core.evaluation.evaluate import Case, Draw
 from latentfm_core.evaluation.prompted import Annotator, prompted_cases
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.types import PromptGroup, PromptKind
+from latentfm_core.vocabulary import PromptGroup, PromptKind
 
 
 def prompt_group(args: argparse.Namespace) -> PromptGroup:
@@ -26,10 +27,16 @@ def with_prompts(
     Raises
     ------
     ConfigError
-        If the model does not take prompts, or the number of corrections is out of range.
+        If the model does not take prompts, the number of corrections is out of range, or an option
+        has no effect.
     """
+    if args.prompt != "corrections":
+        refuse_unused(args, ("corrections",), "without --prompt corrections")
     if args.prompt == "none":
+        refuse_unused(args, ("most_objects",), "without --prompt")
         return cases, None
+    if args.refine:
+        refuse_unused(args, ("refine",), "with --prompt")
     if not segmenter.card.config.model.prompts:
         raise ConfigError(
             f"The model {segmenter.card.id} does not take prompts. Remove --prompt, or choose a "

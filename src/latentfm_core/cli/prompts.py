@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from latentfm_core.config import ReadingConfig, SamplingConfig
-from latentfm_core.datasets.facts import image_orientation
+from latentfm_core.cli.inputs import refuse_all
+from latentfm_core.config import ReadingConfig
+from latentfm_core.datasets.facts import image_orientation, image_size
 from latentfm_core.datasets.plausibility import log_findings
 from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.datasets.stored_findings import orientation_findings
 from latentfm_core.errors import ConfigError, DatasetError, ImageError
 from latentfm_core.images.orientation import drawn_as_read
-from latentfm_core.images.read import name_some, read_image
-from latentfm_core.inference.batches import Progress
-from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.names import shown
+from latentfm_core.images.read import read_image
+from latentfm_core.images.tiff_stack import TiffStack
+from latentfm_core.names import counted, name_some, shown
 from latentfm_core.once import first_time
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.file_checks import CORNERS, leaves, may_be_corners
 from latentfm_core.prompts.files import PromptFile, in_folders, read_prompts
 from latentfm_core.prompts.prompt import check_prompt, refuse_fractions
-from latentfm_core.types import ImageInput, SampleSet
 
 logger = logging.getLogger(__name__)
+
+_ANY = (2**31, 2**31)
+"""A shape that every box and point fits."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ class PromptedImage:
     size: tuple[int, int] | None = None
     corners: bool = False
 
+    @property
+    def source(self) -> dict[str, Any]:
+        """What the file of prompts says about the object; empty without one."""
+        return {} if self.prompt is None else dict(self.prompt.source)
+
     def check(self, shape: tuple[int, ...]) -> None:
         """Reject a prompt that does not fit the image, of `shape` ``(H, W, ...)``.
 
@@ -62,7 +70,7 @@ class PromptedImage:
         if self.size is not None and self.size != shape[:2]:
             raise ImageError(
                 f"{shown(self.image)} has {shape[0]} x {shape[1]} pixels (rows x columns), and "
-                f"its prompts are of an image of {self.size[0]} x {self.size[1]}. Use the image "
+                f"its prompts are for an image of {self.size[0]} x {self.size[1]}. Use the image "
                 "that was annotated, or scale the prompts."
             )
         which = f" ({self.suffix.removeprefix('_')})" if self.suffix else ""
@@ -79,18 +87,23 @@ class PromptedImage:
         size = f"the image of {shape[0]} x {shape[1]} pixels (rows x columns)"
         if self.corners and may_be_corners([box], (shape[0], shape[1])):
             raise ImageError(
-                f"{shown(self.image)}{which}: the box {box} leaves {size}. The boxes of this file "
-                f"{CORNERS}"
+                f"{shown(self.image)}{which}: the box {box} extends beyond {size}. The boxes "
+                f"of this file {CORNERS}"
             )
-        if first_time("box that leaves its image", self.image, self.suffix):
+        if first_time("box beyond its image", self.image, self.suffix):
             logger.warning(
-                "%s%s: the box %s leaves %s and is cut off at its border. Check that it "
+                "%s%s: the box %s extends beyond %s and is cut off at its border. Check that it "
                 "is (top, left, bottom, right)",
                 shown(self.image),
                 which,
                 box,
                 size,
             )
+
+    def check_form(self) -> None:
+        """Reject a box or point that fits no image; raise `ImageError` as `check` does."""
+        if self.prompt is not None and self.prompt.mask is None:
+            self.check(self.size or _ANY)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Return whether `check` accepts the prompt."""
@@ -125,8 +138,9 @@ def prompted_images(
         for number, prompt in enumerate(prompts.of(image), start=1)
     ]
     if not found:
+        which = images[0].name if len(images) == 1 else f"any of the {len(images)} images"
         raise ConfigError(
-            f"{args.prompts} has no prompt for any of the {len(images)} images. Its names must be "
+            f"{args.prompts} has no prompt for {which}. Its names must be "
             "the names of the image files."
         )
     _warn_of_rest(prompts, images, found)
@@ -135,16 +149,22 @@ def prompted_images(
 
 
 def _check_names(prompts: PromptFile, images: Sequence[Path]) -> None:
-    """Refuse prompts that match two images; warn if folders of names differ.
+    """Reject prompts that match two images or name none; warn if folders of names differ.
 
     Raises
     ------
     DatasetError
         The message names both images.
     """
+    if not prompts.names and len(images) > 1:
+        raise DatasetError(
+            f"{shown(prompts.labels[''])} labels the objects of one image, and there are "
+            f"{len(images)} images. Name its image alone, or use a folder of label images "
+            "with the names of their images: --prompts FOLDER."
+        )
     owners: dict[str, Path] = {}
     elsewhere = []
-    for image in images if prompts.names else ():
+    for image in images:
         used = prompts.used(image)
         if used is None:
             continue
@@ -158,9 +178,9 @@ def _check_names(prompts: PromptFile, images: Sequence[Path]) -> None:
             elsewhere.append(f"{used} for {image}")
     if elsewhere:
         logger.warning(
-            "%d images have prompts by their file name alone, because the folder in the "
-            "file of prompts is another one: %s",
-            len(elsewhere),
+            "%s prompts by file name alone, because the folder in the file of prompts is another "
+            "one: %s",
+            counted(len(elsewhere), "image has", "images have"),
             name_some(elsewhere),
         )
 
@@ -173,7 +193,7 @@ def _warn_of_rest(
     without = [image.name for image in images if image not in prompted]
     if without:
         logger.warning(
-            "%d of %d images have no prompt and are not segmented: %s",
+            "no prompt for %d of %d images, which are not segmented: %s",
             len(without),
             len(images),
             name_some(without),
@@ -181,7 +201,9 @@ def _warn_of_rest(
     unused = prompts.names - {prompts.used(image) for image in images}
     if unused:
         logger.warning(
-            "%d names with prompts belong to no image: %s", len(unused), name_some(unused)
+            "%s no image: %s",
+            counted(len(unused), "name with prompts matches", "names with prompts match"),
+            name_some(unused),
         )
 
 
@@ -207,47 +229,41 @@ def _warn_of_orientation(
     log_findings(orientation_findings(stored))
 
 
-@dataclass
-class ObjectDraws:
-    """Samples of the objects of one image, drawn together when the first is requested.
+def check_early(
+    items: Sequence[PromptedImage], args: argparse.Namespace, limits: ReadingConfig
+) -> bool:
+    """Check before the model is loaded that prompts fit their images.
 
-    Attributes
-    ----------
-    wanted
-        All objects to draw, in any order.
+    A single image is read; of several, only the headers are. Return whether an image was read.
+
+    Raises
+    ------
+    ImageError
+        If some do not; the message lists them.
     """
+    by_image: dict[Path, list[PromptedImage]] = {}
+    for item in items:
+        by_image.setdefault(item.image, []).append(item)
+    if args.skip_bad or all(item.prompt is None for item in items):
+        return False
+    alone = len(by_image) == 1 and not args.stack
+    problems: list[str] = []
+    for image, objects in by_image.items():
+        try:
+            shape = _early_shape(image, args, limits, alone)
+            for item in objects:
+                item.check_form() if shape is None else item.check(shape)
+        except ImageError as error:
+            problems.append(str(error))
+    refuse_all(problems, len(by_image))
+    return alone
 
-    segmenter: Segmenter
-    settings: SamplingConfig
-    wanted: Sequence[PromptedImage]
-    limits: ReadingConfig
-    _image: tuple[Path, ImageInput] | None = None
-    _drawn: dict[int, SampleSet] = field(default_factory=dict)
 
-    def get(
-        self, item: PromptedImage, show: Callable[[Progress], None]
-    ) -> tuple[ImageInput, SampleSet]:
-        """Return an image and the samples of one of its objects.
-
-        Raises
-        ------
-        ImageError
-            If the image or a prompt cannot be used; the message names the image.
-        """
-        if self._image is None or self._image[0] != item.image:
-            self._image = (item.image, read_image(item.image, self.limits))
-            self._drawn = {}
-        image = self._image[1]
-        if item.prompt is None:
-            return image, self.segmenter.sample(image, self.settings, show)
-        if id(item.prompt) not in self._drawn:
-            shape = image.pixels.shape
-            item.check(shape)
-            same = [each for each in self.wanted if each.image == item.image]
-            prompts = [each.prompt for each in same if each.prompt and each.fits(shape)]
-            try:
-                drawn = self.segmenter.sample_objects(image, prompts, self.settings, show)
-            except ImageError as error:
-                raise ImageError(f"{item.image}: {error}") from None
-            self._drawn = {id(p): samples for p, samples in zip(prompts, drawn, strict=True)}
-        return image, self._drawn[id(item.prompt)]
+def _early_shape(
+    image: Path, args: argparse.Namespace, limits: ReadingConfig, alone: bool
+) -> tuple[int, ...] | None:
+    """Return ``(H, W, ...)`` of an image or of a plane of a stack; None if it is not known yet."""
+    if args.stack:
+        with TiffStack(image, args.plane, limits) as stack:
+            return tuple(stack.shape[axis] for axis in stack.plane)
+    return read_image(image, limits).pixels.shape if alone else image_size(image)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from latentfm_core.config.base import Settings
-from latentfm_core.config.loading import explained
+from latentfm_core.config.explain import explained
 
 
 def type_of(kind: type[Settings], field: str) -> Callable[[str], object]:
@@ -24,7 +24,7 @@ def type_of(kind: type[Settings], field: str) -> Callable[[str], object]:
         try:
             return adapter.validate_python(text)
         except ValidationError as error:
-            reason = explained(error.errors()[0]["msg"])
+            reason = explained(error.errors()[0])
             raise argparse.ArgumentTypeError(f"{text!r} {reason}") from None
 
     return parse

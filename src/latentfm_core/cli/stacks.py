@@ -35,7 +35,7 @@ class StackMode(ImageMode):
         """Segment a file."""
 
         def show_step(step: StackProgress) -> None:
-            show(step.done, step.total, f"plane {step.plane}/{step.planes}")
+            show(step.done, step.total, f"plane {step.plane} ({step.plane + 1} of {step.planes})")
 
         start = time.perf_counter()
         with TiffStack(item.image, self.plane, self.limits) as stack:

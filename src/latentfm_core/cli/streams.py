@@ -7,12 +7,16 @@ the output is lost.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
+
+_NO_READER = (errno.EPIPE, errno.EIO, errno.EBADF)
+"""Errors of a stream that nobody reads any more."""
 
 
 class TolerantStream(io.TextIOBase):
@@ -48,6 +52,14 @@ class TolerantStream(io.TextIOBase):
                 self._target.flush()
             except (OSError, ValueError) as error:
                 self._give_up(error)
+
+    def loss(self) -> str:
+        """Return the reason for lost output, once; empty if there was no reader."""
+        self.flush()
+        lost, self.lost = self.lost, None
+        if not isinstance(lost, OSError) or lost.errno in _NO_READER:
+            return ""
+        return lost.strerror or str(lost)
 
     def isatty(self) -> bool:
         """Return whether the stream is a terminal."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from latentfm_core.config import READING, ReadingConfig, SamplingConfig
 from latentfm_core.datasets.facts import MaskFacts, copies, mask_facts
+from latentfm_core.datasets.groups import groups_text
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.plausibility import (
     copy_findings,
@@ -26,6 +27,7 @@ from latentfm_core.datasets.summary import (
 )
 from latentfm_core.evaluation.evaluate import Case
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.names import counted
 
 _ENOUGH = 5
 """Fewest images for a time estimate, which costs the time of one image."""
@@ -63,6 +65,7 @@ class Survey:
         draws: int = 1,
         objects: int = 0,
         stops: bool = False,
+        groups: Mapping[str, str] | None = None,
     ) -> None:
         """Log the data summary and warn about implausible data.
 
@@ -74,6 +77,8 @@ class Survey:
             Number of times each image is sampled.
         objects
             Number of objects that are sampled, if they are instead of images.
+        groups
+            Group of each image, if there are groups.
         stops
             Whether to refuse masks that are all empty or all full. With a threshold they are
             always refused.
@@ -99,10 +104,12 @@ class Survey:
                 "images": f"{len(self.pairs)}{f' of the part {part}' if part else ''}",
                 "sizes": size_text(self.sizes),
                 **stored_rows(self.stored, self._limits),
+                "groups": groups_text(groups) if groups else "",
                 "masks": f"{len(self.masks)}, up to {raters} per image",
                 **mask_rows(self.masks, self.classes),
-                "stages": f"{settings.n_samples} samples of {settings.steps} {settings.solver} "
-                f"steps per {f'object, {objects} objects' if objects else 'image'}"
+                "stages": f"{counted(settings.n_samples, 'sample')} of "
+                f"{counted(settings.steps, f'{settings.solver} step')} per "
+                f"{f'object, {objects} in all' if objects else 'image'}"
                 f"{f', {draws} times' if draws > 1 else ''}",
                 "expected": ""
                 if stopped

@@ -11,13 +11,12 @@ from typing import ClassVar
 from latentfm_core.cli.inputs import digest_of, find_images
 from latentfm_core.cli.prediction import Mode, Show
 from latentfm_core.config import ReadingConfig, TilingConfig
-from latentfm_core.errors import OutputError
 from latentfm_core.images.open_large import is_zarr, open_large
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.training_distance import domain_digest
 from latentfm_core.output.maps import is_foreign
 from latentfm_core.output.paths import output_names
-from latentfm_core.output.result import read_sidecar
+from latentfm_core.output.result import is_described
 from latentfm_core.prediction.large import resolved_for_tiles, segment_large, write_sidecar
 
 
@@ -60,26 +59,17 @@ class TiledMode(Mode[LargeJob]):
 
     def is_finished(self, job: LargeJob) -> bool:
         """Return whether a result is complete."""
-        older = read_sidecar(job.sidecar)
-        if older is None:
-            return False
-        settings, card = resolved_for_tiles(self.segmenter, self.settings), self.segmenter.card
-        tiling = self.tiling.scale, self.tiling.overlap
-        same = (
-            older.was_drawn_with(settings, card.weights_sha256, card.calibration_digest("none"))
-            and older.domain_sha256 in (None, domain_digest(self.segmenter))
-            and older.channel == self.limits.channel
-            and older.tiling is not None
-            and (older.tiling.scale, older.tiling.overlap) == tiling
+        card = self.segmenter.card
+        described = is_described(
+            job.sidecar,
+            resolved_for_tiles(self.segmenter, self.settings),
+            channel=self.limits.channel,
+            tiling={"scale": self.tiling.scale, "overlap": self.tiling.overlap},
+            model_sha256=card.weights_sha256,
+            calibration_sha256=card.calibration_digest("none"),
+            domain_sha256=domain_digest(self.segmenter),
         )
-        if not same:
-            raise OutputError(
-                f"{job.sidecar} was produced with another model, calibration, training domain or "
-                "other settings."
-                f"{older.precision_note(settings)} Choose another --out, or replace it with "
-                "--overwrite."
-            )
-        return is_zarr(job.maps)
+        return described and is_zarr(job.maps)
 
     def foreign(self, job: LargeJob) -> list[Path]:
         """Return what is named like a result but is not one, and must not be replaced."""

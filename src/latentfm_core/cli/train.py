@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from latentfm_core.cli.common import run_command
+from latentfm_core.cli.common import entry_point
 from latentfm_core.cli.data_options import (
     FOLDER,
     add_data_arguments,
@@ -17,6 +15,7 @@ from latentfm_core.cli.data_options import (
 from latentfm_core.cli.options import AUTO_PRECISION, DEVICES, PRECISION
 from latentfm_core.cli.setting_types import type_of
 from latentfm_core.config import PRESETS, DataConfig, TrainingConfig
+from latentfm_core.files.user_path import user_path
 from latentfm_core.loggers.mlflow import LOCAL
 from latentfm_core.loggers.wandb import MODES
 
@@ -49,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, metavar=FOLDER, help="model folder to write")
+    parser.add_argument("--out", type=user_path, metavar=FOLDER, help="model folder to write")
     parser.add_argument(
         "--minutes",
         type=type_of(TrainingConfig, "minutes"),
@@ -67,8 +66,8 @@ def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
     ending.add_argument(
         "--dry-run",
         action="store_true",
-        help="read the data, print the data summary, the stages and the time and memory to "
-        "expect, and stop",
+        help="read the data, print the data summary, the stages and the expected time and "
+        "memory, and stop",
     )
     ending.add_argument(
         "--dump-config",
@@ -86,7 +85,7 @@ def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
+    source.add_argument("--config", type=user_path, metavar="FILE", help="TOML file with settings")
     source.add_argument(
         "--preset",
         choices=PRESETS,
@@ -158,14 +157,14 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_loggers(parser)
     run.add_argument(
         "--cache",
-        type=Path,
+        type=user_path,
         metavar=FOLDER,
         help="cache decoded images there, so that the next run starts at once; these are copies: "
         "choose a place as private as the images",
     )
     run.add_argument(
         "--card",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="TOML file for the model card: title, data, licence, ...",
     )
@@ -195,15 +194,10 @@ def _add_loggers(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``latentfm-train``; return the exit code."""
-    return run_command(
-        "train",
-        build_parser(),
-        argv,
-        memory_hint="Lower batch_size of the stage (--set training.flow.batch_size=8) or data.size",
-    )
-
+main = entry_point(
+    build_parser,
+    "Lower batch_size of the stage (--set training.flow.batch_size=8) or data.size",
+)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,38 +14,15 @@ from latentfm_core.config import writing
 from latentfm_core.config.base import Settings
 from latentfm_core.config.config import Config
 from latentfm_core.config.data import ReadingConfig
+from latentfm_core.config.explain import explain
 from latentfm_core.config.report import ReportConfig
 from latentfm_core.config.sampling import SamplingConfig, TilingConfig
-from latentfm_core.config.suggest import is_list, suggestion
+from latentfm_core.config.suggest import is_list
 from latentfm_core.errors import ConfigError
 from latentfm_core.files.untrusted import MAX_TOML_BYTES, parse_json, parse_toml, read_bounded
+from latentfm_core.files.user_path import user_path
 
 PRESETS = ("default", "paper", "finetune", "distill")
-
-_MAX_SHOWN = 10
-_LIST = 'must be a list: ["first", "second"] or [1, 2] in a file, first,second with --set'
-_TABLES = "must be a list of tables. Write them to a file for --config"
-
-
-def _explain(error: ValidationError, kind: type[Settings]) -> str:
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    lines = []
-    for item in problems[:_MAX_SHOWN]:
-        location, problem = item["loc"], explained(item["msg"])
-        if item["type"] == "extra_forbidden":
-            problem = f"unknown setting. {suggestion(kind, location)}"
-        elif item["type"] == "tuple_type":
-            problem = _LIST if is_list(kind, location) else _TABLES
-        name = ".".join(str(part) for part in location)[:200] or "settings"
-        lines.append(f"{name}: {problem}")
-    if len(problems) > _MAX_SHOWN:
-        lines.append(f"and {len(problems) - _MAX_SHOWN} more")
-    return "Invalid settings:\n  " + "\n  ".join(lines)
-
-
-def explained(message: str) -> str:
-    """Return what is wrong with a value, without the prefix of pydantic."""
-    return message[:400].removeprefix("Value error, ").replace("Input should be", "must be", 1)
 
 
 def config_from_mapping(values: Mapping[str, Any]) -> Config:
@@ -107,8 +84,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: Path, base: Config | None = None) -> Config:
     """Read a TOML file; its optional top-level key ``preset`` names a preset to start from.
+
+    With `base`, its settings change those instead.
 
     Relative paths in the ``data`` table are resolved against the folder of the file, so that the
     configuration does not depend on the working directory. The text ``"null"`` removes a value.
@@ -119,10 +98,11 @@ def load_config(path: Path) -> Config:
         If the file cannot be read, is not TOML, or contains unknown or invalid settings.
     """
     values = _with_none(read_toml(path))
-    base = preset(str(values.pop("preset", "default"))).to_json()
+    named = str(values.pop("preset", "default"))
+    base = base or preset(named)
     _resolve_paths(values, path.parent)
     try:
-        return config_from_mapping(_merge(base, values))
+        return config_from_mapping(_merge(base.to_json(), values))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
@@ -157,7 +137,7 @@ def _resolve_paths(values: Mapping[str, Any], folder: Path) -> None:
 
 def _resolved(folder: Path, text: str) -> str:
     try:
-        return str((folder / text).resolve())
+        return str((folder / user_path(text)).resolve())
     except (OSError, ValueError, RuntimeError):
         raise ConfigError(f"{text[:200]!r} is not a file path. Fix it in the settings.") from None
 
@@ -263,4 +243,4 @@ def _validated(kind: type[SettingsT], values: Mapping[str, object]) -> SettingsT
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError(_explain(error, kind)) from None
+        raise ConfigError(explain(error, kind)) from None

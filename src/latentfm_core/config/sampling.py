@@ -84,6 +84,12 @@ class PromptConfig(Settings):
     first_steps: Annotated[int, Field(ge=1, le=100)] = 2
     box_alignment: Annotated[float, Field(ge=0.0, le=1.0)] = 0.4
 
+    def first(self, settings: SamplingConfig) -> SamplingConfig:
+        """Return the settings of the first result."""
+        samples = min(settings.n_samples, self.first_samples)
+        steps = min(settings.steps, self.first_steps)
+        return settings.model_copy(update={"n_samples": samples, "steps": steps})
+
 
 class CorrectionConfig(Settings):
     """Settings for guiding samples towards an annotator's strokes.

@@ -8,6 +8,9 @@ from typing import get_args, get_origin
 
 from latentfm_core.config.base import Settings
 
+_SHORT = {"lr": "learning_rate", "bs": "batch_size", "wd": "weight_decay"}
+"""Common short names of settings."""
+
 
 def suggestion(kind: type[Settings], path: Sequence[str | int]) -> str:
     """Return a suggestion for an unknown setting.
@@ -24,6 +27,7 @@ def suggestion(kind: type[Settings], path: Sequence[str | int]) -> str:
     """
     names = [str(part) for part in path if isinstance(part, str)]
     *sections, name = names
+    name = _SHORT.get(name, name)
     table = section_of(kind, sections)
     alike = get_close_matches(name, table.model_fields, n=3, cutoff=0.6)
     if alike:

@@ -54,11 +54,11 @@ class FlowConfig(StageConfig):
     ----------
     small_epochs, small_size
         The first `small_epochs` epochs (under a time budget: the share
-        ``small_epochs / epochs`` of it) run on images of side `small_size`, possible as
-        the networks are convolutional: half the side is a quarter of the work per image.
+        ``small_epochs / epochs`` of it) run on images of side `small_size`, since the
+        networks are convolutional: half the side is a quarter of the work per image.
     noise_draws
         Pairs (t, z_0) per image and step. They share image features; each costs about a sixth of
-        them, and images instead of draws learn faster (docs/benchmarks.md).
+        these, and more images learn faster than more draws (docs/benchmarks.md).
     time_sampling
         ``"uniform"``, as in the paper, or ``"logit_normal"``.
     endpoint_weight

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from latentfm_core.correction.strokes import BACKGROUND, UNMARKED, Labels
 from latentfm_core.flow.path import endpoint
+from latentfm_core.flow.solvers import Velocity
 
-Velocity = Callable[[float, Tensor], Tensor]
 Decode = Callable[[Tensor], Tensor]
 
 

@@ -30,7 +30,7 @@ from latentfm_core.images.orientation import provenance_places
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 8
+FORMAT = 10
 """Increase it whenever decoding or the canvas changes the output, or `StoredPair` its fields."""
 SUFFIX = ".canvas"
 LIMIT_BYTES = 20 * 2**30
@@ -148,7 +148,11 @@ class CanvasCache:
             "channel": [self.data.reading.channel, self.data.reading.for_masks.channel],
             "keep_numbers": self.data.reading.keep_numbers,
             "raters": pair.raters,
-            "files": [(path, state.st_size, state.st_mtime_ns) for path, state in files],
+            "files": [
+                # Of another file with the same date, as copies keep it, the time of change differs.
+                (path, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+                for path, state in files
+            ],
         }
         digest = hashlib.sha256(json.dumps(facts).encode("utf-8", "surrogatepass")).hexdigest()
         return self.folder / f"{digest}{SUFFIX}"

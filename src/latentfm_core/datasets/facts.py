@@ -38,12 +38,15 @@ class MaskFacts:
         Numbered objects, or connected pieces of the foreground, in the file's pixels.
     corners
         Number of the four corner pixels that are foreground.
+    digest
+        Equal for equal masks.
     """
 
     name: str
     shares: tuple[float, ...]
     objects: int
     corners: int
+    digest: bytes = b""
 
     @property
     def foreground(self) -> float:
@@ -80,7 +83,9 @@ def mask_facts(
     counts = np.bincount(labels.ravel(), minlength=classes + 1)[1 : classes + 1]
     corners = int(np.count_nonzero(labels[np.ix_((0, -1), (0, -1))]))
     shares = tuple(float(count) / mask.size for count in counts)
-    return MaskFacts(name, shares, count_pieces(mask) if objects is None else objects, corners)
+    found = count_pieces(mask) if objects is None else objects
+    digest = hashlib.blake2b(np.ascontiguousarray(labels).data, digest_size=16).digest()
+    return MaskFacts(name, shares, found, corners, digest)
 
 
 def facts_of_canvases(canvases: CanvasSet, classes: int) -> list[MaskFacts]:

@@ -13,12 +13,11 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from latentfm_core.config import DataConfig, Settings
-from latentfm_core.datasets.pairs import name_some
 from latentfm_core.datasets.splits import MAX_BYTES, Split, make_split, units_of
 from latentfm_core.errors import DatasetError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.untrusted import decoded_text, read_bounded
-from latentfm_core.names import shown
+from latentfm_core.names import counted, name_some, shown
 
 FILE = "folds.json"
 """File in the folder of a cross-validation."""
@@ -87,10 +86,9 @@ def make_folds(names: Iterable[str], config: DataConfig) -> Folds:
     split = make_split(names, config)
     units = units_of(sorted({*split.train, *split.val}), config)
     if len(units) < count:
-        raise DatasetError(
-            f"{len(units)} groups or images outside the test part are too few for {count} folds. "
-            "Use fewer folds, or add data."
-        )
+        where = "outside the test part"
+        few = counted(len(units), f"group or image {where} is", f"groups or images {where} are")
+        raise DatasetError(f"{few} too few for {count} folds. Use fewer folds, or add data.")
     order = np.random.default_rng(config.split_seed).permutation(len(units))
     folds: list[list[str]] = [[] for _ in range(count)]
     for unit in sorted((units[index] for index in order), key=len, reverse=True):
@@ -131,6 +129,7 @@ def read_folds(path: Path) -> Folds:
     twice = {name for name, count in seen.items() if count > 1}
     if twice:
         raise DatasetError(
-            f"{shown(path)} names {len(twice)} images twice: {name_some(twice)}. Copy it again."
+            f"{shown(path)} names {counted(len(twice), 'image')} twice: {name_some(twice)}. Copy "
+            "it again."
         )
     return Folds(found.folds, found.test, found.init)

@@ -6,14 +6,14 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from latentfm_core.datasets.pairs import name_some
 from latentfm_core.errors import DatasetError
 from latentfm_core.files.untrusted import decoded_text, read_bounded
 from latentfm_core.images.endings import image_name
-from latentfm_core.names import comparable, shown
+from latentfm_core.names import comparable, counted, name_some, shown
 from latentfm_core.once import first_time
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,8 @@ MAX_BYTES = 16_000_000
 """Maximum size of a split or group file: over 100,000 long names."""
 _REDUNDANT_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)|(?<=\d)\.0*$")
 """Leading zeros of a number in a name, and zero decimals at its end."""
+_MISSING = {"", "nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat"}
+"""What tables write where a value is missing, in lower case."""
 
 
 def read_groups(
@@ -29,35 +31,61 @@ def read_groups(
 ) -> dict[str, str]:
     """Return the group of every name, from a CSV file with the columns `key` and `column`.
 
-    An entry of `key` is a name, or a file name with the ending of an image, with or without
-    folders. Rows of other images are ignored. The separator is a comma, a semicolon or a tab;
-    spaces around entries are ignored. Groups are compared in one Unicode form. A warning names
-    those that differ only in case, in spaces or in how numbers are written (1, 001 and 1.0).
+    An entry of `key` is a name, or a file name as in `known_name`. Rows of other images are
+    ignored. The separator is a comma, a semicolon or a tab; spaces around entries are ignored.
+    Groups are compared in one Unicode form. A warning names those that differ only in case, in
+    spaces or in how numbers are written (1, 001 and 1.0).
 
     Raises
     ------
     DatasetError
-        If the file or a column is missing or twice, a name has no group, or it has two.
+        If the file or a column is missing or twice, a name has no group, or it has two. An empty
+        entry, nan, none or n/a is not a group.
     """
     known = {comparable(name) for name in names}
     groups: dict[str, str] = {}
+    empty: set[str] = set()
     for row in _group_rows(path, (key, column)):
         image, group = comparable(row.get(key, "")), comparable(row.get(column, ""))
-        name = image if image in known else image_name(re.split(r"[/\\]", image)[-1])
-        if name not in known or not group:
+        name = known_name(image, known)
+        if name not in known:
+            continue
+        if group.casefold() in _MISSING:
+            empty.add(shown(group or "empty"))
             continue
         if groups.setdefault(name, group) != group:
             raise DatasetError(
                 f"The group file {shown(path)} assigns {shown(name)} to two groups. Keep one row."
             )
     missing = known - groups.keys()
+    advice = ""
+    if empty:
+        advice = (
+            f" The entry {name_some(empty)} means that the {column} is missing. If an image has "
+            f"none, give it a {column} of its own."
+        )
     if missing:
         raise DatasetError(
-            f"The group file {shown(path)} has no {column} for {len(missing)} images: "
-            f"{name_some(missing)}. Add a row for each, with its name or file name."
+            f"The group file {shown(path)} has no {column} for {counted(len(missing), 'image')}: "
+            f"{name_some(missing)}. Add a row for each, with its name or file name.{advice}"
         )
     _warn_of_similar(path, column, set(groups.values()))
     return groups
+
+
+def known_name(entry: str, known: Collection[str]) -> str:
+    """Return the name that an entry of a list means, of those `known`.
+
+    An entry is a name, or a file name with the ending of an image, with or without folders.
+    """
+    return entry if entry in known else image_name(re.split(r"[/\\]", entry)[-1])
+
+
+def groups_text(groups: Mapping[str, str]) -> str:
+    """Return how many groups there are, and of how many images each: "12 (1 to 20 images)"."""
+    sizes = Counter(groups.values()).values()
+    least = "" if min(sizes) == max(sizes) else f"{min(sizes)} to "
+    return f"{len(sizes)} ({least}{counted(max(sizes), 'image')}{'' if least else ' each'})"
 
 
 def _warn_of_similar(path: Path, column: str, groups: Collection[str]) -> None:
@@ -88,7 +116,7 @@ def _group_rows(path: Path, needed: tuple[str, str]) -> list[dict[str, str]]:
     try:
         text = decoded_text(read_bounded(path, MAX_BYTES))
         table = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text, needed))
-        columns = [name.strip() for name in next(table, [])]
+        columns = [name.strip() for name in next(filter(None, table), [])]
         rows = []
         for row in table:
             if any(map(str.strip, row[len(columns) :])):

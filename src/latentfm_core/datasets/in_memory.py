@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.config import DataConfig
 from latentfm_core.datasets.cache import CanvasCache, Canvases
+from latentfm_core.datasets.nnunet import with_description
 from latentfm_core.datasets.pair_reading import read_instances, read_references
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.reading_threads import in_threads
 from latentfm_core.datasets.stored import StoredPair
-from latentfm_core.errors import DatasetError, ImageError, ResourceError
+from latentfm_core.errors import ClassesError, DatasetError, ImageError, ResourceError
 from latentfm_core.files.memory import check_memory
 from latentfm_core.images.canvas import labels_to_canvas, to_canvas
-from latentfm_core.images.read import name_some, to_rgb
-from latentfm_core.once import Hints
+from latentfm_core.images.read import to_rgb
+from latentfm_core.names import counted
+from latentfm_core.once import Hints, by_cause
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def load_canvases(
     most = int(raters.max(initial=1))
     check_memory(
         len(pairs) * side * side * (3 + most),
-        f"{len(pairs)} images of {side} x {side} pixels",
+        f"{counted(len(pairs), 'image')} of {side} x {side} pixels",
         "Lower data.size or use fewer images.",
     )
     try:
@@ -113,10 +114,10 @@ def load_canvases(
             cache.trim()
     except MemoryError:
         raise ResourceError(
-            f"Not enough memory for {len(pairs)} images of {side} x {side} pixels. "
+            f"Not enough memory for {counted(len(pairs), 'image')} of {side} x {side} pixels. "
             "Lower data.size or use fewer images."
         ) from None
-    report_problems(problems, len(pairs), data.skip_bad)
+    described = report_problems(problems, len(pairs), data)
     keep = [index for index, pair in enumerate(pairs) if pair.name not in problems]
     if not keep:
         raise DatasetError(
@@ -125,23 +126,25 @@ def load_canvases(
     names = tuple(pairs[index].name for index in keep)
     if problems:
         images, masks, raters = images[keep], masks[keep], raters[keep]
-    return CanvasSet(names, images, masks, raters, problems, stored=stored)
+    return CanvasSet(names, images, masks, raters, described, stored=stored)
 
 
 _LISTED = 20
 """Problems described in the message that ends a run."""
-_ALIKE = 3
-"""Files with the same problem that are described one by one."""
 
 
-def report_problems(problems: Mapping[str, str], count: int, skip_bad: bool) -> None:
-    """Reject bad pairs, or log those skipped."""
-    if problems and not skip_bad:
-        lines = _by_reason(problems.values())
-        more = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
-        listed = Hints().listed(lines[:_LISTED] + more)
+def report_problems(
+    errors: Mapping[str, ImageError], count: int, data: DataConfig
+) -> dict[str, str]:
+    """Reject bad pairs, or log those skipped; return the message of each."""
+    problems = {
+        name: with_description(str(error), isinstance(error, ClassesError), data.folder)
+        for name, error in errors.items()
+    }
+    if problems and not data.skip_bad:
+        listed = Hints().listed(problems.values(), _LISTED)
         raise DatasetError(
-            f"{len(problems)} of {count} pairs cannot be used:\n  {listed}\n"
+            f"{len(problems)} of {counted(count, 'pair')} cannot be used:\n  {listed}\n"
             + (
                 "Fix or remove them, or skip them: --skip-bad (data.skip_bad = true)."
                 if len(problems) < count
@@ -149,24 +152,9 @@ def report_problems(problems: Mapping[str, str], count: int, skip_bad: bool) -> 
             )
         )
     hints = Hints()
-    for problem in problems.values():
+    for problem in by_cause(problems.values()):
         logger.warning("skipped: %s", hints.once(problem))
-
-
-def _by_reason(problems: Iterable[str]) -> list[str]:
-    """Return the problems, with those of many files of a folder in one line."""
-    files: dict[tuple[Path, str], list[str]] = {}
-    for problem in problems:
-        file, _, reason = problem.partition(": ")
-        files.setdefault((Path(file).parent, reason), []).append(file)
-    lines = []
-    for (folder, reason), named in files.items():
-        if len(named) > _ALIKE and reason:
-            names = name_some(Path(file).name for file in named)
-            lines.append(f"{len(named)} files in {folder} ({names}): {reason}")
-        else:
-            lines += [f"{file}: {reason}" if reason else file for file in named]
-    return lines
+    return problems
 
 
 def _cache(data: DataConfig, size: int, classes: int, fill: bool) -> CanvasCache | None:
@@ -198,17 +186,17 @@ def _fill(
     on_progress: Callable[[int, int], None] | None,
     cache: CanvasCache | None,
     fill_cache: bool,
-) -> tuple[tuple[StoredPair, ...], dict[str, str]]:
+) -> tuple[tuple[StoredPair, ...], dict[str, ImageError]]:
     """Write every pair to its row; return how it is stored, or its error by name."""
     stored: dict[int, StoredPair] = {}
 
-    def fill(index: int) -> str | None:
+    def fill(index: int) -> ImageError | None:
         pair = pairs[index]
         known = None if cache is None else cache.get(pair)
         try:
             read = known or decode(pair)
         except ImageError as error:
-            return str(error)
+            return error
         if cache is not None and known is None and fill_cache:
             cache.put(pair, read)
         images[index] = read.image
@@ -216,7 +204,7 @@ def _fill(
         stored[index] = read.stored
         return None
 
-    problems: dict[str, str] = {}
+    problems: dict[str, ImageError] = {}
     with closing(in_threads(fill, len(pairs), min(8, os.cpu_count() or 1))) as found:
         for index, problem in enumerate(found):
             if problem is not None:

@@ -16,8 +16,8 @@ from latentfm_core.datasets.pairs import Pair, find_pairs, pair_files
 from latentfm_core.errors import ConfigError, DatasetError
 from latentfm_core.images.limits import refuse_links_out
 from latentfm_core.images.read import list_images
-from latentfm_core.names import shown
-from latentfm_core.types import PARTS
+from latentfm_core.names import counted, shown
+from latentfm_core.vocabulary import PARTS
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Layout:
     folder: Path
     parts: Mapping[str, tuple[Path, Path]]
     classes: tuple[str, ...] = field(default=())
-    ending: str = ""
+    description: nnunet.Description | None = None
 
     def pairs(
         self, part: str, skip_unmasked: bool = False, limits: ReadingConfig = READING
@@ -62,13 +62,13 @@ class Layout:
             raise DatasetError(self._without(part))
         images, masks = self.parts[part]
         refuse_links_out((images, masks), self.folder, limits, "folders")
-        if self.kind == "nnU-Net":
-            return nnunet.find_cases(images, masks, self.ending, skip_unmasked, limits)
+        if self.description is not None:
+            return nnunet.find_cases(images, masks, self.description, skip_unmasked, limits)
         every = list_images(images, limits)
         files = [path for path in every if not path.stem.lower().endswith(_SUPERPIXELS)]
         if len(files) < len(every):
             count = len(every) - len(files)
-            logger.info("%s: %d superpixel maps skipped", shown(images), count)
+            logger.info("%s: %s skipped", shown(images), counted(count, "superpixel map"))
         return pair_files(files, list_images(masks, limits), images, masks, skip_unmasked)
 
     def _without(self, part: str) -> str:
@@ -99,13 +99,15 @@ class Layout:
             If the numbers differ, or a class has another label; the message names the classes of
             the folder.
         """
-        count, number = len(own), len(self.classes) or 1
-        if number != count:
+        number = len(self.classes) or 1
+        if number != len(own):
             named = f" ({', '.join(self.classes)})" if self.classes else ""
+            advice = "Choose a model with these classes, or another folder."
+            if self.description is not None:
+                advice += f" If masks have other labels, add them in {nnunet.DESCRIPTION}."
             raise ConfigError(
-                f"The masks in {shown(self.folder)} have {number} classes{named}, the model has "
-                f"{count}. "
-                "Choose a model with these classes, or another folder."
+                f"The masks in {shown(self.folder)} have {counted(number, 'class', 'classes')}"
+                f"{named}, the model has {len(own)}. {advice}"
             )
         check_label_names(own, dict(enumerate(self.classes, start=1)), self.folder)
 
@@ -129,7 +131,7 @@ def read_layout(folder: Path, limits: ReadingConfig = READING) -> Layout:
             if (folder / f"images{end}").is_dir() and (folder / f"labels{end}").is_dir()
         }
         if "train" in parts or "test" in parts:
-            return Layout("nnU-Net", folder, parts, description.classes, description.ending)
+            return Layout("nnU-Net", folder, parts, description.classes, description)
         missing = [name for name in ("imagesTr", "labelsTr") if not (folder / name).is_dir()]
         raise DatasetError(
             f"{shown(folder)} has {nnunet.DESCRIPTION}, but not {' and '.join(missing)}. Add "

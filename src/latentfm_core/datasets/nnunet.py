@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from latentfm_core.config import ReadingConfig
-from latentfm_core.datasets.pairs import Pair, name_some, pair_files
+from latentfm_core.datasets.pairs import Pair, pair_files
 from latentfm_core.errors import DatasetError
 from latentfm_core.files.untrusted import parse_json, read_bounded
 from latentfm_core.images.read import IMAGE_SUFFIXES, list_images
-from latentfm_core.names import comparable, shown
+from latentfm_core.names import comparable, counted, name_some, shown
 
 logger = logging.getLogger(__name__)
 
 DESCRIPTION = "dataset.json"
 MAX_BYTES = 4_000_000
 BACKGROUND = "background"
+TRAINING = "imagesTr"
 
 _VOLUMES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".gipl", ".b2nd", ".npy", ".npz", ".pkl")
 _CHANNEL_FILE = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
@@ -40,10 +41,16 @@ class Description:
         Names of the foreground classes, in the order of their labels.
     ending
         File name ending, lower case.
+    channels
+        Names of the channels, in the order of their numbers.
+    training
+        Number of training images; None if it is not given.
     """
 
     classes: tuple[str, ...]
     ending: str
+    channels: tuple[str, ...]
+    training: int | None = None
 
 
 def read_description(path: Path) -> Description:
@@ -64,7 +71,7 @@ def read_description(path: Path) -> Description:
         ) from None
     except ValueError as error:
         raise DatasetError(
-            f"{shown(path)} is not valid JSON: {error}. Fix it, or copy it again."
+            f"{shown(path)} cannot be used: {error}. Fix it, or copy it again."
         ) from None
     if not isinstance(values, dict) or not isinstance(values.get("labels"), dict):
         raise DatasetError(
@@ -83,8 +90,9 @@ def read_description(path: Path) -> Description:
             f"{shown(path)} lists files in other folders (its key dataset). Move them to "
             "imagesTr and labelsTr, and remove the key."
         )
-    _check_channels(path, values.get("channel_names"))
-    return Description(_classes(path, values["labels"]), ending.lower())
+    channels, count = _channels(path, values.get("channel_names")), values.get("numTraining")
+    classes = _classes(path, values["labels"])
+    return Description(classes, ending.lower(), channels, count if type(count) is int else None)
 
 
 def _check_ending(path: Path, ending: str) -> None:
@@ -94,19 +102,35 @@ def _check_ending(path: Path, ending: str) -> None:
             "each plane as PNG or TIFF."
         )
     if ending not in IMAGE_SUFFIXES:
+        near = f".{ending}" in IMAGE_SUFFIXES
         raise DatasetError(
             f"{shown(path)}: file_ending {ending[:40]!r} is not one of "
-            f"{', '.join(sorted(IMAGE_SUFFIXES))}. Convert the files to one of these."
+            f"{', '.join(sorted(IMAGE_SUFFIXES))}. "
+            + (f'Write ".{ending}".' if near else "Convert the files to one of these.")
         )
 
 
-def _check_channels(path: Path, channels: object) -> None:
+def _channels(path: Path, channels: object) -> tuple[str, ...]:
     if not isinstance(channels, dict) or len(channels) not in (1, _COLOURS):
         count = len(channels) if isinstance(channels, dict) else "no"
         raise DatasetError(
             f"{shown(path)} names {count} channels. Models take grey images (one channel) or "
             "three channels as red, green and blue: remove the others."
         )
+    numbers = [str(number) for number in range(len(channels))]
+    if sorted(channels) != numbers:
+        raise DatasetError(
+            f"{shown(path)}: channel_names numbers its channels {name_some(channels)}, and files "
+            f"are numbered {', '.join(numbers)} (_0000, ...). Correct the numbers."
+        )
+    names = tuple(str(channels[number]) for number in numbers)
+    colours = [name[:1].lower() for name in names]
+    if sorted(colours) == ["b", "g", "r"] and colours != ["r", "g", "b"]:
+        raise DatasetError(
+            f"{shown(path)} names the channels {', '.join(names)}, and channels are read as red, "
+            "green and blue. Renumber the channels, and their files if each has its own."
+        )
+    return names
 
 
 def _classes(path: Path, labels: Mapping[str, Any]) -> tuple[str, ...]:
@@ -134,28 +158,53 @@ def _classes(path: Path, labels: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(by_value[value] for value in range(1, len(labels)))
 
 
+def with_description(text: str, names_classes: bool, folder: Path | None) -> str:
+    """Return a message; if it advises to name classes, with what that means in `folder`."""
+    if folder is None or not names_classes or not (folder / DESCRIPTION).is_file():
+        return text
+    return (
+        f"{text} In this folder, {DESCRIPTION} names the classes, and model.classes cannot add "
+        "one: correct its labels, or the masks."
+    )
+
+
 def find_cases(
-    images: Path, masks: Path, ending: str, skip_unmasked: bool, limits: ReadingConfig
+    images: Path, masks: Path, declared: Description, skip_unmasked: bool, limits: ReadingConfig
 ) -> list[Pair]:
     """Pair ``NAME_0000`` (one grey or colour file, or three grey ones) with the label ``NAME``.
+
+    A warning says if there are not as many training images as `declared`.
 
     Raises
     ------
     DatasetError
-        If a name is malformed, channels are missing, or an image or label is unmatched.
+        If a name is malformed, channels are missing or not declared, or an image or label is
+        unmatched.
     """
+    ending, expected = declared.ending, declared.training
     cases = _channel_files(images, ending, limits)
     odd = [case for case, numbers in cases.items() if sorted(numbers) not in ([0], [0, 1, 2])]
     if odd:
         raise DatasetError(
-            f"{shown(images)}: {len(odd)} images have neither the one channel _0000 nor the three "
-            f"_0000, _0001 and _0002: {name_some(odd)}. Add the missing files, or remove other "
-            "channels."
+            f"{shown(images)}: {counted(len(odd), 'image has', 'images have')} neither the one "
+            f"channel _0000 nor the three _0000, _0001 and _0002: {name_some(odd)}. Add the "
+            "missing files, or remove other channels."
         )
     if len({len(numbers) for numbers in cases.values()}) > 1:
         raise DatasetError(
             f"{shown(images)}: some images have one file and others have three. Keep one kind."
         )
+    if len(declared.channels) < len(next(iter(cases.values()))):
+        raise DatasetError(
+            f"{shown(images)} has three files for each image, and {DESCRIPTION} names one channel "
+            f"({declared.channels[0]}). Name all three in channel_names, or keep the files _0000."
+        )
+    if images.name == TRAINING and expected not in (None, len(cases)):
+        logger.warning(
+            "%s has %d images, and %s says %d (numTraining). If images are missing, copy them "
+            "again; else correct the number.",
+            shown(images), len(cases), DESCRIPTION, expected,
+        )  # fmt: skip
     first = {numbers[0]: case for case, numbers in cases.items()}
     labels = _of_ending(masks, ending, limits)
     pairs = pair_files(first, labels, images, masks, skip_unmasked, first.__getitem__)
@@ -180,14 +229,14 @@ def _channel_files(folder: Path, ending: str, limits: ReadingConfig) -> dict[str
         if other is not path:
             twice.append(f"{other.name} / {path.name}")
     if twice:
+        count = counted(len(twice), "pair of images shares", "pairs of images share")
         raise DatasetError(
-            f"{shown(folder)}: {len(twice)} images share a name: {name_some(twice)}. Keep one file "
-            "of each name."
+            f"{shown(folder)}: {count} a name: {name_some(twice)}. Keep one file of each name."
         )
     if foreign:
         raise DatasetError(
-            f"{shown(folder)}: {len(foreign)} files lack the channel number: "
-            f"{name_some(foreign)}. Rename them to NAME_0000{ending}."
+            f"{shown(folder)}: {counted(len(foreign), 'file lacks', 'files lack')} the channel "
+            f"number: {name_some(foreign)}. Rename to NAME_0000{ending}."
         )
     return cases
 
@@ -198,9 +247,9 @@ def _of_ending(folder: Path, ending: str, limits: ReadingConfig) -> list[Path]:
     others = [path.name for path in every if path not in files]
     if files and others:
         logger.warning(
-            "%s: %d files do not end in %s, as set in %s, and are skipped: %s",
+            "%s: skipped %s not ending in %s, as set in %s: %s",
             shown(folder),
-            len(others),
+            counted(len(others), "file"),
             ending,
             DESCRIPTION,
             name_some(others),

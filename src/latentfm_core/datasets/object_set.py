@@ -29,6 +29,7 @@ from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.errors import DatasetError, ImageError
 from latentfm_core.files.memory import check_memory
 from latentfm_core.images.read import to_rgb
+from latentfm_core.names import counted
 
 Kind = Literal["masks", "instances"]
 
@@ -206,30 +207,30 @@ def _load(
     on_progress: Callable[[int, int], None] | None,
 ) -> ObjectSet:
     _check_memory(jobs, data.resolution)
-    problems: dict[str, str] = {}
+    problems: dict[str, ImageError] = {}
     images: list[TrainingImage] = []
     kept: list[float] = []
 
-    def decode(index: int) -> TrainingImage | str:
+    def decode(index: int) -> TrainingImage | ImageError:
         return _decoded(*jobs[index], data)
 
     with closing(in_threads(decode, len(jobs), min(8, os.cpu_count() or 1))) as results:
         for index, (job, result) in enumerate(zip(jobs, results, strict=True)):
-            if isinstance(result, str):
+            if isinstance(result, ImageError):
                 problems[_name(job[0], job[1])] = result
             else:
                 images.append(result)
                 kept.append(shares[index])
             if on_progress is not None:
                 on_progress(index + 1, len(jobs))
-    report_problems(problems, len(jobs), data.skip_bad)
+    described = report_problems(problems, len(jobs), data)
     if not images:
         raise DatasetError(
-            f"None of the {len(jobs)} images of a part can be used, so nothing is left to "
+            f"None of {counted(len(jobs), 'image')} of a part can be used, so nothing is left to "
             "train or to validate on. Repair one of them, or choose another split."
         )
     weights = np.asarray(kept)
-    return ObjectSet(tuple(images), weights / weights.sum(), problems, data.unprompted)
+    return ObjectSet(tuple(images), weights / weights.sum(), described, data.unprompted)
 
 
 def _check_memory(jobs: Sequence[tuple[SetConfig | None, Pair]], longest: int) -> None:
@@ -242,7 +243,7 @@ def _check_memory(jobs: Sequence[tuple[SetConfig | None, Pair]], longest: int) -
     )
     check_memory(
         pixels * per_pixel,
-        f"{len(jobs)} images of up to {longest} x {longest} pixels",
+        f"{counted(len(jobs), 'image')} of up to {longest} x {longest} pixels",
         "Lower data.resolution or use fewer images.",
     )
 
@@ -262,14 +263,16 @@ def _read(
     return read_binary(pair, threshold, limits), "masks"
 
 
-def _decoded(settings: SetConfig | None, pair: Pair, data: DataConfig) -> TrainingImage | str:
-    """Return the image, or an error message."""
+def _decoded(
+    settings: SetConfig | None, pair: Pair, data: DataConfig
+) -> TrainingImage | ImageError:
+    """Return the image, or its error."""
     kind: Kind = "masks" if settings is None else settings.kind
     threshold = data.mask_threshold if settings is None else settings.mask_threshold
     try:
         read, kind = _read(pair, kind, threshold, data.reading)
     except ImageError as error:
-        return str(error)
+        return error
     rgb = np.rint(to_rgb(read.image) * 255).astype(np.uint8)
     labels: NDArray[Any] = read.masks.astype(np.uint8 if kind == "masks" else np.uint16)
     shape = reduced_shape((rgb.shape[0], rgb.shape[1]), data.resolution)

@@ -23,7 +23,7 @@ from latentfm_core.images.masks import decode_mask, instances_of, labels_of, mas
 from latentfm_core.images.orientation import drawn_as_read
 from latentfm_core.images.read import as_image, read_image
 from latentfm_core.images.signature import image_signature
-from latentfm_core.measures.size import count_pieces
+from latentfm_core.measures.size import count_pieces, is_outline
 from latentfm_core.names import shown
 from latentfm_core.types import Bool, ImageInput
 
@@ -123,8 +123,7 @@ def _read(
         if mask.shape != (rows, columns):
             raise ImageError(
                 f"{shown(path)}: the mask has {mask.shape[0]} x {mask.shape[1]} pixels (rows x "
-                f"columns), its image {shown(pair.image)} has {rows} x {columns}. Export both at "
-                "the same size."
+                f"columns), its image has {rows} x {columns}. Export both at the same size."
             )
         masks.append(mask)
         lacks = orientation != 1 and decoded.orientation == 1
@@ -135,8 +134,10 @@ def _read(
         orientation,
         tuple(orientations),
         square=rows == columns,
+        pixels=image.pixels.dtype.name,
         signature=image_signature(image.pixels),
         objects=tuple(map(count, masks)),
+        outlined=tuple(map(is_outline, masks)),
         rims=() if limits.keep_numbers else tuple(map(rim_grade, masks)),
     )
     drawn = np.stack(masks)

@@ -8,16 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.datasets.mask_names import (
+    MASK_SUFFIXES,
+    base_name,
+    by_key,
+    check_complete,
+    refuse_parts,
+)
 from latentfm_core.errors import DatasetError
+from latentfm_core.files.untrusted import parse_json, read_bounded
 from latentfm_core.images.limits import refuse_links_out
 from latentfm_core.images.read import (
     is_image,
     list_images,
     log_left_out,
     log_subfolders,
-    name_some,
 )
-from latentfm_core.names import comparable, shown, storable
+from latentfm_core.names import comparable, counted, name_some, shown, storable
 from latentfm_core.once import first_time
 
 __all__ = [
@@ -26,7 +33,6 @@ __all__ = [
     "Pair",
     "find_pairs",
     "is_unfinished",
-    "name_some",
     "pair_files",
     "rater_folders",
 ]
@@ -35,19 +41,11 @@ logger = logging.getLogger(__name__)
 
 WORK_LIST = "worklist.json"
 """State of a work list, in the folder of its annotations."""
+WORK_LIST_BYTES = 64_000_000
+"""A larger file was not written by a work list."""
+_DONE = "completed"
 UNFINISHED = "in_progress"
 """Folder of a work list's unfinished annotations."""
-MASK_SUFFIXES = (
-    "_segmentation",
-    "_seg",
-    "_mask",
-    "_masks",
-    "_label",
-    "_labels",
-    "_gt",
-    "_groundtruth",
-)
-"""Suffixes a mask's name may add to its image's name."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def find_pairs(
         log_subfolders(folder, (images, masks, masks / UNFINISHED))
     if images.resolve() == masks.resolve():
         names = {comparable(path.stem) for path in image_files}
-        mask_files = [path for path in image_files if _base(comparable(path.stem)) in names]
+        mask_files = [path for path in image_files if base_name(comparable(path.stem)) in names]
         image_files = [path for path in image_files if path not in set(mask_files)]
         if image_files and not mask_files:
             raise DatasetError(
@@ -119,7 +117,7 @@ def find_pairs(
 
 def pair_files(
     image_files: Iterable[Path],
-    mask_files: Iterable[Path],
+    mask_files: Sequence[Path],
     images: Path,
     masks: Path,
     skip_unmasked: bool = False,
@@ -137,11 +135,12 @@ def pair_files(
     DatasetError
         If two files share a name, or an image or a mask is unmatched.
     """
-    by_name = _by_key({path: name(path) for path in image_files}, images, "images")
+    by_name = by_key({path: name(path) for path in image_files}, images, "images")
     mask_by_name = _masks_by_name(mask_files, by_name, masks)
+    refuse_parts(by_name, mask_by_name, masks)
     if skip_unmasked:
         by_name = _masked(by_name, mask_by_name)
-    _check_complete(by_name, mask_by_name, images, masks)
+    check_complete(by_name, mask_by_name, images, masks)
     return [Pair(name, by_name[name], (mask_by_name[name],)) for name in sorted(by_name)]
 
 
@@ -206,9 +205,9 @@ def _log_unfinished(masks: Path) -> None:
             f"({name_some(names)}). Accept them in the tab Folder of napari-latentfm."
         )
     logger.warning(
-        "%s: %d unfinished annotations of a work list are skipped: %s",
+        "%s: skipped %s of a work list: %s",
         shown(masks / UNFINISHED),
-        len(names),
+        counted(len(names), "unfinished annotation"),
         name_some(names),
     )
 
@@ -218,7 +217,8 @@ def _masked(images: Mapping[str, Path], masks: Mapping[str, object]) -> dict[str
     kept = {name: path for name, path in images.items() if name in masks}
     if kept and len(kept) < len(images):
         without = [images[name].name for name in images.keys() - kept.keys()]
-        logger.warning("%d images without a mask are skipped: %s", len(without), name_some(without))
+        which = counted(len(without), "image without a mask is", "images without a mask are")
+        logger.warning("%s skipped: %s", which, name_some(without))
     return kept or dict(images)
 
 
@@ -227,15 +227,17 @@ def _pair_raters(
 ) -> list[Pair]:
     image_files = list_images(images, limits)
     stems = {path: comparable(path.stem) for path in image_files}
-    by_name = _by_key(stems, images, "images")
+    by_name = by_key(stems, images, "images")
     matches: dict[str, list[Path]] = {}
     for folder in raters:
         files = list_images(folder, limits)
-        for name, path in _masks_by_name(files, by_name, folder).items():
+        of_rater = _masks_by_name(files, by_name, folder)
+        refuse_parts(by_name, of_rater, folder)
+        for name, path in of_rater.items():
             matches.setdefault(name, []).append(path)
     if skip_unmasked:
         by_name = _masked(by_name, matches)
-    _check_complete(by_name, {name: paths[0] for name, paths in matches.items()}, images, masks)
+    check_complete(by_name, {name: paths[0] for name, paths in matches.items()}, images, masks)
     pairs = []
     for name in sorted(by_name):
         names = tuple(storable(path.parent.name) for path in matches[name])
@@ -243,55 +245,29 @@ def _pair_raters(
     return pairs
 
 
+def _warn_of_not_done(files: Iterable[Path], folder: Path) -> None:
+    """Name the annotations of a work list whose images are not done, or no longer."""
+    try:
+        items = parse_json(read_bounded(folder / WORK_LIST, WORK_LIST_BYTES))["images"].values()
+        left = [item for item in items if item.get("state") != _DONE]
+        not_done = {storable(item["file"]) for item in left if item.get("file")}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return  # no work list, or a damaged one, which the tab Folder reports
+    names = [path.name for path in files if storable(path.name) in not_done]
+    if names and first_time("not done", folder):
+        logger.warning(
+            "%s: %s not done in the work list, or changed since, and used as last accepted: %s. "
+            "Accept the images again in the tab Folder, or remove these files",
+            shown(folder),
+            counted(len(names), "annotation is", "annotations are"),
+            name_some(names),
+        )
+
+
 def _masks_by_name(
-    files: Iterable[Path], images: Mapping[str, Path], folder: Path
+    files: Sequence[Path], images: Mapping[str, Path], folder: Path
 ) -> dict[str, Path]:
+    _warn_of_not_done(files, folder)
     stems = {path: comparable(path.stem) for path in files}
-    keys = {path: stem if stem in images else _base(stem) or stem for path, stem in stems.items()}
-    return _by_key(keys, folder, "masks")
-
-
-def _base(stem: str) -> str | None:
-    """Return the name before a mask suffix, or None if there is none."""
-    for suffix in MASK_SUFFIXES:
-        if stem.lower().endswith(suffix) and len(stem) > len(suffix):
-            return stem[: -len(suffix)]
-    return None
-
-
-def _by_key(keys: Mapping[Path, str], folder: Path, kind: str) -> dict[str, Path]:
-    matches: dict[str, Path] = {}
-    twice: set[str] = set()
-    for path, key in keys.items():
-        if matches.setdefault(key, path) != path:
-            twice.add(f"{matches[key].name} / {path.name}")
-    if twice:
-        raise DatasetError(
-            f"{shown(folder)}: {len(twice)} {kind} share a name: {name_some(twice)}. "
-            "Keep one file of each name."
-        )
-    return matches
-
-
-def _check_complete(
-    images: Mapping[str, Path], masks: Mapping[str, Path], image_folder: Path, mask_folder: Path
-) -> None:
-    problems = []
-    lonely_images = [images[name].name for name in images.keys() - masks.keys()]
-    lonely_masks = [masks[name].name for name in masks.keys() - images.keys()]
-    if lonely_images:
-        problems.append(f"{len(lonely_images)} images have no mask: {name_some(lonely_images)}")
-    if lonely_masks:
-        problems.append(f"{len(lonely_masks)} masks have no image: {name_some(lonely_masks)}")
-    if problems:
-        skip = (
-            " Training skips images without a mask with --set data.skip_unmasked=true."
-            if masks and not lonely_masks
-            else ""
-        )
-        raise DatasetError(
-            f"Images in {shown(image_folder)} and masks in {shown(mask_folder)} do not match. "
-            f"{'; '.join(problems)}. A mask needs the image's name without extension, or that "
-            f"name and one of {', '.join(MASK_SUFFIXES)}. Add what is missing or take the rest "
-            f"away.{skip}"
-        )
+    keys = {path: s if s in images else base_name(s) or s for path, s in stems.items()}
+    return by_key(keys, folder, "masks")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from latentfm_core.datasets.facts import MaskFacts
 from latentfm_core.errors import DatasetError
-from latentfm_core.images.read import name_some
-from latentfm_core.types import PARTS
+from latentfm_core.names import counted, name_some
+from latentfm_core.vocabulary import PARTS
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +19,12 @@ MOSTLY = 0.5
 WILD = 5.0
 """Minimum ratio of the longest to the shortest image for a warning about sizes."""
 _CORNERS = 3
+_SAME = 3
+"""Images with one mask from which on it is named."""
+_COPIES_SHOWN = 3
+"""Copies of one image that a message names."""
+_FEW = 10
+"""Masks from which on their mean share of foreground alone may show that they are inverted."""
 _EXPORT = "Check a mask in an image viewer, and how the masks were exported"
 
 
@@ -31,10 +38,13 @@ class Finding:
         The problem, and how to fix it.
     stops
         Whether the data are unusable.
+    names_classes
+        Whether one solution is to name other classes.
     """
 
     text: str
     stops: bool = False
+    names_classes: bool = False
 
 
 def mask_findings(
@@ -69,14 +79,23 @@ def mask_findings(
         return [Finding(text, stops)]
     empty_or_full = _vanishing(lost, len(masks), where, stops and len(lost + empty) == len(masks))
     if empty:
-        count = f"{len(empty)} of {len(masks)} masks"
-        empty_or_full.append(Finding(f"{count}{where} are empty{setting}: {name_some(empty)}."))
+        count = f"{len(empty)} of {len(masks)} masks{where}"
+        empty_or_full.append(Finding(f"{count} {_are(empty)} empty{setting}: {name_some(empty)}."))
     if full:
-        count = f"{len(full)} of {len(masks)} masks"
+        count = f"{len(full)} of {len(masks)} masks{where}"
         empty_or_full.append(
-            Finding(f"{count}{where} are full{setting}: {name_some(full)}. {advice}")
+            Finding(f"{count} {_are(full)} full{setting}: {name_some(full)}. {advice}")
         )
-    return [*empty_or_full, *_missing_classes(masks, classes, where), *_inverted(masks, where)]
+    return [
+        *empty_or_full,
+        *_missing_classes(masks, classes, where),
+        *_inverted(masks, where),
+        *_equal(masks, where),
+    ]
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def _vanishing(lost: Sequence[str], count: int, where: str, stops: bool) -> list[Finding]:
@@ -84,9 +103,9 @@ def _vanishing(lost: Sequence[str], count: int, where: str, stops: bool) -> list
         return []
     return [
         Finding(
-            f"{len(lost)} of {count} masks{where} are empty at the size of training, because "
-            f"their objects are too small for it: {name_some(lost)}. Raise data.size (of a "
-            "promptable model data.resolution), or crop the images around the objects.",
+            f"{len(lost)} of {count} masks{where} {_are(lost)} empty at the size of training, "
+            f"because their objects are too small for it: {name_some(lost)}. Raise data.size "
+            "(data.resolution for a promptable model), or crop the images around the objects.",
             stops,
         )
     ]
@@ -106,8 +125,25 @@ def _missing_classes(
         Finding(
             f"No mask{where} has a pixel of the class{'es' if len(missing) > 1 else ''} "
             f"{name_some(missing)}. Check the numbers in the masks, or remove the class "
-            "(model.classes)."
+            "(model.classes).",
+            names_classes=True,
         )
+    ]
+
+
+def _equal(masks: Sequence[MaskFacts], where: str) -> list[Finding]:
+    """Return a finding for each mask that several images have."""
+    images: dict[bytes, set[str]] = defaultdict(set)
+    for mask in masks:
+        if mask.digest and not (mask.is_empty or mask.is_full):
+            images[mask.digest].add(mask.name)
+    return [
+        Finding(
+            f"{len(names)} images{where} have the same mask: {name_some(names)}. {_EXPORT}, unless "
+            "these are copies of one image."
+        )
+        for names in images.values()
+        if len(names) >= _SAME
     ]
 
 
@@ -117,14 +153,16 @@ def _inverted(masks: Sequence[MaskFacts], where: str) -> list[Finding]:
         return []
     mean = sum(mask.foreground for mask in drawn) / len(drawn)
     around = sum(mask.corners >= _CORNERS for mask in drawn) / len(drawn)
-    if mean <= MOSTLY and around <= MOSTLY:
+    large = mean > MOSTLY and (len(drawn) >= _FEW or around > 0)
+    if not large and around <= MOSTLY:
         some = [m.name for m in drawn if m.foreground > MOSTLY and m.corners >= _CORNERS]
         if not some:
             return []
         return [
             Finding(
-                f"{len(some)} of {len(masks)} masks{where} are mostly foreground and reach three "
-                f"corners of the image or more: {name_some(some)}. If they are inverted, export "
+                f"{len(some)} of {len(masks)} masks{where} {_are(some)} mostly foreground and "
+                f"{'reaches' if len(some) == 1 else 'reach'} three corners of the image or more: "
+                f"{name_some(some)}. If they are inverted, export "
                 "them again: 0 must be the background."
             )
         ]
@@ -152,6 +190,18 @@ def size_findings(sizes: Sequence[tuple[int, int]]) -> list[Finding]:
     ]
 
 
+def group_findings(groups: Mapping[str, str], column: str) -> list[Finding]:
+    """Return a finding if no two images have the same group, which is in a `column`."""
+    if len(groups) < 2 or len(set(groups.values())) < len(groups):
+        return []
+    return [
+        Finding(
+            f"Each of the {len(groups)} images is its own group: the column {column} keeps no "
+            "images together. Check that it is the right one (--group-column)."
+        )
+    ]
+
+
 def copy_findings(groups: Sequence[tuple[str, ...]]) -> list[Finding]:
     """Return findings for images that are in two parts, or twice in one.
 
@@ -163,13 +213,14 @@ def copy_findings(groups: Sequence[tuple[str, ...]]) -> list[Finding]:
     if across:
         duplicates.append(
             Finding(
-                f"{len(across)} images are in two parts, which inflates the scores on val and "
-                f"test: {_listed(across)}. Remove the copies, or keep them together with "
-                "--group-file."
+                f"{counted(len(across), 'image is', 'images are')} in two parts, which inflates "
+                f"the scores on val and test: {_listed(across)}. Remove the copies, or keep them "
+                "together with --group-file."
             )
         )
     if within:
-        duplicates.append(Finding(f"{len(within)} images occur more than once: {_listed(within)}."))
+        count = counted(len(within), "image occurs", "images occur")
+        duplicates.append(Finding(f"{count} more than once: {_listed(within)}."))
     return duplicates
 
 
@@ -178,8 +229,12 @@ def _part(name: str) -> str:
     return part if part in PARTS else ""
 
 
-def _listed(groups: Iterable[tuple[str, ...]]) -> str:
-    return name_some(" = ".join(group) for group in groups)
+def _listed(groups: Sequence[tuple[str, ...]]) -> str:
+    shown = (" = ".join(group[:_COPIES_SHOWN]) for group in groups)
+    return name_some(
+        f"{text} and {len(group) - _COPIES_SHOWN} more" if len(group) > _COPIES_SHOWN else text
+        for text, group in zip(shown, groups, strict=True)
+    )
 
 
 def log_findings(findings: Sequence[Finding]) -> None:

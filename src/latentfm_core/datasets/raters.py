@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.datasets.stored import Agreement, StoredPair
-from latentfm_core.images.read import name_some
-from latentfm_core.names import shown
+from latentfm_core.names import name_some, shown
 
 MAX_COMPARED = 8
 """For further raters, agreement is not computed."""

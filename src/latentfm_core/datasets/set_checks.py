@@ -57,7 +57,7 @@ def _check_names(sets: Sequence[SetConfig]) -> None:
     for first, second in permutations((one.name for one in sets), 2):
         if unique_name(second, "").startswith(unique_name(first, "")):
             raise ConfigError(
-                f"The sets {first} and {second} cannot be told apart by the names of their images, "
-                f"which begin with {unique_name(first, '')} and {unique_name(second, '')}. Rename "
-                "one of them."
+                f"The sets {first} and {second} cannot be distinguished by the names of their "
+                f"images, which begin with {unique_name(first, '')} and {unique_name(second, '')}. "
+                "Rename one of them."
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from latentfm_core.config import DataConfig
-from latentfm_core.datasets.groups import MAX_BYTES, read_groups
-from latentfm_core.datasets.pairs import name_some
+from latentfm_core.datasets.groups import MAX_BYTES, known_name, read_groups
 from latentfm_core.errors import DatasetError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.untrusted import parse_json, read_bounded
-from latentfm_core.names import comparable, is_path, shown
+from latentfm_core.names import comparable, counted, is_path, name_some, shown
 from latentfm_core.once import first_time
-from latentfm_core.types import PARTS
+from latentfm_core.vocabulary import PARTS
 
 __all__ = [
     "MAX_BYTES",
@@ -63,7 +62,7 @@ def make_split(names: Iterable[str], config: DataConfig) -> Split:
     """
     ordered = sorted({comparable(name) for name in names})
     if config.split_file is not None:
-        split = read_split(config.split_file)
+        split = read_split(config.split_file, ordered)
         _check_names_exist(split, ordered, config.split_file)
         _warn_of_unnamed(split, ordered, config.split_file)
         _check_undivided(split, config, config.split_file)
@@ -77,10 +76,16 @@ def make_split(names: Iterable[str], config: DataConfig) -> Split:
     return split
 
 
-def read_split(path: Path) -> Split:
+def read_split(path: Path, names: Collection[str] = ()) -> Split:
     """Read a JSON object with the lists ``train``, ``val`` and ``test`` of image names.
 
     A missing list is empty.
+
+    Parameters
+    ----------
+    names
+        Names of the images, if they are known: an entry may then also be a file name, as in a
+        group file (`read_groups`).
 
     Raises
     ------
@@ -88,20 +93,28 @@ def read_split(path: Path) -> Split:
         If the file is unreadable, over 16 MB or malformed, a name occurs twice, or an entry is
         a path rather than a name.
     """
+    form = 'It must be {"train": [...], "val": [...], "test": [...]} with image names.'
     try:
         content = parse_json(read_bounded(path, MAX_BYTES))
     except (OSError, ValueError) as error:
+        advice = "Check the path." if isinstance(error, OSError) else form
         raise DatasetError(
             f"Cannot read the split file {shown(path)}: "
-            f"{getattr(error, 'strerror', None) or error}. Check the path, and that it is JSON."
+            f"{getattr(error, 'strerror', None) or error}. {advice}"
         ) from None
-    form = 'It must be {"train": [...], "val": [...], "test": [...]} with image names.'
+    if isinstance(content, list) and content and all(isinstance(one, dict) for one in content):
+        raise DatasetError(
+            f"The split file {shown(path)} is a list of {len(content)} folds, as splits_final.json "
+            "of nnU-Net. Save one of them, without the brackets [ ] of the list, as a separate "
+            f"file, or let --folds COUNT draw folds. {form}"
+        )
     if not isinstance(content, dict) or not content:
         raise DatasetError(f"The split file {shown(path)} is malformed. {form}")
     if unknown := [_unknown(key) for key in content if key not in PARTS]:
         raise DatasetError(
             f"The split file {shown(path)} has unknown lists: {name_some(unknown)}. {form}"
         )
+    known = set(names)
     seen: Counter[str] = Counter()
     for part in PARTS:
         listed = content.get(part, [])
@@ -109,21 +122,26 @@ def read_split(path: Path) -> Split:
             raise DatasetError(
                 f"The split file {shown(path)}: {part} is not a list of names. {form}"
             )
-        listed = content[part] = [comparable(name) for name in listed]
+        listed = content[part] = [_name_of(comparable(name), known) for name in listed]
         seen.update(listed)
     paths = {name for name in seen if is_path(name)}
     if paths:
         raise DatasetError(
-            f"The split file {shown(path)} has {len(paths)} paths: {name_some(paths)}. Entries "
-            "must be image names without folder and extension."
+            f"The split file {shown(path)} has {counted(len(paths), 'path')}: {name_some(paths)}. "
+            "Entries must be image names without folder and extension."
         )
     twice = {name for name, count in seen.items() if count > 1}
     if twice:
         raise DatasetError(
-            f"The split file {shown(path)} names {len(twice)} images twice: {name_some(twice)}. "
-            "An image may be in only one part."
+            f"The split file {shown(path)} names {counted(len(twice), 'image')} twice: "
+            f"{name_some(twice)}. An image may be in only one part."
         )
     return Split(*(tuple(sorted(content.get(part, []))) for part in PARTS))
+
+
+def _name_of(entry: str, known: Collection[str]) -> str:
+    name = known_name(entry, known)
+    return name if name in known else entry
 
 
 def _unknown(key: str) -> str:
@@ -149,8 +167,9 @@ def write_split(path: Path, split: Split) -> None:
 def _check_names_exist(split: Split, names: Sequence[str], path: Path) -> None:
     missing = {name for part in PARTS for name in getattr(split, part)} - set(names)
     if missing:
+        count = counted(len(missing), "image that does", "images that do")
         raise DatasetError(
-            f"The split file {shown(path)} names {len(missing)} images that do not exist: "
+            f"The split file {shown(path)} names {count} not exist: "
             f"{name_some(missing)}. Names are file names without extension: fix the file, or add "
             "the images."
         )
@@ -180,9 +199,9 @@ def _check_undivided(split: Split, config: DataConfig, path: Path) -> None:
     if divided:
         listed = name_some(f"{name} ({parts[name]})" for name in divided[0])
         raise DatasetError(
-            f"The split file {shown(path)} divides {len(divided)} groups of the group file, for "
-            f"example {listed}. Move each group to one part, or leave out the group file or the "
-            "split file."
+            f"The split file {shown(path)} divides {counted(len(divided), 'group')} of the group "
+            f"file, for example {listed}. Move each group to one part, or leave out the group file "
+            "or the split file."
         )
 
 
@@ -212,7 +231,8 @@ def _split_units(units: Sequence[tuple[str, ...]], config: DataConfig) -> Split:
     wanted = [part for part, share in shares.items() if share > 0]
     if len(units) < 1 + len(wanted):
         raise DatasetError(
-            f"{len(units)} groups or images are too few for {1 + len(wanted)} parts. "
+            f"{counted(len(units), 'group or image is', 'groups or images are')} too few for "
+            f"{1 + len(wanted)} parts. "
             "Add data, or set data.val_fraction or data.test_fraction to 0."
         )
     order = np.random.default_rng(config.split_seed).permutation(len(units))

@@ -68,6 +68,10 @@ class StoredPair:
         Objects in each mask: those that it numbers, or connected pieces of its foreground.
     rims
         `latentfm_core.images.mask_rims.rim_grade` of each mask of numbers.
+    outlined
+        Whether each mask seems to be an outline that encloses an unfilled area.
+    pixels
+        Data type of the image.
     pieces
         Connected pieces of the foreground of each mask of numbered objects; empty for other masks.
     """
@@ -85,3 +89,5 @@ class StoredPair:
     agreements: tuple[Agreement, ...] = ()
     rims: tuple[int, ...] = ()
     pieces: tuple[int, ...] = ()
+    outlined: tuple[bool, ...] = ()
+    pixels: str = ""

@@ -11,8 +11,8 @@ from latentfm_core.datasets.stored import TURNS, StoredPair
 from latentfm_core.images.mask_coding import USUAL, WHITE
 from latentfm_core.images.mask_levels import KEEP
 from latentfm_core.images.mask_rims import SMOOTHED
-from latentfm_core.images.read import name_some
 from latentfm_core.images.threshold_advice import INSTANCES
+from latentfm_core.names import counted, name_some
 
 _END = 0.01
 """Share of the grey levels at either end where a threshold separates nothing."""
@@ -26,14 +26,40 @@ def stored_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findi
 
     For the parameters see `coding_findings`.
     """
-    raters = [Finding(text) for text in rater_warnings(stored, where)]
+    raters = [Finding(text, names_classes=True) for text in rater_warnings(stored, where)]
     return [
+        *pixel_findings(stored, where),
         *coding_findings(stored, where),
         *scale_findings(stored, where),
         *orientation_findings(stored),
         *rim_findings(stored, where),
         *number_findings(stored, where),
+        *outline_findings(stored, where),
         *raters,
+    ]
+
+
+def pixel_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]:
+    """Return a finding if some images have 8 bits, whose levels are fixed, and others more.
+
+    Floating-point numbers are mostly such levels from 0 to 1.
+    """
+    images: dict[str, list[str]] = defaultdict(list)
+    for pair in stored:
+        if "int" in pair.pixels:
+            images[pair.pixels].append(pair.name)
+    if "uint8" not in images or len(images) < 2:
+        return []
+    listed = "; ".join(
+        f"{kind} in {len(names)} ({name_some(names, 3)})" for kind, names in images.items()
+    )
+    return [
+        Finding(
+            f"The images{where} have different types of pixels: {listed}. Levels of 8 bits (uint8) "
+            "are used as they are, and others are scaled by the darkest and brightest pixels of "
+            "their image, so that equal objects may differ in brightness. Save all of them in one "
+            "type."
+        )
     ]
 
 
@@ -53,13 +79,15 @@ def orientation_findings(stored: Iterable[StoredPair]) -> list[Finding]:
             differ[pair.orientation].append(pair.name)
     return [
         Finding(
-            f"{len(names)} images were {TURNS[orientation]}, as their metadata (EXIF) say, and "
-            f"their masks were not: {name_some(names)}. This is right if the masks were drawn on "
-            "the images as a viewer shows them. If a program that ignores the metadata was used "
-            "(many do), image and mask do not match: compare one of them in an image viewer."
+            f"{counted(len(names), 'image was', 'images were')} {TURNS[orientation]}, as the "
+            f"metadata (EXIF) say, and the masks were not: {name_some(names)}. This is "
+            "right if the masks were drawn on the images as a viewer shows them. If a program "
+            "that ignores the metadata was used (many do), image and mask do not match: compare "
+            "one of them in an image viewer."
             if orientation != 1
-            else f"{len(names)} masks were rotated as their metadata (EXIF) say, and their images "
-            f"were not: {name_some(names)}. Compare one of them with its image in a viewer."
+            else f"{counted(len(names), 'mask was', 'masks were')} rotated as the metadata (EXIF) "
+            f"say, and the images were not: {name_some(names)}. Compare one of "
+            "them with its image in a viewer."
         )
         for orientation, names in sorted(differ.items())
     ]
@@ -75,14 +103,14 @@ def rim_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]
     if not names:
         return []
     text = (
-        f"The numbers in {len(names)} masks{where} have rims of other numbers, one pixel wide and "
-        f"between a lower and a higher number: {name_some(names)}. Smooth resizing leaves such "
-        "rims, and each would count as another class or object. Export the masks again without "
-        "smoothing, or resize them with nearest-neighbour interpolation."
+        f"The numbers in {counted(len(names), 'mask')}{where} have rims of other numbers, one "
+        f"pixel wide and between a lower and a higher number: {name_some(names)}. Smooth resizing "
+        "leaves such rims, and each would count as another class or object. Export the masks "
+        "again without smoothing, or resize them with nearest-neighbour interpolation."
     )
     if len(soft) >= _SMOOTHED_MASKS:
-        return [Finding(f"{text} If all numbers are meant, set {KEEP}.", stops=True)]
-    return [Finding(f"{text} Thin borders that were drawn as a class are right.")]
+        return [Finding(f"{text} If all numbers are intended, set {KEEP}.", stops=True)]
+    return [Finding(f"{text} Thin borders that were drawn as a class are correct.")]
 
 
 def number_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]:
@@ -101,10 +129,29 @@ def number_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findi
         return []
     return [
         Finding(
-            f"{merged} of {drawn} masks{where} that should number their objects have one number "
+            f"{merged} of {counted(drawn, 'mask')}{where} with numbered objects have one number "
             f"for several pieces: {name_some(names)}. All pieces of an image count as one object, "
             "and a prompt is for all of them. If these are black-and-white masks, number the "
             'objects, or choose kind = "masks" (--mask-kind masks).'
+        )
+    ]
+
+
+def outline_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]:
+    """Return a finding if most masks that are not empty seem to be outlines.
+
+    For the parameters see `coding_findings`.
+    """
+    drawn = sum(map(bool, (count for pair in stored for count in pair.objects)))
+    outlined = sum(sum(pair.outlined) for pair in stored)
+    if outlined <= MOSTLY * drawn:
+        return []
+    names = name_some(pair.name for pair in stored if any(pair.outlined))
+    return [
+        Finding(
+            f"{outlined} of {drawn} masks{where} look like outlines, thin lines around areas that "
+            f"are not filled: {names}. Only the pixels of the lines count as foreground. Fill the "
+            "outlines, unless the lines are the objects."
         )
     ]
 
@@ -144,7 +191,7 @@ def coding_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findi
             " All of these values are read as foreground. Check that they mean the same: 1 may be "
             f"a class, and {WHITE} may mark pixels to ignore."
         )
-    return [Finding(text, stops)]
+    return [Finding(text, stops, names_classes=stops)]
 
 
 def scale_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]:

@@ -12,8 +12,7 @@ from latentfm_core.config import ReadingConfig
 from latentfm_core.datasets.facts import MaskFacts
 from latentfm_core.datasets.raters import raters_text
 from latentfm_core.datasets.stored import TURNS, StoredPair
-from latentfm_core.images.read import name_some
-from latentfm_core.names import shown
+from latentfm_core.names import name_some, shown
 
 logger = logging.getLogger(__name__)
 
@@ -90,12 +89,17 @@ def _channel_text(reading: ReadingConfig) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format a duration."""
-    if seconds < 90:
+    """Return a readable duration: "40 s", "12 min", "3 h 05 min".
+
+    Examples
+    --------
+    >>> duration(40), duration(700), duration(11_100)
+    ('40 s', '12 min', '3 h 05 min')
+    """
+    if seconds < 100:
         return f"{max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def megabytes(count: float) -> str:

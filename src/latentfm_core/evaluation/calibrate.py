@@ -103,7 +103,7 @@ def ends_of_range(calibration: Calibration) -> list[str]:
 
 
 def _best_scale(tried: Mapping[float, Evidence]) -> float:
-    """Return the scale chosen by `choose_noise_scale`, and log the candidates."""
+    """Return the scale chosen by `choose_noise_scale`, and log the candidates and the reason."""
     if len(tried) == 1:
         return USUAL_SCALE
     ged = np.array([tried[scale].energy for scale in NOISE_SCALES]).T
@@ -111,4 +111,6 @@ def _best_scale(tried: Mapping[float, Evidence]) -> float:
     means = zip(NOISE_SCALES, ged.mean(axis=0), dice.mean(axis=0), strict=True)
     entries = (f"{scale:g}: {energy:.4f} ({mask:.4f})" for scale, energy, mask in means)
     logger.info("fair GED (Dice of the mean mask) at noise scale %s", ", ".join(entries))
-    return NOISE_SCALES[choose_noise_scale(ged, dice, tried[USUAL_SCALE].groups)]
+    index, reason = choose_noise_scale(ged, dice, tried[USUAL_SCALE].groups)
+    logger.info("noise scale %g is used: %s", NOISE_SCALES[index], reason)
+    return NOISE_SCALES[index]

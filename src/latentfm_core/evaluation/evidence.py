@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import Config, SamplingConfig
 from latentfm_core.evaluation.frequency import BINS, Frequency, Index, bin_of
-from latentfm_core.evaluation.standard_error import Groups, standard_error
+from latentfm_core.evaluation.standard_error import SIGNIFICANT, Groups, standard_error
 from latentfm_core.images.canvas import from_canvas
 from latentfm_core.metrics.classes import class_dice, class_fair_ged
 from latentfm_core.metrics.overlap import Float64
+from latentfm_core.prompts import recorded_group
 from latentfm_core.types import Float32, Mask, SampleSet, is_out_of_domain
 from latentfm_core.uncertainty.calibration import (
     Calibration,
@@ -33,8 +34,6 @@ from latentfm_core.uncertainty.summary import (
 SIGMA_SHARES = (0.0, 1 / 128, 1 / 64, 1 / 32, 1 / 16)
 """Candidates for sigma, as shares of the canvas side."""
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
-SIGNIFICANT = 2.0
-"""Standard errors by which a threshold must beat 0.5 on validation images."""
 
 
 class Evidence:
@@ -52,7 +51,7 @@ class Evidence:
         self._sigmas = sigmas = tuple(share * config.data.size for share in SIGMA_SHARES)
         self._binary = config.model.mask_channels == 1
         self._counts = np.zeros((len(sigmas), len(THRESHOLDS) + 1, BINS, 2))
-        self._size, self._refined = config.data.size, False
+        self._size, self._refined, self._boxed = config.data.size, False, False
         self._scores = np.zeros((len(sigmas), BINS))
         # Per image and threshold; one entry with several classes. NaN: the agreement is unknown.
         self._dice: list[Float64] = []
@@ -76,6 +75,7 @@ class Evidence:
             truths = [np.asarray(labels == rater) for rater in references]
             level = np.ones(labels.size, dtype=np.intp)
         self._refined |= bool(samples.settings.get("refine"))
+        self._boxed |= recorded_group(samples.prompt) == "box"
         for index, sigma in enumerate(self._sigmas):
             q = from_canvas(neighbourhood(mean, sigma_on(geometry, sigma, self._size)), geometry)
             score = neighbourhood_confidence(np.clip(q, 0.0, 1.0))
@@ -119,6 +119,7 @@ class Evidence:
             threshold=THRESHOLDS[best] if self._binary else DEFAULT_THRESHOLD,
             noise_scale=settings.noise_scale or USUAL_SCALE,
             quality=self.quality(best) if settings.n_samples > 1 else None,
+            box_aligned=self._boxed,
             part=part,
             n_images=self.n_images,
             n_samples=settings.n_samples,

@@ -23,8 +23,10 @@ NOISE_SCALES = (0.75, USUAL_SCALE, 1.25, 1.5, 2.0)
 """Candidates for the noise scale."""
 
 
-def choose_noise_scale(ged: Float64, dice: Float64, groups: Groups | None = None) -> int:
-    """Return the index of the noise scale to use.
+def choose_noise_scale(
+    ged: Float64, dice: Float64, groups: Groups | None = None
+) -> tuple[int, str]:
+    """Return the index of the noise scale to use, and why it is used.
 
     Candidates are scales at which the mean mask, the most used result, is as good as at 1. Of
     those with mean GED within one standard error of the minimum, the one nearest to 1 is chosen:
@@ -47,4 +49,13 @@ def choose_noise_scale(ged: Float64, dice: Float64, groups: Groups | None = None
     least = min(allowed, key=lambda k: ged[:, k].mean())
     losses = {k: ged[:, k] - ged[:, least] for k in allowed}
     near = [k for k, loss in losses.items() if loss.mean() <= standard_error(loss, groups)]
-    return min(near, key=lambda k: abs(NOISE_SCALES[k] - USUAL_SCALE))
+    best = min(near, key=lambda k: abs(NOISE_SCALES[k] - USUAL_SCALE))
+    reason = "the lowest GED"
+    if best != least:
+        reason = (
+            f"the GED at {NOISE_SCALES[least]:g} is lower, but by less than the standard error of "
+            "the difference"
+        )
+    if len(allowed) < len(NOISE_SCALES):
+        reason += f", of the scales with at least the Dice at {USUAL_SCALE:g}"
+    return best, reason

@@ -11,10 +11,11 @@ import numpy as np
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.evaluation.evaluate import Case
-from latentfm_core.images.read import name_some
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.names import counted, name_some
 from latentfm_core.prompts.annotator import corrected, first_prompt, largest_object
-from latentfm_core.types import CORRECTIONS, MOST_OBJECTS, PromptKind, SampleSet
+from latentfm_core.types import SampleSet
+from latentfm_core.vocabulary import CORRECTIONS, MOST_OBJECTS, PromptKind
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +60,12 @@ def prompted_cases(
             without.append(case.image.name)
     if without:
         logger.warning(
-            "%d images without a marked object are left out, because there is nothing to "
-            "prompt: %s",
-            len(without),
+            "%s left out, because there is nothing to prompt: %s",
+            counted(
+                len(without),
+                "image without a marked object is",
+                "images without a marked object are",
+            ),
             name_some(without),
         )
 

@@ -35,7 +35,7 @@ class ImageScores:
         Squared generalised energy distance and Hungarian-matched IoU of the samples and the
         raters' masks.
     diversity
-        Mean 1 - IoU of pairs of samples.
+        Mean 1 - IoU of pairs of samples; NaN for a single sample.
     mask_vae_dice
         Dice of the references with their reconstruction by the mask VAE: an approximate upper
         bound for samples at this latent size.
@@ -160,7 +160,7 @@ class Evaluation:
         """Return the means of `METRICS`, and scores over all images.
 
         ``dataset_ece`` of the mean probability and ``confidence_ece`` of the confidence, over
-        the pixels of all images; ``quality_error``, the mean difference of expected and real
+        the pixels of all images; ``quality_error``, the mean difference of expected and actual
         Dice, and ``quality_rank``, their rank correlation; ``out_of_domain``, the share of
         images outside the training domain.
         """
@@ -173,12 +173,12 @@ class Evaluation:
         }
 
     def quality_error(self) -> float:
-        """Return the mean difference of expected and real Dice, NaN if no image has one."""
+        """Return the mean difference of expected and actual Dice, NaN if no image has one."""
         errors = [abs(score.expected_dice - score.dice) for score in self.scores]
         return mean_or_nan(value for value in errors if not math.isnan(value))
 
     def quality_rank(self) -> float:
-        """Return Spearman's correlation of expected and real Dice over the images.
+        """Return Spearman's correlation of expected and actual Dice over the images.
 
         1: the image with the higher expectation is always better. NaN with fewer than
         `MIN_RANKED` images, or if either is constant.

@@ -16,6 +16,9 @@ from latentfm_core.metrics.overlap import Float64
 
 Groups = Sequence[Hashable | None]
 
+SIGNIFICANT = 2.0
+"""Standard errors by which a mean gain must exceed zero to count."""
+
 
 def standard_error(gain: Float64, groups: Groups | None = None) -> float:
     """Return the standard error of the mean of ``(images,)`` paired differences.

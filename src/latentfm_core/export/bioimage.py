@@ -287,7 +287,7 @@ Licence of the weights: {card.licence or "not stated"}
 
 ## Validation
 
-Compare the mean mask with masks of experts on images that were not trained on (Dice, IoU), and
+Compare the mean mask with masks of experts on images outside the training data (Dice, IoU), and
 the samples with the masks of several experts (GED). Figures of this model, where measured:
 
 {figures or "- none"}

@@ -23,13 +23,12 @@ from latentfm_core.export.onnx_file import Graph, write_graph
 from latentfm_core.export.recipe import NOISE, facts_of, recipe
 from latentfm_core.files.atomic import atomic_folder
 from latentfm_core.files.untrusted import parse_json, read_bounded
-from latentfm_core.images.read import name_some
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.folder import file_sha256
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.prompt_encoder import PROMPT_CHANNELS
 from latentfm_core.models.velocity import VelocityNetwork
-from latentfm_core.names import is_there, shown
+from latentfm_core.names import is_there, name_some, shown
 
 RECIPE = "sampling.json"
 _MAX_RECIPE = 4_000_000
@@ -110,7 +109,7 @@ def _files_in(folder: Path) -> list[str]:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Refuse to replace a folder that contains anything but an earlier export.
+    """Reject a folder that contains anything but an earlier export, which would be lost.
 
     Raises
     ------

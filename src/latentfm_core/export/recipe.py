@@ -39,7 +39,7 @@ def canvas_of(size: int, fit: Fit) -> dict[str, Any]:
         examples.append({"height": height, "width": width, **place})
     return {
         "content": padded if fit == "pad" else whole,
-        "rounding": "round: to the nearest whole number, halves to the even one; //: down",
+        "rounding": "round: to the nearest whole number, ties to even; //: rounded down",
         "padding": "the content lies at rows top to top + rows - 1 and columns left to "
         "left + columns - 1 of the canvas; the rest, if there is any, repeats the nearest edge "
         "pixel of the content (numpy.pad, mode edge)",

@@ -92,7 +92,7 @@ def _explained(path: Path, number: int | None) -> tuple[str, str]:
     if number in READ_ONLY:
         return "the disk or folder is read-only", f"Mount it for writing, or {another}."
     if number in FORBIDDEN:
-        return "there is no permission to write there", f"Check its permissions, or {another}."
+        return "no permission to write there", f"Check its permissions, or {another}."
     if number in GONE:
         reason = "the folder is gone, or its drive or network does not answer"
         return reason, f"Restore it, or {another}."

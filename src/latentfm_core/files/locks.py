@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from latentfm_core.errors import FolderBusy
+from latentfm_core.errors import FolderBusy, OutputError
 from latentfm_core.files.disk_errors import write_error
 from latentfm_core.files.regular import open_regular
 from latentfm_core.files.temporary import FCNTL
@@ -165,6 +165,14 @@ def one_writer(
         yield
     finally:
         lock.release()
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the lock file that a killed process left in a folder which is not used again."""
+    lock = FolderLock(folder)
+    with contextlib.suppress(OutputError):  # such as a folder that cannot be written
+        if lock.path.exists() and lock.acquire():
+            lock.release()
 
 
 def busy(lock: FolderLock, doing: str, advice: str) -> FolderBusy:

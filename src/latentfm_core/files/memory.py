@@ -34,6 +34,6 @@ def check_memory(needed: float, what: str, advice: str) -> None:
     there = total_memory()
     if needed > there:
         raise ResourceError(
-            f"{what} need {needed / 2**30:,.1f} GB of memory, but only {there / 2**30:,.1f} GB "
-            f"exist. {advice}"
+            f"{what} need {needed / 2**30:,.1f} GB of memory, but the machine has only "
+            f"{there / 2**30:,.1f} GB. {advice}"
         )

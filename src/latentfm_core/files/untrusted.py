@@ -128,8 +128,20 @@ def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
             parse_float=_finite if finite else None,
             object_pairs_hook=_once,
         )
+    except json.JSONDecodeError as error:
+        raise ValueError(_not_json(text, error.lineno, error.pos)) from None
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
+
+
+def _not_json(text: str, line: int, position: int) -> str:
+    """Return what is wrong with a text that is not JSON, without terms of the parser."""
+    if not text.strip():
+        return "it is empty"
+    if not text[:position].strip():
+        return "it is not JSON"
+    rest = text[position : position + 60].strip()
+    return f"it is not JSON from line {line} on: {rest}" if rest else "it ends too early for JSON"
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

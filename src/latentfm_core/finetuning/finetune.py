@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from latentfm_core.config import Config
+from latentfm_core.config.explain import reason_of
 from latentfm_core.errors import Cancelled, CheckpointError, ConfigError, OutputError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.untrusted import decoded_text, read_bounded
@@ -18,7 +19,9 @@ from latentfm_core.finetuning.compare import held_out_dice, held_out_pairs, judg
 from latentfm_core.finetuning.messages import Doing, Event, Step, Validated, Verdict
 from latentfm_core.finetuning.recipe import model_source
 from latentfm_core.model_io.bundled import resolve_model
-from latentfm_core.model_io.card import CARD, ModelCard, ParentInfo, read_card, write_card
+from latentfm_core.model_io.card import ModelCard, ParentInfo, read_card, write_card
+from latentfm_core.model_io.file_names import CARD
+from latentfm_core.names import counted
 from latentfm_core.torchrun import read_launch
 from latentfm_core.training.meters import EpochReport, StepReport, ignore
 from latentfm_core.training.options import RunOptions
@@ -27,12 +30,12 @@ from latentfm_core.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
-NOTE = "learning.json"
+FACTS = "learning.json"
 VERDICT = "verdict.json"
 
 
 @dataclass(frozen=True)
-class Note:
+class ParentFacts:
     """Facts about the parent model, kept for resuming a run.
 
     Attributes
@@ -50,7 +53,7 @@ class Note:
 
 def is_learning(out: Path) -> bool:
     """Return whether `out` contains a fine-tuning run, finished or not."""
-    return (out / "training" / NOTE).is_file()
+    return (out / "training" / FACTS).is_file()
 
 
 class FineTune:
@@ -136,61 +139,61 @@ class FineTune:
         """Evaluate the parent, if not done yet, and set its facts for the card."""
         self.trainer.claim()
         run = self.trainer.state
-        file = run.folder / NOTE
+        file = run.folder / FACTS
         if self._parent is None:
-            note = _read_note(file)
-            if len(note.dice) != len(run.data.split.val):
+            facts = _read_parent_facts(file)
+            if len(facts.dice) != len(run.data.split.val):
                 raise CheckpointError(
                     "Held-out images on which the old model was evaluated are missing. "
                     "Restore them, or start a new run."
                 )
         else:
-            note = self._note(self._parent)
-            write_text(file, json.dumps(asdict(note), indent=1) + "\n")
-        if note.dice:
-            self._report(Validated(step=0, dice=sum(note.dice) / len(note.dice)))
-        run.options = replace(run.options, card=self._card(note) | (run.options.card or {}))
-        self._old = note.dice
+            facts = self._parent_facts(self._parent)
+            write_text(file, json.dumps(asdict(facts), indent=1) + "\n")
+        if facts.dice:
+            self._report(Validated(step=0, dice=sum(facts.dice) / len(facts.dice)))
+        run.options = replace(run.options, card=self._card(facts) | (run.options.card or {}))
+        self._old = facts.dice
         count, held_out = len(run.data.split.train), len(run.data.split.val)
-        images = "1 image" if count == 1 else f"{count} images"
+        images = counted(count, "image")
         self._report(Doing(text=f"Learning from {images}, {held_out} held out."))
 
-    def _note(self, parent: Path) -> Note:
+    def _parent_facts(self, parent: Path) -> ParentFacts:
         card = read_card(parent)
         run = self.trainer.state
         pairs = held_out_pairs(run.config, run.data.split.val)
         if pairs:
-            self._report(Doing(text=f"The old model on {len(pairs)} held-out images…"))
+            self._report(Doing(text=f"The old model on {counted(len(pairs), 'held-out image')}…"))
         dice = held_out_dice(parent, pairs, run.config, self._stop)
-        return Note(card.id, card.weights_sha256, card.title or card.id, card.licence, dice)
+        return ParentFacts(card.id, card.weights_sha256, card.title or card.id, card.licence, dice)
 
-    def _card(self, note: Note) -> dict[str, object]:
+    def _card(self, facts: ParentFacts) -> dict[str, object]:
         split = self.trainer.state.data.split
         n = len(split.train)
         return {
-            "title": f"{note.title[:150]}, fine-tuned on {n} images",
+            "title": f"{facts.title[:150]}, fine-tuned on {counted(n, 'image')}",
             "description": (
-                f"The flow of {note.id} fine-tuned on {n} annotated images; "
-                f"{len(split.val)} more were held out to compare both. The calibration of "
-                f"{note.id} was fitted to other images and is omitted: the confidence is raw "
-                "until latentfm-calibrate fits a new one."
+                f"The flow of {facts.id} fine-tuned on "
+                f"{counted(n, 'annotated image')}; {len(split.val)} more were held out to "
+                f"compare both. The calibration of {facts.id} was fitted to other images and is "
+                "omitted: the confidence is raw until latentfm-calibrate fits a new one."
             ),
-            "licence": note.licence,
-            "parent": ParentInfo(id=note.id, sha256=note.sha256, n_images=n).model_dump(),
+            "licence": facts.licence,
+            "parent": ParentInfo(id=facts.id, sha256=facts.sha256, n_images=n).model_dump(),
         }
 
     def _judge(self) -> Verdict:
         run = self.trainer.state
         pairs = held_out_pairs(run.config, run.data.split.val)
         if pairs:
-            self._report(Doing(text=f"The new model on {len(pairs)} held-out images…"))
+            self._report(Doing(text=f"The new model on {counted(len(pairs), 'held-out image')}…"))
         new = held_out_dice(self.out, pairs, run.config, self._stop)
         verdict = judge(self._old, new)
         facts = verdict.model_dump(exclude={"kind"}) | {"better": verdict.better}
         text = json.dumps(facts, indent=1)
         write_text(run.folder / VERDICT, text + "\n")
         if verdict.old is not None and verdict.new is not None:
-            self._note_in_card({"val_parent_dice": verdict.old, "val_held_out_dice": verdict.new})
+            self._update_card({"val_parent_dice": verdict.old, "val_held_out_dice": verdict.new})
         logger.info("%s", verdict.text())
         if verdict.better == "old":
             logger.warning(
@@ -198,7 +201,7 @@ class FineTune:
             )
         return verdict
 
-    def _note_in_card(self, figures: dict[str, float]) -> ModelCard:
+    def _update_card(self, figures: dict[str, float]) -> ModelCard:
         card = read_card(self.out)
         card = card.model_copy(update={"metrics": card.metrics | figures})
         write_card(self.out, card)
@@ -219,13 +222,12 @@ class FineTune:
         self._report(Validated(step=report.step, dice=report.validation["val_dice"]))
 
 
-_NOTE = TypeAdapter(Note)
-_MAX_NOTE_BYTES = 4_000_000
+_PARENT_FACTS = TypeAdapter(ParentFacts)
+_MAX_FACTS_BYTES = 4_000_000
 
 
-def _read_note(path: Path) -> Note:
+def _read_parent_facts(path: Path) -> ParentFacts:
     try:
-        return _NOTE.validate_json(decoded_text(read_bounded(path, _MAX_NOTE_BYTES)))
+        return _PARENT_FACTS.validate_json(decoded_text(read_bounded(path, _MAX_FACTS_BYTES)))
     except (OSError, ValueError) as error:
-        reason = str(error)[:500]
-        raise CheckpointError(f"{path} is damaged ({reason}); start a new run.") from None
+        raise CheckpointError(f"{path} is damaged ({reason_of(error)}); start a new run.") from None

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from latentfm_core.names import counted
 from latentfm_core.worker import Failed, Message
 
 Better = Literal["new", "old", "unknown"]
@@ -68,9 +69,7 @@ class Verdict(Message):
         """Return the verdict as one line."""
         if self.old is None or self.new is None:
             return "No image was held out, so the models cannot be compared."
-        images = (
-            "1 held-out image" if self.n_held_out == 1 else f"{self.n_held_out} held-out images"
-        )
+        images = counted(self.n_held_out, "held-out image")
         return (
             f"Dice: old {self.old:.3f}, new {self.new:.3f} on {images} "
             f"(new better on {self.n_better})."

@@ -8,6 +8,7 @@ from latentfm_core.config import Config, DataConfig, FlowConfig, SamplingConfig,
 from latentfm_core.datasets.label_names import check_masks_of_list
 from latentfm_core.datasets.layouts import training_pairs
 from latentfm_core.datasets.splits import read_split
+from latentfm_core.files.user_path import user_path
 from latentfm_core.model_io.bundled import bundled_models
 from latentfm_core.model_io.card import ModelCard
 
@@ -57,7 +58,7 @@ def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = N
         fraction = held_out_fraction(count, config.data.val_fraction)
         n_train = round(count * (1 - fraction))
     else:
-        n_train = len(read_split(data.split_file).train)
+        n_train = len(read_split(data.split_file, [pair.name for pair in pairs]).train)
     own = {
         "size": parent.config.data.size,
         "resolution": parent.config.data.resolution,
@@ -106,5 +107,5 @@ def model_source(source: str | Path) -> str:
     """Return a bundled model's name unchanged, and a folder as an absolute path."""
     if source in bundled_models():
         return str(source)
-    folder = Path(source).expanduser()
+    folder = user_path(source)
     return str(folder.resolve()) if folder.is_dir() else str(source)

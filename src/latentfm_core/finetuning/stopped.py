@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentfm_core.files.untrusted import parse_json, read_bounded
-from latentfm_core.model_io.card import CARD
+from latentfm_core.model_io.file_names import CARD
 
 _FOLDER = "training"
 _MAX_BYTES = 1_000_000

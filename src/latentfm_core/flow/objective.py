@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentfm_core.flow.path import Velocity, endpoint, linear_path
+from latentfm_core.flow.path import VelocityAtTimes, endpoint, linear_path
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class FlowMatching:
         return endpoint(self.z_t, self.velocity, self.t)[::every]
 
 
-def flow_matching_loss(velocity: Velocity, z_0: Tensor, z_1: Tensor, t: Tensor) -> FlowMatching:
+def flow_matching_loss(
+    velocity: VelocityAtTimes, z_0: Tensor, z_1: Tensor, t: Tensor
+) -> FlowMatching:
     """Return E || v(t, z_t) - (z_1 - z_0) ||^2 with z_t = (1 - t) z_0 + t z_1.
 
     Conditional flow matching (Lipman et al. 2023, eq. 23) on mask latents (arXiv 2512.04821).

@@ -50,11 +50,11 @@ def sample_times(count: int, kind: str, generator: torch.Generator, device: torc
     return torch.rand(count, generator=generator, device=device)
 
 
-Velocity = Callable[[Tensor, Tensor], Tensor]
+VelocityAtTimes = Callable[[Tensor, Tensor], Tensor]
 """``v(t, z_t)`` for times ``(B,)`` and states ``(B, c, h, w)``, at a fixed condition."""
 
 
-def mean_velocity(velocity: Velocity, z: Tensor, t: Tensor, h: Tensor, steps: int) -> Tensor:
+def mean_velocity(velocity: VelocityAtTimes, z: Tensor, t: Tensor, h: Tensor, steps: int) -> Tensor:
     """Return (z_{t+h} - z_t) / h along the flow, by `steps` midpoint steps.
 
     With it, one Euler step of length h ends where the flow does (Geng et al. 2025, eq. 3, who

@@ -10,6 +10,7 @@ from torch import Tensor
 from latentfm_core.config import SolverName
 
 Velocity = Callable[[float, Tensor], Tensor]
+"""``v(t, z_t)`` at one time for states ``(B, c, h, w)``, at a fixed condition."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError
 from latentfm_core.images.channel_names import Channel, are_colours, with_names
-from latentfm_core.names import shown
+from latentfm_core.names import counted, shown
 
 logger = logging.getLogger(__name__)
 
@@ -143,9 +143,8 @@ def used_channels(
         return pixels
     left_out = channels.count - COLOURS
     logger.warning(
-        "%s: ignored after red, green and blue: %d channel%s not marked as alpha",
+        "%s: ignored after red, green and blue: %s not marked as alpha",
         name,
-        left_out,
-        "" if left_out == 1 else "s",
+        counted(left_out, "channel"),
     )
     return np.ascontiguousarray(pixels[..., :COLOURS])

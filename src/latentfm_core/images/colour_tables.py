@@ -8,10 +8,11 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from latentfm_core.errors import ImageError
+from latentfm_core.errors import ClassesError, ImageError
 from latentfm_core.images.decoded import Decoded
 from latentfm_core.images.intensity import VALUES_SHOWN, different_values, listed
-from latentfm_core.names import shown
+from latentfm_core.images.threshold_advice import ignore_advice
+from latentfm_core.names import counted, shown
 from latentfm_core.types import Bool
 
 _RAMP = 16
@@ -39,7 +40,7 @@ def coloured_indices(path: Path, decoded: Decoded) -> NDArray[np.intp] | None:
         _refuse_hidden(path, used, colours)
     if is_grey and _runs_backwards(table):
         raise ImageError(
-            f"{shown(path)}: its lookup table is inverted (0 is shown white), so it is "
+            f"{shown(path)}: its lookup table is inverted (0 is shown as white), so it is "
             "unclear whether black or white is the foreground. In ImageJ choose Image > Lookup "
             "Tables > Grays, check that the foreground is white, and save it again."
         )
@@ -63,10 +64,10 @@ def foreground_by_colour(path: Path, decoded: Decoded, used: NDArray[np.intp]) -
             "is unclear. Save it in grey, 0 for background and 255 for foreground."
         )
     if len(others) > 1:
-        raise ImageError(
+        raise ClassesError(
             f"{shown(path)}: the mask is not binary; its colours are {named}. If each is a class, "
             "name the classes in training: --set model.classes=NAME,NAME; if all of them are "
-            "foreground, save the mask in black and white."
+            f"foreground, save the mask in black and white. {ignore_advice(used)}".rstrip()
         )
     foreground = np.asarray(decoded.palette[:, :3].any(axis=1), dtype=np.bool_)
     return np.asarray(foreground[decoded.indices], dtype=np.bool_)
@@ -90,16 +91,16 @@ def refuse_merged(path: Path, decoded: Decoded) -> None:
     levels = np.unique(decoded.palette[used, 0])
     if len(levels) < len(used):
         raise ImageError(
-            f"{shown(path)}: its {len(used)} values have only {len(levels)} grey levels in its "
-            "colour table, so objects would merge. Save the mask as grey levels without a colour "
-            "table."
+            f"{shown(path)}: its {len(used)} values have only "
+            f"{counted(len(levels), 'grey level')} in its colour table, so objects would merge. "
+            "Save the mask as grey levels without a colour table."
         )
 
 
 def refuse_inverted(path: Path) -> NoReturn:
-    """Reject a mask of unclear background because 0 is shown white."""
+    """Reject a mask of unclear background because 0 is shown as white."""
     raise ImageError(
-        f"{shown(path)}: 0 is shown white in it (PhotometricInterpretation), so it is unclear "
+        f"{shown(path)}: 0 is shown as white (PhotometricInterpretation), so it is unclear "
         "whether black or white is the foreground. Save it so that 0 is black and the foreground "
         "white, as PNG for example."
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.files.regular import other_kind
-from latentfm_core.images.decode_errors import decoding
+from latentfm_core.images.decode_errors import advice_about, decoding
 from latentfm_core.images.decode_pillow import decode_pillow
 from latentfm_core.images.decode_tiff import decode_tiff
 from latentfm_core.images.decoded import Decoded
@@ -39,7 +39,7 @@ def decode(path: Path, limits: ReadingConfig = READING) -> Decoded:
         If there is not enough memory.
     """
     check_is_file(path)
-    with decoding(shown(path), "an image", "Replace or remove the file"):
+    with decoding(shown(path), "an image", advice_about(path)):
         decoded = decode_tiff(path, limits) if is_tiff(path) else None
         decoded = decoded or decode_pillow(path, limits)
     pixels = decoded.pixels
@@ -58,9 +58,7 @@ def check_is_file(path: Path) -> None:
         if path.is_file():
             if os.access(path, os.R_OK):
                 return
-            raise ImageError(
-                f"{shown(path)}: there is no permission to read it. Check its permissions."
-            )
+            raise ImageError(f"{shown(path)}: no permission to read it. Check its permissions.")
         kind = other_kind(path)
         if kind:
             raise ImageError(f"{shown(path)}: {kind}, not a file. Choose a file.")

@@ -28,6 +28,7 @@ def decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
     """Read the first image of a file and apply its EXIF orientation."""
     with open_pillow(path, limits) as opened:
         _check_bmp(path, opened)
+        _check_gif(path, opened)
         # Pillow halves the depth of 16-bit colour PNGs; their range is not known yet.
         raw_modes = [str(tile[3]) for tile in getattr(opened, "tile", [])]
         halved = any(mode in {"RGB;16B", "RGBA;16B", "LA;16B"} for mode in raw_modes)
@@ -110,6 +111,19 @@ def _check_bmp(path: Path, opened: Image.Image) -> None:
         raise ImageError(
             f"{shown(path)}: {bits}-bit BMP with a reduced grey colour table cannot be read. "
             "Save it as PNG."
+        )
+
+
+def _check_gif(path: Path, opened: Image.Image) -> None:
+    """Raise `ImageError` for a GIF that leaves part of its area open, which Pillow fills.
+
+    It takes the first colour of the table, which may be that of the foreground.
+    """
+    tile = getattr(opened, "tile", None) if opened.format == "GIF" else None
+    if tile and tile[0][1] != (0, 0, *opened.size):
+        raise ImageError(
+            f"{shown(path)}: the picture covers only a part of the area of this GIF, so the rest "
+            "is unclear. Save it as PNG."
         )
 
 

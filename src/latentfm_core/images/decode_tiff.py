@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from latentfm_core.images.channel_names import tiff_channels
 from latentfm_core.images.channels import channels_of, chosen_colour, used_channels
 from latentfm_core.images.decode_pillow import decode_pillow
 from latentfm_core.images.decoded import Decoded, orient
+from latentfm_core.images.no_data import no_data_of
 from latentfm_core.images.spacing import spacing_of
 from latentfm_core.images.tiff import (
     LOSSY,
@@ -24,17 +24,14 @@ from latentfm_core.images.tiff import (
     check_series,
     is_fax,
     is_inverted,
-    is_thumbnail,
     lacks_codec,
-    main_series,
     open_tiff,
     orientation_of,
     other_colours,
 )
 from latentfm_core.images.tiff_codecs import is_packed
+from latentfm_core.images.tiff_pages import only_image, stack_message
 from latentfm_core.names import shown
-
-logger = logging.getLogger(__name__)
 
 
 def decode_tiff(path: Path, limits: ReadingConfig) -> Decoded | None:
@@ -51,21 +48,12 @@ def decode_tiff(path: Path, limits: ReadingConfig) -> Decoded | None:
 
 
 def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -> Decoded:
-    series = main_series(tiff)
-    if sum(other.shape == series.shape for other in tiff.series) > 1:
-        raise ImageError(_stack_message(path, (len(tiff.series), *series.shape), "pages"))
-    others = [other for other in tiff.series if other is not series and not is_thumbnail(other)]
-    if others:
-        logger.warning(
-            "%s: %d images of different sizes in one file; reading the first",
-            shown(path),
-            1 + len(others),
-        )
+    series, frames = only_image(tiff, path)
     check_series(str(path), series, limits, plane=True)
     page = series.keyframe
     turn = orientation_of(page)
     lossy = int(page.compression) in LOSSY
-    spacing = spacing_of(tiff)
+    spacing: dict[str, Any] = {**spacing_of(tiff), "no_data": no_data_of(page, path)}
     if turn > 4 and spacing.get("spacing"):
         spacing["spacing"] = spacing["spacing"][::-1]
     values = stored_values(series)
@@ -76,7 +64,7 @@ def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -
             check_by_pillow(path, page, len(series.pages) + int(page.index != 0))
         image = decode_pillow(path, limits)
         pixels = as_stored(page, image.pixels)
-        image = replace(image, pixels=pixels, lossy=lossy, frames=1 + len(others), **spacing)
+        image = replace(image, pixels=pixels, lossy=lossy, frames=frames, **spacing)
         # Pillow has applied and discarded the orientation.
         return replace(image, orientation=turn, inverted=is_inverted(tiff, page))
     pixels = orient(_one_plane(path, values, series, limits), turn)
@@ -84,7 +72,6 @@ def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
         indices, palette = pixels, tiff_palette(page)
         pixels = chosen_colour(shown(path), palette[indices], limits.channel)
-    frames = 1 + len(others)
     decoded = Decoded(pixels, indices, palette, orientation=turn, lossy=lossy, frames=frames)
     return replace(decoded, inverted=is_inverted(tiff, page), **spacing)
 
@@ -124,20 +111,11 @@ def check_by_pillow(path: Path, page: Any, pages: int = 1) -> None:
     if pages > 1 or (wide and page.samplesperpixel > 1):
         kind = f"{shown(path)}: {page.compression.name} compression of channels like these"
         if is_fax(page):
-            raise ImageError(f"{kind} is not read. Save it without compression.")
+            raise ImageError(f"{kind} is not supported. Save it without compression.")
         raise ImageError(
             f"{kind} needs the package imagecodecs (pip install imagecodecs). Or save it without "
             "compression."
         )
-
-
-def _stack_message(path: Path, shape: tuple[int, ...], axes: str) -> str:
-    named = "" if set(axes) <= set("TZCYXS") or axes == "pages" else ", of unknown meaning"
-    return (
-        f"{shown(path)}: a stack of planes (shape {' x '.join(map(str, shape))}, axes "
-        f"{axes}{named}). Save one 2D plane, or, if these are channels, save them as RGB or with "
-        "the axis C; or segment all planes with latentfm-predict --stack."
-    )
 
 
 def _one_plane(
@@ -156,7 +134,7 @@ def _one_plane(
         return plane
     position = next((i for i, label in enumerate(labels) if label in "SC"), None)
     if len(shape) != 3 or position is None:
-        raise ImageError(_stack_message(path, values.shape, axes))
+        raise ImageError(stack_message(path, values.shape, axes))
     described = tiff_channels(series.parent)
     channels = channels_of(series.keyframe, labels[position], shape[position], described)
     moved = np.moveaxis(plane, position, -1)

@@ -40,8 +40,10 @@ class Decoded:
         Number of images in the file, of which this is the first; thumbnails do not count.
     keep_numbers
         Whether the values are numbers, as the user says.
+    no_data
+        Value of pixels without a measurement, as a TIFF of GDAL declares it, or None.
     inverted
-        Whether 0 is shown white, and the values may be meant as shown rather than as stored.
+        Whether 0 is shown as white, and the values may be meant as shown rather than as stored.
     """
 
     pixels: NDArray[Any]
@@ -57,6 +59,7 @@ class Decoded:
     frames: int = 1
     inverted: bool = False
     keep_numbers: bool = False
+    no_data: float | None = None
 
 
 def orient(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

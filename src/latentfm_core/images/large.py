@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError, ResourceError
 from latentfm_core.images.intensity import MIN_SIDE, IntensityRange, check_layout, without_alpha
+from latentfm_core.images.no_data import fill_no_data, lowest_with_data, without_data
 from latentfm_core.types import Float32, ImageInput, ImageLike, refuse_masked
 
 _BLOCK_VALUES = 8_000_000
@@ -31,12 +32,16 @@ class LargeImage:
         ``(H, W)`` or ``(H, W, C)`` with C in 1..4, of one real dtype.
     spacing, unit, name
         As for `ImageInput`.
+    no_data
+        Value of pixels without data in all levels, which are read as the lowest value of the
+        others; or None.
     """
 
     levels: tuple[Any, ...]
     spacing: tuple[float, float] | None = None
     unit: str = "pixel"
     name: str = "image"
+    no_data: float | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -133,22 +138,33 @@ class PixelField:
     @cached_property
     def _intensity(self) -> IntensityRange:
         dtype = np.dtype(self._level.dtype)
-        needed = dtype not in (np.bool_, np.uint8)
-        return IntensityRange.fit(self._overview() if needed else np.zeros((1, 1), dtype))
+        if dtype in (np.bool_, np.uint8):
+            return IntensityRange.fit(np.zeros((1, 1), dtype))
+        overview = self._overview()
+        return IntensityRange.fit(fill_no_data(overview, self._missing(overview)))
+
+    @cached_property
+    def _lowest(self) -> NDArray[Any]:
+        """The value of pixels without data."""
+        overview = self._overview()
+        return lowest_with_data(overview, self._missing(overview))
+
+    def _missing(self, pixels: NDArray[Any]) -> NDArray[np.bool_] | None:
+        return without_data(pixels, self._image.no_data)
 
     def _overview(self) -> NDArray[Any]:
         """Return the smallest level if it is small, else windows spread over it."""
         level = self._image.levels[-1]
         height, width = level.shape[:2]
         if height * width <= _OVERVIEW_SIDE**2:
-            return self._pixels(level, (0, height), (0, width))
+            return self._stored(level, (0, height), (0, width))
         side = _OVERVIEW_SIDE // _OVERVIEW_GRID
         starts = [
             np.unique(np.linspace(0, max(0, length - side), _OVERVIEW_GRID).astype(int))
             for length in (height, width)
         ]
         windows = [
-            self._pixels(level, (y, min(y + side, height)), (x, min(x + side, width)))
+            self._stored(level, (y, min(y + side, height)), (x, min(x + side, width)))
             for y in starts[0].tolist()
             for x in starts[1].tolist()
         ]
@@ -179,6 +195,11 @@ class PixelField:
         return shifted
 
     def _pixels(self, level: Any, rows: tuple[int, int], columns: tuple[int, int]) -> NDArray[Any]:
+        pixels = self._stored(level, rows, columns)
+        missing = self._missing(pixels)
+        return pixels if missing is None else fill_no_data(pixels, missing, self._lowest)
+
+    def _stored(self, level: Any, rows: tuple[int, int], columns: tuple[int, int]) -> NDArray[Any]:
         place = f"rows {rows[0]} to {rows[1]}, columns {columns[0]} to {columns[1]}"
         try:
             read = level[rows[0] : rows[1], columns[0] : columns[1]]
@@ -197,7 +218,9 @@ class PixelField:
                 "Check the file, or copy it again."
             ) from error
         colours = without_alpha(pixels)
-        if colours.dtype.kind == "f" and not np.isfinite(colours).all():
+        missing = self._missing(colours)
+        measured = colours if missing is None else colours[~missing]
+        if colours.dtype.kind == "f" and not np.isfinite(measured).all():
             raise ImageError(
                 f"{self._image.name}: NaN or infinite values in {place}. Replace them, for "
                 "example by 0."

@@ -14,7 +14,7 @@ from PIL import Image
 from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import DatasetError, ImageError
 from latentfm_core.files.untrusted import BoundedReader
-from latentfm_core.names import shown
+from latentfm_core.names import name_some, shown
 
 _MEGA = 2**20
 _PILLOW = threading.Lock()
@@ -81,12 +81,11 @@ def refuse_links_out(
     if limits.follow_links:
         return
     root = folder.resolve()
-    out = sorted(file.name for file in files if file.is_symlink() and not _is_inside(file, root))
+    out = [file.name for file in files if file.is_symlink() and not _is_inside(file, root)]
     if out:
-        more = f" and {len(out) - 5} more" if len(out) > 5 else ""
         raise DatasetError(
             f"{shown(folder)}: {len(out)} {what} are links to files outside the folder: "
-            f"{', '.join(out[:5])}{more}. Copy the files there; or, if you made the links, accept "
+            f"{name_some(out, 5)}. Copy the files there; or, if you made the links, accept "
             "them: --follow-links (data.reading.follow_links = true)."
         )
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.config import READING, ReadingConfig
-from latentfm_core.errors import ImageError
+from latentfm_core.errors import ClassesError, ImageError
 from latentfm_core.images.colour_tables import (
     check_numbered,
     coloured_indices,
@@ -33,8 +33,9 @@ from latentfm_core.images.decoded import Decoded
 from latentfm_core.images.intensity import different_values, listed
 from latentfm_core.images.lossless import is_lossless
 from latentfm_core.images.mask_levels import LABELS, SCATTER, refuse_levels
-from latentfm_core.images.threshold_advice import advice_for, several_levels
-from latentfm_core.names import shown
+from latentfm_core.images.no_data import refuse_no_data
+from latentfm_core.images.threshold_advice import advice_for, class_advice, several_levels
+from latentfm_core.names import counted, shown
 from latentfm_core.types import Bool
 
 _CONTRAST = 128
@@ -72,9 +73,9 @@ def mask_of(path: Path, decoded: Decoded, threshold: float | None = None) -> Boo
         return np.asarray(grey > threshold, dtype=np.bool_)
     _refuse_negative(path, values)
     if not _is_binary(values, decoded.stored_max):
-        raise ImageError(
-            f"{shown(path)}: the mask is not binary; its values are {listed(values)}. "
-            f"{advice_for(grey, values, decoded.lossy)}"
+        advice, names_classes = advice_for(grey, values, decoded.lossy)
+        raise (ClassesError if names_classes else ImageError)(
+            f"{shown(path)}: the mask is not binary; its values are {listed(values)}. {advice}"
         )
     return np.asarray(grey != 0, dtype=np.bool_)
 
@@ -99,10 +100,10 @@ def labels_of(path: Path, decoded: Decoded, classes: int) -> NDArray[np.uint8]:
         refuse_levels(path, values, distinct)
     foreign = distinct[~np.isin(distinct, np.arange(classes + 1))]
     if foreign.size:
-        raise ImageError(
+        raise ClassesError(
             f"{shown(path)}: the mask has the values {listed(foreign)}, but model.classes names "
-            f"{classes} classes: only 0 (background) to {classes} are allowed. Renumber the "
-            "mask, or name all classes."
+            f"{counted(classes, 'class', 'classes')}: only 0 (background) to {classes} are "
+            f"allowed. {class_advice(values, distinct)}"
         )
     return values.astype(np.uint8)
 
@@ -124,7 +125,7 @@ def instances_of(path: Path, decoded: Decoded) -> NDArray[np.uint16]:
     distinct = different_values(values)
     highest = np.iinfo(np.uint16).max
     if distinct.size and (
-        distinct[0] < 0 or distinct[-1] > highest or (distinct != np.rint(distinct)).any()
+        distinct[0] < 0 or float(distinct[-1]) > highest or (distinct != np.rint(distinct)).any()
     ):
         raise ImageError(
             f"{shown(path)}: the mask has the values {listed(distinct)}. Objects must be numbered "
@@ -173,9 +174,10 @@ def decode_mask(path: Path, limits: ReadingConfig = READING) -> Decoded:
     Raises
     ------
     ImageError
-        As `decode`, or if it contains several, of which any could be the mask or an object of it.
+        As `decode`, if any of several images could be the mask, or if pixels have no data.
     """
     decoded = decode(path, limits.for_masks)
+    refuse_no_data(path, decoded)
     if decoded.frames > 1:
         raise ImageError(
             f"{shown(path)}: {decoded.frames} images in one file, so it is unclear which one is "

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.files.regular import is_locked
-from latentfm_core.images.bounded_store import BoundedStore
 from latentfm_core.images.channel_names import tiff_channels, zarr_channels
 from latentfm_core.images.channels import (
     COLOURS,
@@ -27,13 +26,16 @@ from latentfm_core.images.channels import (
     check_channel,
     named_channels,
 )
+from latentfm_core.images.checked_codecs import bounded_array
 from latentfm_core.images.endings import image_name
 from latentfm_core.images.large import LargeImage, large_image
-from latentfm_core.images.limits import check_bytes_of
+from latentfm_core.images.no_data import no_data_of
 from latentfm_core.images.read import read_image
-from latentfm_core.images.spacing import spacing_of
-from latentfm_core.images.tiff import is_tiff, main_series, open_tiff, orientation_of, other_colours
+from latentfm_core.images.regular_store import RegularStore
+from latentfm_core.images.spacing import spacing_of, zarr_spacing
+from latentfm_core.images.tiff import is_tiff, open_tiff, orientation_of, other_colours
 from latentfm_core.images.tiff_codecs import is_packed
+from latentfm_core.images.tiff_pages import only_image
 from latentfm_core.names import is_there, shown
 
 logger = logging.getLogger(__name__)
@@ -68,12 +70,10 @@ def open_large(path: str | Path, limits: ReadingConfig = READING) -> Iterator[La
     if not is_there(path):
         raise ImageError(f"{shown(path)}: no such file or folder. Check the path.")
     if is_locked(path):
-        raise ImageError(
-            f"{shown(path)}: there is no permission to read it. Check its permissions."
-        )
+        raise ImageError(f"{shown(path)}: no permission to read it. Check its permissions.")
     with contextlib.ExitStack() as stack:
         if is_zarr(path):
-            yield large_image(_zarr_levels(path, limits), name=image_name(path.name))
+            yield _open_zarr(path, limits)
             return
         large = None
         if is_tiff(path):
@@ -84,11 +84,13 @@ def open_large(path: str | Path, limits: ReadingConfig = READING) -> Iterator[La
         yield large
 
 
-def _zarr_levels(path: Path, limits: ReadingConfig) -> list[Any]:
+def _open_zarr(path: Path, limits: ReadingConfig) -> LargeImage:
+    name = image_name(path.name)
     try:
-        node = zarr.open(BoundedStore.read_only_at(path), mode="r")
+        node = zarr.open(RegularStore.at(path), mode="r")
         if isinstance(node, zarr.Array):
-            return [_as_image(_bounded(node, path, limits), path, _axes_of(node), limits)]
+            array = _as_image(bounded_array(node, path, limits), path, _axes_of(node), limits)
+            return large_image([array], name=name)
         attributes: dict[str, Any] = dict(node.attrs)
         scales = attributes.get("multiscales") or attributes.get("ome", {}).get("multiscales")
         if not scales:
@@ -96,12 +98,19 @@ def _zarr_levels(path: Path, limits: ReadingConfig) -> list[Any]:
                 f"{shown(path)}: a Zarr group without an image pyramid. Use the folder of one "
                 "image."
             )
-        levels = [_bounded(node[level["path"]], path, limits) for level in scales[0]["datasets"]]
+        if len(scales) > 1:
+            logger.warning(
+                "%s: %d images in one Zarr group; reading the first", shown(path), len(scales)
+            )
+        nodes: list[Any] = [node[level["path"]] for level in scales[0]["datasets"]]
+        levels = [bounded_array(each, path, limits) for each in nodes]
         axes = _multiscale_axes(scales[0], levels[0].ndim)
         channels = None
         if "C" in axes and (count := levels[0].shape[axes.index("C")]) > 1:
             channels = named_channels(count, zarr_channels(attributes))
-        return [_as_image(level, path, axes, limits, channels) for level in levels]
+        finest = max(range(len(levels)), key=lambda level: math.prod(levels[level].shape))
+        images = [_as_image(level, path, axes, limits, channels) for level in levels]
+        return large_image(images, name=name, **zarr_spacing(scales[0], axes, finest))
     except ImageError:
         raise
     except Exception as error:
@@ -139,20 +148,11 @@ def _unnamed(ndim: int) -> str:
     return "YX".rjust(ndim, "Q")
 
 
-def _bounded(array: Any, path: Path, limits: ReadingConfig) -> Any:
-    """Return `array` if a chunk, which is decoded whole, is within the limits."""
-    nbytes = math.prod(array.shards or array.chunks) * array.dtype.itemsize
-    check_bytes_of(f"{path}: one chunk", nbytes, limits)
-    if isinstance(array.store, BoundedStore):
-        array.store.bound(array, nbytes)
-    return array
-
-
 def _open_tiff(path: Path, stack: contextlib.ExitStack, limits: ReadingConfig) -> LargeImage | None:
     """Return None if the file must be read whole, which also reports any error."""
     try:
         tiff = stack.enter_context(open_tiff(path))
-        series = main_series(tiff)
+        series, _ = only_image(tiff, path)
         levels: list[Any]
         page = series.keyframe
         palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
@@ -179,7 +179,8 @@ def _open_tiff(path: Path, stack: contextlib.ExitStack, limits: ReadingConfig) -
             channels = channels_of(page, labels[position], count, tiff_channels(tiff))
         levels = [_as_image(level, path, labels, limits, channels) for level in levels]
         levels[0][0:1, 0:1]  # fails if there is no decoder
-        return large_image(levels, name=image_name(path.name), **spacing_of(tiff))
+        large = large_image(levels, name=image_name(path.name), **spacing_of(tiff))
+        return replace(large, no_data=no_data_of(page, path))
     except Exception:
         # Reading it whole works or reports the error.
         logger.debug("%s cannot be read by slices", path, exc_info=True)

@@ -17,7 +17,8 @@ from latentfm_core.images.endings import IMAGE_SUFFIXES, image_name
 from latentfm_core.images.intensity import check_array, check_pixels, to_rgb
 from latentfm_core.images.limits import refuse_links_out
 from latentfm_core.images.masks import read_instances, read_labels, read_mask
-from latentfm_core.names import shown
+from latentfm_core.images.no_data import image_of
+from latentfm_core.names import counted, name_some, shown
 from latentfm_core.once import first_time
 from latentfm_core.types import ImageInput
 
@@ -28,7 +29,6 @@ __all__ = [
     "list_images",
     "log_left_out",
     "log_subfolders",
-    "name_some",
     "read_image",
     "read_instances",
     "read_labels",
@@ -37,9 +37,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-_NAMES_SHOWN = 10
-_NAME_SHOWN = 120
 
 _COMPANIONS = frozenset(
     {".json", ".csv", ".tsv", ".txt", ".md", ".toml", ".yaml", ".yml", ".xml", ".html", ".log"}
@@ -123,9 +120,9 @@ def log_left_out(folder: Path, every: Iterable[Path], taken: Iterable[Path]) -> 
         if chosen:
             logger.log(
                 level,
-                "%s: %d files are not images: %s",
+                "%s: %s: %s",
                 shown(folder),
-                len(chosen),
+                counted(len(chosen), "file is not an image", "files are not images"),
                 name_some(path.name for path in chosen),
             )
 
@@ -134,21 +131,14 @@ def _is_companion(path: Path) -> bool:
     return path.suffix.lower() in _COMPANIONS or path.name.startswith(".")
 
 
-def name_some(names: Iterable[str]) -> str:
-    """Return the first ten different names for a message, and the number of the rest."""
-    listed = sorted(shown(name[:_NAME_SHOWN]) for name in set(names))
-    rest = len(listed) - _NAMES_SHOWN
-    more = f" and {rest} more" if rest > 0 else ""
-    return ", ".join(listed[:_NAMES_SHOWN]) + more
-
-
 def read_image(path: str | Path, limits: ReadingConfig = READING) -> ImageInput:
     """Read one 2D image.
 
     The EXIF or TIFF orientation is applied, as in an image viewer. Singleton axes are dropped
     and a leading channel axis of a TIFF moves to the end. Pixel size comes from OME or ImageJ
     metadata or the resolution tags of a TIFF; screen densities (72 or 96 per inch), print sizes and
-    those of other formats are ignored.
+    those of other formats are ignored. Pixels that a TIFF declares as without data (GDAL) get the
+    lowest value of the others.
 
     Its pixels are ``(H, W)`` or ``(H, W, C)``, C in 1..4, in the file's dtype (a palette is
     applied); it is named after the file without its extension.
@@ -165,5 +155,6 @@ def read_image(path: str | Path, limits: ReadingConfig = READING) -> ImageInput:
 
 def as_image(decoded: Decoded, path: Path) -> ImageInput:
     """Return the image of a decoded file, as `read_image` does."""
-    check_array(decoded.pixels, shown(path))
-    return ImageInput(decoded.pixels, decoded.spacing, decoded.unit, image_name(path.name))
+    pixels = image_of(decoded)
+    check_array(pixels, shown(path))
+    return ImageInput(pixels, decoded.spacing, decoded.unit, image_name(path.name))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tifffile
 
-from latentfm_core.images.tiff import main_series
+from latentfm_core.images.tiff import main_series, open_tiff
 from latentfm_core.images.units import converted, length
 from latentfm_core.names import shown
 
@@ -46,6 +49,42 @@ _ROUNDED = 1.3
 """Tolerance for these densities, which may be rounded to whole pixels per centimetre."""
 
 
+@dataclass(frozen=True)
+class AxisSteps:
+    """The pixel size of a TIFF file along all axes of its first series, without colours.
+
+    Attributes
+    ----------
+    shape
+        Lengths of the axes.
+    steps
+        Sizes in `unit`; None for an axis that is not described.
+    """
+
+    shape: tuple[int, ...]
+    steps: tuple[float | None, ...]
+    unit: str
+
+
+def read_steps(path: Path) -> AxisSteps | None:
+    """Return the pixel size in a TIFF file; None if there is none, or it cannot be read.
+
+    Only metadata are read.
+    """
+    try:
+        with open_tiff(path) as tiff:
+            found, series = spacing_of(tiff), main_series(tiff)
+            if not found:
+                return None
+            sizes = {"Z": depth_of(tiff), **dict(zip("YX", found["spacing"], strict=True))}
+            pairs = zip(series.axes, series.shape, strict=True)
+            kept = {axis: int(length) for axis, length in pairs if axis != "S"}
+    except Exception as error:  # parsers raise nearly any type; whoever opens the image reports it
+        logger.info("%s: no pixel size (%s)", shown(str(path)), error)
+        return None
+    return AxisSteps(tuple(kept.values()), tuple(map(sizes.get, kept)), found["unit"])
+
+
 def spacing_of(tiff: tifffile.TiffFile) -> dict[str, Any]:
     """Return spacing and unit from OME, ImageJ or plain resolution tags, in that order."""
     try:
@@ -59,6 +98,30 @@ def spacing_of(tiff: tifffile.TiffFile) -> dict[str, Any]:
     if _is_density(size, unit, _SCREEN_DENSITIES) or _is_print_size(tiff, size, unit):
         return {}
     return {"spacing": size, "unit": unit}
+
+
+def zarr_spacing(image: Mapping[str, Any], axes: str, level: int) -> dict[str, Any]:
+    """Return spacing and unit of a level of a multiscale image; empty if they are unknown.
+
+    Parameters
+    ----------
+    image
+        The entry of ``multiscales`` in OME-NGFF (section "multiscales" of its specification).
+    axes
+        One letter for each axis.
+    """
+    try:
+        scaled = [image["datasets"][level], image]
+        steps = [each for one in scaled for each in one.get("coordinateTransformations", ())]
+        factors = [each["scale"] for each in steps if each["type"] == "scale"]
+        sizes = dict(zip(axes, np.prod(factors, axis=0).tolist(), strict=True))
+        units = {letter: axis.get("unit") for letter, axis in zip(axes, image["axes"], strict=True)}
+        (row, unit), (column, other) = (length(sizes[axis], units[axis]) for axis in "YX")
+        spacing = (row, converted(column, other, unit))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+    valid = all(math.isfinite(size) and size > 0 for size in spacing)
+    return {"spacing": spacing, "unit": unit} if valid else {}
 
 
 def _is_print_size(tiff: tifffile.TiffFile, size: tuple[float, float], unit: str) -> bool:

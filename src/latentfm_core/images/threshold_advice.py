@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.images.intensity import VALUES_SHOWN
-from latentfm_core.images.mask_levels import LABELS, are_numbers, levels_of
+from latentfm_core.images.mask_levels import LABELS, SCATTER, are_numbers, levels_of
 
 INSTANCES = (
     "To train with prompts for single objects, give the masks in [[data.sets]] with kind = "
@@ -16,8 +17,19 @@ INSTANCES = (
 """Advice for numbered objects."""
 
 
-def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:
-    """Return advice for a mask that is not binary.
+_FEW = 10
+"""Most grey levels of a mask without smooth edges."""
+_BETWEEN = 0.2
+_ROUGH = 0.1
+"""Minimum shares of levels between the ends in a photograph, and of extremes along columns among
+these."""
+_CORNERS = 3
+_SMALL = 128
+"""Class numbers are below it where 255 marks pixels to ignore."""
+
+
+def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> tuple[str, bool]:
+    """Return advice for a mask that is not binary, and whether it is to name classes.
 
     A threshold is suggested only if it keeps every object.
 
@@ -30,6 +42,15 @@ def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:
     lossy
         Whether compression is lossy, so that values between two levels are noise.
     """
+    if advice := _background_advice(grey, values):
+        return advice, False
+    if values.size > 2 and (not lossy or values[-1] <= LABELS) and are_numbers(grey, values):
+        return _numbers_advice(values), True
+    return _levels_advice(grey, values), False
+
+
+def _levels_advice(grey: NDArray[Any], values: NDArray[Any]) -> str:
+    """Return advice for grey levels; for the parameters see `advice_for`."""
     low, high = float(values[0]), float(values[-1])
     middle = low + (high - low) / 2
     if values.size == 1:
@@ -37,8 +58,12 @@ def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:
             "A mask needs 0 for the background. Or set --mask-threshold (data.mask_threshold): "
             f"pixels above it are foreground, for example --mask-threshold {high - 1:g} for all."
         )
-    if values.size > 2 and (not lossy or high <= LABELS) and are_numbers(grey, values):
-        return _numbers_advice(values)
+    if _is_photograph(grey, values):
+        return (
+            "Its grey levels vary from pixel to pixel as in a photograph, so it is not a mask, and "
+            "no threshold is suggested. Choose the folder of the masks, or save this one again: 0 "
+            "for the background and one other value for the foreground."
+        )
     several = several_levels(grey)
     if several:
         return several
@@ -52,6 +77,67 @@ def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:
         "foreground; set --mask-threshold (data.mask_threshold): pixels above it are foreground, "
         f"for example --mask-threshold {middle:g}."
     )
+
+
+def class_advice(labels: NDArray[Any], values: NDArray[Any]) -> str:
+    """Return advice for a mask of classes with other numbers; parameters as of `advice_for`."""
+    return (
+        _background_advice(labels, values)
+        or ignore_advice(values)
+        or "Renumber the mask, or name all classes."
+    )
+
+
+def _background_advice(grey: NDArray[Any], values: NDArray[Any]) -> str:
+    """Return what to do if the highest value seems to be the background, else ``""``.
+
+    It then fills the corners, and more pixels than the lowest value. For the parameters see
+    `advice_for`.
+    """
+    high = values[-1]
+    corners = int(np.count_nonzero(grey[np.ix_((0, -1), (0, -1))] == high))
+    if values.size < 3 or min(grey.shape) < 2 or corners < _CORNERS:
+        return ""
+    if np.count_nonzero(grey == high) <= np.count_nonzero(grey == values[0]):
+        return ""  # such as pixels outside the field of view
+    return (
+        f"{high:g} fills the corners of the image and more pixels than {values[0]:g}, so it seems "
+        "to be the background, and the lower values to be objects. Save the mask with 0 for the "
+        "background and 1, 2, ... for the objects."
+    )
+
+
+def ignore_advice(values: NDArray[Any]) -> str:
+    """Return what to do if the highest value seems to mark pixels to ignore, else ``""``.
+
+    Parameters
+    ----------
+    values
+        Sorted unique numbers of classes.
+    """
+    numbers = values[values > 0]
+    if numbers.size < 2 or float(numbers[-1]) not in (255.0, 65535.0) or numbers[-2] >= _SMALL:
+        return ""
+    return (
+        f"In some data sets {numbers[-1]:g} marks pixels to ignore, for which there is no label "
+        f"here: replace {numbers[-1]:g} by 0 (background), or leave these images out."
+    )
+
+
+def _is_photograph(grey: NDArray[Any], values: NDArray[Any]) -> bool:
+    """Return whether many levels between the ends rise and fall from pixel to pixel.
+
+    Those of smooth edges rise or fall steadily, and areas of numbers are flat apart from noise of
+    compression.
+    """
+    low, high = float(values[0]), float(values[-1])
+    noise = (high - low) * SCATTER / 255
+    between = (grey > low + noise) & (grey < high - noise)
+    if values.size <= _FEW or between.mean() < _BETWEEN:
+        return False
+    down = np.sign(np.diff(grey.astype(np.float32), axis=0))
+    extreme = down[1:] * down[:-1] < 0
+    return bool(extreme[between[1:-1]].mean() >= _ROUGH)
 
 
 def several_levels(grey: NDArray[Any]) -> str:
@@ -68,17 +154,10 @@ def several_levels(grey: NDArray[Any]) -> str:
 
 
 def _numbers_advice(values: NDArray[Any]) -> str:
-    low, ignored = float(values[0]), _ignored(values)
+    low, ignore = float(values[0]), f"{ignore_advice(values)} ".lstrip()
     background = "" if low == 0 else f"A mask needs 0 for the background. If {low:g} is it: "
-    ignore = f"; if {ignored:g} marks pixels to ignore, replace it by 0 first" if ignored else ""
     return (
-        f"They look like object or class numbers. {background}To use all of them as foreground, "
-        f"set --mask-threshold {low + 0.5:g} (data.mask_threshold){ignore}. To keep classes "
+        f"They look like object or class numbers. {ignore}{background}To use all of them as "
+        f"foreground, set --mask-threshold {low + 0.5:g} (data.mask_threshold). To keep classes "
         f"separate, name them in training: --set model.classes=NAME,NAME. {INSTANCES}"
     )
-
-
-def _ignored(values: NDArray[Any]) -> float | None:
-    """Return the usual value for ignored pixels, if it is separate from the others."""
-    last = float(values[-1])
-    return last if last in (255.0, 65535.0) and float(values[-2]) < last - 1 else None

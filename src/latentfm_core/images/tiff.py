@@ -86,19 +86,32 @@ def open_tiff(source: Path | BinaryIO) -> Iterator[tifffile.TiffFile]:
             yield tiff
 
 
+def _tag(series: tifffile.TiffPageSeries, code: int, default: int) -> int:
+    return int(series.keyframe.tags.valueof(code, default) or default)
+
+
 def is_thumbnail(series: tifffile.TiffPageSeries) -> bool:
     """Return whether a series is a smaller copy or a mask of another one.
 
     From NewSubfileType and SubfileType (TIFF 6.0, section 8), whose value for one page of
     several says neither.
     """
-    tags: Any = series.keyframe.tags
-    return bool(int(tags.valueof(254, 0) or 0) & 0b101) or int(tags.valueof(255, 1) or 1) == 2
+    return bool(_tag(series, 254, 0) & 0b101) or _tag(series, 255, 1) == 2
+
+
+def has_transparency_mask(tiff: tifffile.TiffFile) -> bool:
+    """Return whether a page marks the visible pixels of another one (NewSubfileType)."""
+    return any(_tag(series, 254, 0) & 0b100 for series in tiff.series)
 
 
 def main_series(tiff: tifffile.TiffFile) -> tifffile.TiffPageSeries:
     """Return the first series that is not marked as a thumbnail; some programs put one first."""
-    return next((each for each in tiff.series if not is_thumbnail(each)), tiff.series[0])
+    return images_of(tiff)[0]
+
+
+def images_of(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
+    """Return all series but those marked as thumbnails or masks, or all if every one is."""
+    return [each for each in tiff.series if not is_thumbnail(each)] or list(tiff.series)
 
 
 def other_colours(page: Any) -> bool:
@@ -129,7 +142,7 @@ def is_fax(page: Any) -> bool:
 
 
 def is_inverted(tiff: tifffile.TiffFile, page: Any) -> bool:
-    """Return whether 0 is shown white, and the values may be meant as shown, not as stored.
+    """Return whether 0 is shown as white, and the values may be meant as shown, not as stored.
 
     ImageJ and tifffile (every boolean array) set this tag without inverting the values.
     """

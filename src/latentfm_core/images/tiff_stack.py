@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,8 @@ from latentfm_core.images.channels import Channels, channels_of, check_channel, 
 from latentfm_core.images.decode import check_is_file
 from latentfm_core.images.decode_tiff import check_by_pillow, stored_values
 from latentfm_core.images.endings import image_name
-from latentfm_core.images.limits import check_pixels_of, open_pillow
+from latentfm_core.images.limits import check_bytes_of, check_pixels_of, open_pillow
+from latentfm_core.images.no_data import fill_no_data, no_data_of, without_data
 from latentfm_core.images.spacing import depth_of, spacing_of
 from latentfm_core.images.tiff import (
     as_stored,
@@ -31,6 +32,7 @@ from latentfm_core.images.tiff import (
     open_tiff,
     other_colours,
 )
+from latentfm_core.images.tiff_pages import pages_of_stack
 from latentfm_core.names import shown
 from latentfm_core.types import ImageInput
 
@@ -120,7 +122,7 @@ class TiffStack:
         places = dict(zip(self.along, np.unravel_index(number, lengths), strict=True))
         index = tuple(int(places[axis]) if axis in places else None for axis in self._order)
         with self._reading(f"plane {number}"):
-            pixels = self._cut(index)
+            pixels = self._measured(self._cut(index))
         name = f"{image_name(self.path.name)} [{', '.join(str(int(x)) for x in places.values())}]"
         return ImageInput(pixels, self.spacing, self.unit, name)
 
@@ -139,13 +141,17 @@ class TiffStack:
         count = len(self._pages) if self._whole is None else len(self._whole)
         for number in range(count):
             with self._reading(f"page {number}"):
-                values = self._decoded(number) if self._whole is None else self._whole[number]
+                stored = self._decoded(number) if self._whole is None else self._whole[number]
+                values = self._measured(stored)
                 wrong = values.dtype.kind == "f" and np.count_nonzero(~np.isfinite(values))
             if wrong:
                 raise ImageError(
                     f"{shown(self.path)}: {wrong} NaN or infinite values in page {number}. "
                     "Replace them, for example by 0."
                 )
+
+    def _measured(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        return fill_no_data(pixels, without_data(pixels, self._no_data))
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
@@ -162,14 +168,9 @@ class TiffStack:
 
     def _look(self, plane: str) -> None:
         series = main_series(self._tiff)
-        pages: Sequence[Any] = series.pages
-        labels, lengths = series.axes, series.shape
-        alike = [other for other in self._tiff.series if other.shape == series.shape]
-        if len(alike) > 1:  # pages written one by one
-            pages = [page for other in alike for page in other.pages]
-            labels, lengths = f"Q{labels}", (len(alike), *lengths)
-        channel = next((c for c in "SC" if c in labels), None)
         keyframe: Any = series.keyframe
+        pages, labels, lengths = pages_of_stack(self._tiff, self.path)
+        channel = next((c for c in "SC" if c in labels), None)
         if keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE or other_colours(keyframe):
             raise ImageError(
                 f"{shown(self.path)}: palette, CMYK, YCbCr and L*a*b* stacks are not supported. "
@@ -180,6 +181,7 @@ class TiffStack:
                 "%s: the orientation of its metadata is not applied; planes are read as stored",
                 shown(self.path),
             )
+        self._no_data = no_data_of(keyframe, self.path)
         self._channels: Channels | None = None
         if channel is not None and lengths[labels.index(channel)] > 1:
             count = lengths[labels.index(channel)]
@@ -233,8 +235,7 @@ class TiffStack:
             values = np.stack(pages).reshape([self._lengths[position] for position in taken])
         else:
             if self._whole is None:
-                check_series(str(self.path), main_series(self._tiff), self.limits, plane=False)
-                self._whole = main_series(self._tiff).asarray()
+                self._whole = self._read_whole(len(self._pages) == math.prod(leading))
             values = self._whole[tuple(slice(None) if at is None else at for at in index)]
             taken = [position for position, at in enumerate(index) if at is None]
         channel = [n for n, position in enumerate(taken) if self._order[position] < 0]
@@ -245,6 +246,16 @@ class TiffStack:
         elif channel:
             moved = moved[..., 0]
         return moved.astype(moved.dtype.newbyteorder("="), copy=False)
+
+    def _read_whole(self, by_page: bool) -> NDArray[Any]:
+        series = main_series(self._tiff)
+        if not by_page:
+            check_series(str(self.path), series, self.limits, plane=False)
+            return series.asarray()
+        itemsize = max(np.dtype(page.dtype).itemsize for page in self._pages)
+        check_bytes_of(str(self.path), math.prod(self._lengths) * itemsize, self.limits)
+        pages = [self._decoded(number) for number in range(len(self._pages))]
+        return np.stack(pages).reshape(self._lengths)
 
     def _decoded(self, number: int) -> NDArray[Any]:
         page = self._pages[number]

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from latentfm_core.errors import ResourceError
+from latentfm_core.names import counted
 
 Seeds = tuple[int, ...]
 
@@ -68,7 +69,7 @@ class Batches:
         left = [*failed, *(seed for part in self._waiting for seed in part)]
         self._waiting = deque(self._split(tuple(left)))
         self._finished -= 1
-        self.note = f"Low memory: {self.size} samples at a time."
+        self.note = f"Low memory: {counted(self.size, 'sample')} at a time."
         return True
 
     def _split(self, seeds: Seeds) -> list[Seeds]:

@@ -15,6 +15,7 @@ from torch import nn
 
 from latentfm_core.config import NUMBER_FORMATS, Precision
 from latentfm_core.errors import ResourceError
+from latentfm_core.names import counted
 
 _DTYPES: dict[Precision, torch.dtype] = {
     name: getattr(torch, full) for name, full in NUMBER_FORMATS.items()
@@ -180,5 +181,5 @@ def describe(device: torch.device, dtype: torch.dtype) -> str:
         return f"{torch.cuda.get_device_name(device)}, {kind}"
     if device.type == "cpu":
         count = torch.get_num_threads()
-        return f"CPU, {count} thread{'' if count == 1 else 's'}, {kind}"
+        return f"CPU, {counted(count, 'thread')}, {kind}"
     return f"{device.type.upper()}, {kind}"

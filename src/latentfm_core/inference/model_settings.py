@@ -18,8 +18,9 @@ from latentfm_core.inference.tiled import TiledJob
 from latentfm_core.inference.tiling import TileAxis
 from latentfm_core.model_io.card import ModelCard
 from latentfm_core.prompts import Prompt, group_of
-from latentfm_core.types import Geometry, PromptGroup, SamplingRecord
+from latentfm_core.types import Geometry, SamplingRecord
 from latentfm_core.uncertainty.summary import DEFAULT_THRESHOLD, USUAL_SCALE, usual_threshold
+from latentfm_core.vocabulary import PromptGroup
 
 DEFAULT_BATCH = 16
 

@@ -19,6 +19,7 @@ from latentfm_core.images.canvas import canvas_geometry, from_canvas, labels_to_
 from latentfm_core.images.large import LargeImage, PixelField, as_large
 from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.batches import Batches, Progress, Seeds
+from latentfm_core.inference.calibration_use import warn_of_fewer, warn_of_unaligned
 from latentfm_core.inference.device import release_memory
 from latentfm_core.inference.drawing import draw, draw_objects
 from latentfm_core.inference.framing import Frame, frame
@@ -182,6 +183,8 @@ class Sampler:
         # Tiles have the resolution of the image already.
         used = self.settings.resolved(settings.model_copy(update={"refine": False}))
         job = self.settings.tiled_job(field, used, tiling)
+        if job.calibration is not None:
+            warn_of_fewer(self.card, job.calibration, used.n_samples, used.steps)
         unlike = yield from self.distance.score_of_large(image)
         tiles = yield from sample_tiled(self.networks, field, job, sink)
         return TiledDraw(
@@ -202,6 +205,10 @@ class Sampler:
         chosen = self.settings.resolved(given, group)
         calibration = self.card.calibration_for(group) if chosen.calibrated else None
         if calibration is not None:
+            if group == "box" and not calibration.box_aligned:
+                warn_of_unaligned(self.card)
+            steps_drawn = int(samples.settings.get("steps", calibration.steps))
+            warn_of_fewer(self.card, calibration, len(samples), steps_drawn)
             sigma = sigma_on(samples.geometry, calibration.sigma, self.card.config.data.size)
             calibration = calibration.model_copy(update={"sigma": sigma})
         steps = summary_steps(samples, chosen.threshold, calibration)
@@ -227,12 +234,7 @@ class Sampler:
     def _with_first_answer(
         self, rgb: Float32, prompt: Prompt, settings: SamplingConfig, prompting: PromptConfig
     ) -> Generator[Progress, None, Prompt]:
-        quick = settings.model_copy(
-            update={
-                "n_samples": min(settings.n_samples, prompting.first_samples),
-                "steps": min(settings.steps, prompting.first_steps),
-            }
-        )
+        quick = prompting.first(settings)
         seen = frame(rgb, prompt, self.card.config.data, prompting.field_scale)
         decoded = yield from self._draw(seen, self.settings.plain_path(quick, "point"), quick)
         return with_box(prompt, decoded, seen.geometry)

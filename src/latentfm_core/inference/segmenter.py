@@ -26,8 +26,9 @@ from latentfm_core.model_io.card import ModelCard
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.progress import finish
 from latentfm_core.prompts import Prompt
-from latentfm_core.types import Float32, ImageLike, Mask, PromptGroup, SampleSet, Summary, TiledDraw
+from latentfm_core.types import Float32, ImageLike, Mask, SampleSet, Summary, TiledDraw
 from latentfm_core.uncertainty.domain import TrainingDomain
+from latentfm_core.vocabulary import PromptGroup
 
 _DEFAULTS = SamplingConfig()
 

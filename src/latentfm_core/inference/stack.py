@@ -31,7 +31,7 @@ __all__ = ["StackProgress", "StackResult", "segment_stack", "stack_steps", "summ
 
 @dataclass(frozen=True)
 class StackProgress:
-    """Progress at `plane` (from 1) of `planes`; ODE steps count over all planes."""
+    """Progress at `plane` (from 0) of `planes`; ODE steps count over all planes."""
 
     plane: int
     planes: int
@@ -79,13 +79,13 @@ def stack_steps(
         image = as_input(read(index), f"plane {index}")
         if is_constant(image.pixels):
             drawn.append(None)
-            yield StackProgress(index + 1, count, (index + 1) * per_plane, count * per_plane)
+            yield StackProgress(index, count, (index + 1) * per_plane, count * per_plane)
             continue
 
         def show(step: Progress, index: int = index) -> StackProgress:
             nonlocal per_plane
             per_plane = step.total
-            return StackProgress(index + 1, count, index * per_plane + step.done, count * per_plane)
+            return StackProgress(index, count, index * per_plane + step.done, count * per_plane)
 
         samples = yield from follow(segmenter.sample_steps(image, settings), show)
         summary = segmenter.summarise(samples, settings)
@@ -159,5 +159,5 @@ def summarise_stack(
             maps.write(index, segmenter.summarise(plane_samples, chosen), f"plane {index}")
             used = segmenter.resolved(chosen, group).model_dump(mode="json")
             drawn.append(plane_samples.with_settings(used))
-        yield StackProgress(index + 1, count, index + 1, count)
+        yield StackProgress(index, count, index + 1, count)
     return maps.result(drawn)

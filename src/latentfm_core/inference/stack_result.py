@@ -14,7 +14,9 @@ from latentfm_core.errors import ImageError, ResourceError
 from latentfm_core.files.memory import total_memory
 from latentfm_core.images.decode import MAX_CHANNELS
 from latentfm_core.model_io.card import ModelCard
-from latentfm_core.types import ImageInput, ImageLike, PromptGroup, SampleSet, Summary
+from latentfm_core.names import counted
+from latentfm_core.types import ImageInput, ImageLike, SampleSet, Summary
+from latentfm_core.vocabulary import PromptGroup
 
 T = TypeVar("T")
 
@@ -171,7 +173,7 @@ class StackMaps:
 
 
 def check_planes(planes: Planes) -> None:
-    """Refuse a single image in place of the planes of a stack, whose rows would be the planes.
+    """Reject a single image in place of the planes of a stack, whose rows would be the planes.
 
     Raises
     ------
@@ -230,7 +232,7 @@ def check_fits(count: int, samples: SampleSet, summary: Summary, keep: bool = Tr
     if needed > MEMORY_SHARE * there:
         height, width = samples.geometry.shape
         raise ResourceError(
-            f"The results of {count} planes of {height} x {width} pixels take "
+            f"The results of {counted(count, 'plane')} of {height} x {width} pixels take "
             f"{needed / 2**30:.1f} GB, more than {MEMORY_SHARE:.0%} of the {there / 2**30:.1f} GB "
             "of this machine. Draw fewer samples, or crop or split the stack."
         )

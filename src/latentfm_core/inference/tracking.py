@@ -45,12 +45,7 @@ def samples_of_object(
     """
     # The box is a guess, wider than the object.
     quick = PromptConfig(box_alignment=0)
-    few = settings.model_copy(
-        update={
-            "n_samples": min(settings.n_samples, quick.first_samples),
-            "steps": min(settings.steps, quick.first_steps),
-        }
-    )
+    few = quick.first(settings)
     check = yield from segmenter.sample_steps(image, few, prompt=Prompt(mask=last))
     around = extent(last)
     if around is not None and is_present(segmenter.summarise(check, few), last):

@@ -29,7 +29,7 @@ class WandbLogger:
     """Writes a W&B run to the folder ``wandb`` of a run.
 
     A resumed training continues the same W&B run. The library records neither the code, the
-    host, the git repository nor the installed packages, and reports no errors to its makers.
+    host, the git repository nor the installed packages, and does not report errors to its vendor.
 
     Parameters
     ----------

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import ConvexHull, QhullError
-from scipy.spatial.distance import pdist
 
 from latentfm_core.types import Bool
 
@@ -20,6 +18,11 @@ PIXELS: Spacing = (1.0, 1.0)
 
 TOUCHING = np.ones((3, 3), bool)
 """Pixels that touch at a corner belong to one piece."""
+
+_LINE = 5
+"""Pixels across, from which on a line is thick."""
+_THICK = 0.01
+_FILLED = 3
 
 
 def area(pixels: int, spacing: Spacing = PIXELS) -> float:
@@ -62,11 +65,34 @@ def count_pieces(mask: NDArray[Any]) -> int:
     return label_pieces(mask)[1]
 
 
+def is_outline(mask: NDArray[Any]) -> bool:
+    """Return whether the foreground of ``(H, W)`` is a thin line around areas left unfilled.
+
+    Filling them would at least triple its area. A net of vessels encloses areas too, but also has
+    vessels that are thicker than such a line.
+    """
+    rows, columns = (np.flatnonzero((mask > 0).any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return False
+    drawn = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] > 0, 1)
+    count = int(np.count_nonzero(drawn))
+    inner = ndimage.minimum_filter(drawn.astype(np.uint8), size=_LINE)
+    if np.count_nonzero(inner) > _THICK * count:
+        return False
+    background, _ = ndimage.label(~drawn)
+    around = np.count_nonzero(background == background[0, 0])
+    return bool(drawn.size - around > _FILLED * count)
+
+
 def feret(mask: NDArray[np.bool_], spacing: Spacing = PIXELS) -> float:
     """Return the largest distance of two pixel corners of a mask ``(H, W)``, in units."""
     rows = np.flatnonzero(mask.any(axis=1))
     if not rows.size:
         return 0.0
+    # Here, because every window would otherwise load it when the dock is opened.
+    from scipy.spatial import ConvexHull, QhullError
+    from scipy.spatial.distance import pdist
+
     # The outermost pixels of each row contain all corners of the convex hull.
     inside = mask[rows]
     left = inside.argmax(axis=1)

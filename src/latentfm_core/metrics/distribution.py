@@ -108,7 +108,7 @@ def hm_iou(samples: Bool, references: Bool) -> float:
 def sample_diversity(samples: Bool) -> float:
     """Return the mean of 1 - IoU over all pairs of different samples, in [0, 1].
 
-    It is N / (N - 1) times the term E[d(S, S')] of `ged`, and 0 for a single sample.
+    It is N / (N - 1) times the term E[d(S, S')] of `ged`, and NaN for a single sample.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def sample_diversity(samples: Bool) -> float:
     _check_filled(samples)
     count = samples.shape[0]
     if count == 1:
-        return 0.0
+        return math.nan
     return float(pairwise_distance(samples, samples).sum() / (count * (count - 1)))
 
 

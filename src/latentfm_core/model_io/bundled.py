@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 
 from latentfm_core.config import default_first
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.files.regular import is_locked
-from latentfm_core.model_io.card import CARD
+from latentfm_core.files.user_path import user_path
+from latentfm_core.model_io.file_names import CARD
 from latentfm_core.once import first_time
 
 logger = logging.getLogger(__name__)
@@ -52,15 +54,18 @@ def resolve_model(source: str | Path) -> Path:
                 os.path.join(os.curdir, source),
             )
         return _bundled_folder() / source
-    folder = Path(source).expanduser()
+    folder = user_path(source)
     if is_locked(folder):
         raise ModelFolderError(
-            f"Cannot read {folder}: there is no permission to read it. Check its permissions."
+            f"Cannot read {folder}: no permission to read it. Check its permissions."
         )
     if folder.is_dir():
         return folder
+    if folder.is_file() and (folder.parent / CARD).is_file():
+        raise ModelFolderError(f"{source} is a file of a model. Give its folder: {folder.parent}")
     known = ", ".join(names) or "none"
+    near = get_close_matches(str(source).lower(), names, 1)
     raise ModelFolderError(
         f"{source} is neither a model folder nor a bundled model (bundled: {known}). "
-        "Check the path."
+        + (f"Did you mean {near[0]}?" if near else "Check the path.")
     )

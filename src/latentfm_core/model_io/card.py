@@ -16,13 +16,10 @@ from latentfm_core.errors import ModelFolderError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.regular import other_kind
 from latentfm_core.files.untrusted import decoded_text, read_bounded
-from latentfm_core.types import PromptGroup
+from latentfm_core.model_io.file_names import CARD, ENSEMBLE, WEIGHTS
 from latentfm_core.uncertainty.calibration import Calibration
+from latentfm_core.vocabulary import PromptGroup
 
-WEIGHTS = "model.safetensors"
-CARD = "model.json"
-ENSEMBLE = "ensemble.json"
-"""Card of an ensemble, in the folder that contains the model folders."""
 MAX_CARD_BYTES = 1_000_000
 
 DISCLAIMER = "Research use only; not a medical device."

@@ -19,10 +19,10 @@ from latentfm_core.config import PositiveInt, Settings
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.model_io.card import ModelCard
+from latentfm_core.model_io.file_names import DOMAIN
 from latentfm_core.models.pyramid import STRIDES
 from latentfm_core.uncertainty.domain import TrainingDomain
 
-DOMAIN = "domain.safetensors"
 TENSORS = ("means", "factor")
 MAX_BYTES = 8_000_000
 """Larger than the covariance of the widest condition encoder."""

@@ -17,19 +17,16 @@ from typing import Any
 from latentfm_core.config import Config
 from latentfm_core.datasets.folds import FILE as FOLDS
 from latentfm_core.datasets.folds import FOLDER, read_folds
-from latentfm_core.datasets.pairs import name_some
 from latentfm_core.errors import DatasetError, ModelFolderError
 from latentfm_core.model_io.card import (
-    CARD,
-    ENSEMBLE,
-    WEIGHTS,
     MemberInfo,
     ModelCard,
     WeightsInfo,
     read_card_file,
     read_single_card,
 )
-from latentfm_core.names import model_id, shown
+from latentfm_core.model_io.file_names import CARD, ENSEMBLE, WEIGHTS
+from latentfm_core.names import counted, model_id, name_some, shown
 from latentfm_core.once import first_time
 
 MOST_MEMBERS = 100
@@ -70,9 +67,13 @@ def member_folders(folder: Path) -> list[Path]:
         return []
     if incomplete and first_time("incomplete members", folder, *sorted(incomplete)):
         logger.warning(
-            "%s: %d folders without a complete model are not members of the ensemble: %s",
+            "%s: %s not part of the ensemble: %s",
             shown(folder),
-            len(incomplete),
+            counted(
+                len(incomplete),
+                "folder without a complete model is",
+                "folders without a complete model are",
+            ),
             name_some(incomplete),
         )
     return sorted(found, key=_in_numerical_order)

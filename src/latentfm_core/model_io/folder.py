@@ -18,8 +18,6 @@ from latentfm_core.errors import ModelFolderError
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.files.regular import open_regular
 from latentfm_core.model_io.card import (
-    CARD,
-    WEIGHTS,
     ModelCard,
     WeightsInfo,
     card_text,
@@ -27,6 +25,7 @@ from latentfm_core.model_io.card import (
     read_only_card,
     write_card,
 )
+from latentfm_core.model_io.file_names import CARD, WEIGHTS
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.tensor_names import FORMAT, stored_names
 

@@ -1,9 +1,9 @@
-"""Whether a model is usable according to its validation."""
+"""Warn about models whose validation Dice is too low for use."""
 
 from __future__ import annotations
 
 from latentfm_core.model_io.card import ModelCard
-from latentfm_core.types import UNUSABLE
+from latentfm_core.vocabulary import UNUSABLE
 
 
 def usability_warning(card: ModelCard) -> str:

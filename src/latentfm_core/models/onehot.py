@@ -16,7 +16,7 @@ def one_hot(labels: Tensor, channels: int) -> Tensor:
     return F.one_hot(labels.long(), channels).permute(0, 3, 1, 2).float()
 
 
-def harden(masks: Tensor) -> Tensor:
+def hard_masks(masks: Tensor) -> Tensor:
     """Make interpolated masks ``(B, K, S, S)`` hard again, one-hot if K > 1."""
     if masks.shape[1] == 1:
         return (masks >= 0.5).float()

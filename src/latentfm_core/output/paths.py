@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from latentfm_core.errors import OutputError
-from latentfm_core.files.disk_errors import write_error
+from latentfm_core.files.disk_errors import check_folder_exists, write_error
 from latentfm_core.images.endings import image_name
 from latentfm_core.names import comparable, is_there, shown, too_long
 
@@ -71,7 +71,7 @@ def prepare_folder(folder: Path) -> None:
     OutputError
         If they cannot.
     """
-    _refuse_broken_link(folder)
+    _refuse_unusable(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -87,7 +87,7 @@ def check_writable(folder: Path) -> None:
     OutputError
         If they cannot.
     """
-    _refuse_broken_link(folder)
+    _refuse_unusable(folder)
     there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     lost = [each for each in folder.absolute().parents if each.name == ".." and not each.exists()]
     if lost:
@@ -99,10 +99,17 @@ def check_writable(folder: Path) -> None:
         raise write_error(folder, error) from None
 
 
-def _refuse_broken_link(folder: Path) -> None:
-    if folder.is_symlink() and not folder.exists():
+def _refuse_unusable(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        check_folder_exists(folder)
+    refuse_broken_link(folder)
+
+
+def refuse_broken_link(path: Path) -> None:
+    """Raise `OutputError` if ``--out`` is a link to a place that does not exist."""
+    if path.is_symlink() and not path.exists():
         raise OutputError(
-            f"{folder} is a link to {folder.readlink()}, which does not exist. Connect its drive, "
+            f"{path} is a link to {path.readlink()}, which does not exist. Connect its drive, "
             "create that folder, or choose another --out."
         )
 

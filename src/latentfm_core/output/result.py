@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latentfm_core.config import SamplingConfig
+from latentfm_core.config import SamplingConfig, Settings
 from latentfm_core.errors import OutputError
 from latentfm_core.files.atomic import atomic_path
+from latentfm_core.files.digest import content_digest
 from latentfm_core.files.untrusted import decoded_text, read_bounded
 from latentfm_core.images.axes import to_axes
 from latentfm_core.output.images import grey_levels, write_png, write_tiff
-from latentfm_core.output.sidecar import Sidecar, StackFacts
-from latentfm_core.types import ImageInput, Mask, SampleSet, Summary
-
-Kind = Literal["mean_mask", "samples", "variance", "confidence", "probability"]
-Format = Literal["tiff", "png"]
-
-DEFAULT_KINDS: tuple[Kind, ...] = ("mean_mask", "samples", "variance", "confidence")
+from latentfm_core.output.kinds import Format, Kind
+from latentfm_core.output.sidecar import Sidecar, StackFacts, facts_of
+from latentfm_core.types import ImageInput, Mask, SampleSet, Summary, is_recorded
 
 MAX_SIDECAR_BYTES = 4_000_000
 
@@ -103,10 +101,13 @@ def write_result(
         with contextlib.ExitStack() as stack:
             # Contexts end in reverse order: the first one entered is renamed last.
             temporary = stack.enter_context(atomic_path(plan.sidecar))
-            temporary.write_text(sidecar.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            maps: list[Path] = []
             for kind in plan.kinds:
                 for form in plan.formats:
-                    _write_kind(stack, plan, kind, form, source, samples, summary, sidecar.stack)
+                    options = kind, form, source, samples, summary, sidecar.stack
+                    maps += _write_kind(stack, plan, *options)
+            described = sidecar.model_copy(update={"maps_digest": _digest(maps)})
+            temporary.write_text(described.model_dump_json(indent=2) + "\n", encoding="utf-8")
             plan.sidecar.unlink(missing_ok=True)
     except BaseException:
         _remove_if_empty(plan)
@@ -135,7 +136,8 @@ def _write_kind(
     samples: SampleSet,
     summary: Summary,
     facts: StackFacts | None,
-) -> None:
+) -> list[Path]:
+    """Write the files of a kind under temporary names, which are returned."""
     files = [stack.enter_context(atomic_path(path)) for path in plan.files(kind, form)]
     values = _values(kind, summary)
     if form == "tiff":
@@ -146,11 +148,33 @@ def _write_kind(
         else:
             values = _in_file_order(values, facts)
             write_tiff(files[0], values, source, channels, facts.axes, facts.depth)
-        return
+        return files
     white = PNG_WHITE.get(kind)
     planes = values if kind == "samples" else [values]
     for file, plane in zip(files, planes, strict=True):
         write_png(file, plane if white is None else grey_levels(plane, white))
+    return files
+
+
+def _digest(maps: Iterable[Path]) -> str:
+    return hashlib.sha256("".join(map(content_digest, maps)).encode()).hexdigest()
+
+
+def has_changed(paths: Sequence[Path]) -> bool:
+    """Return whether maps of a finished result are not those that were written.
+
+    Parameters
+    ----------
+    paths
+        The maps, and the JSON file as the last one; unknown in files of earlier versions.
+    """
+    sidecar = read_sidecar(paths[-1])
+    if sidecar is None or not sidecar.maps_digest:
+        return False
+    try:
+        return _digest(paths[:-1]) != sidecar.maps_digest
+    except OSError:
+        return True
 
 
 def _values(kind: Kind, summary: Summary) -> NDArray[Any]:
@@ -189,57 +213,70 @@ def read_sidecar(path: Path) -> Sidecar | None:
         return None
 
 
-def is_finished(
-    plan: ResultPlan,
-    settings: SamplingConfig,
-    model_sha256: str,
-    calibration_sha256: str = "",
-    *,
-    plane: str | None = None,
-    prompt: Mapping[str, Any] | None = None,
-    start: int | None = None,
-    domain_sha256: str | None = None,
+_UNKNOWN: tuple[tuple[str, object], ...] = (
+    ("calibration_sha256", ""),
+    ("domain_sha256", None),
+    ("prompt_source", {}),
+)
+"""What sidecars of earlier versions lack, which is not compared."""
+
+
+def is_described(
+    path: Path, settings: SamplingConfig, prompt: Mapping[str, Any] | None = None, **facts: Any
 ) -> bool:
-    """Return whether the result that `plan` describes is complete.
+    """Return whether there is the JSON file of a result.
 
     Parameters
     ----------
     settings
         As `Segmenter.resolved` returns them.
-    calibration_sha256
-        Digest of the calibration for the prompt, "" without one.
-    plane
-        Letters of the axes of the planes, if it is a result of a stack.
-    start
-        Plane from which its object was followed through a stack.
-    domain_sha256
-        Digest of the model's training domains; None accepts any.
+    prompt
+        As `Prompt.to_json` returns it, None without one.
+    facts
+        Other attributes of its `Sidecar`; of `stack` and the like only some of theirs.
 
     Raises
     ------
     OutputError
-        If there is a result of this name from another model, other settings or with other
-        files: continuing would mix two kinds in one folder.
+        If it describes another result: continuing would mix two kinds in one folder.
     """
-    older = read_sidecar(plan.sidecar)
+    older = read_sidecar(path)
     if older is None:
         return False
-    same = (
-        older.was_drawn_with(settings, model_sha256, calibration_sha256, prompt)
-        and older.files == plan.by_kind()
-        and older.channel == plan.channel
-        and (domain_sha256 is None or older.domain_sha256 in (None, domain_sha256))
-        and (None if older.stack is None else older.stack.plane) == plane
-        and (None if older.following is None else older.following.start) == start
-    )
-    if not same:
+    wanted = {"n_samples": settings.n_samples, **facts_of(settings), **facts}
+    found = ((name, getattr(older, name), value) for name, value in wanted.items())
+    same = all(_agree(have, value) or (name, have) in _UNKNOWN for name, have, value in found)
+    first = older.seeds[:1] == (settings.seed,)
+    if not (same and first and is_recorded(older.prompt, prompt or {}, older.shape)):
         raise OutputError(
-            f"{plan.sidecar} describes a result from another model, calibration or training "
-            "domain, another prompt, other settings or other formats."
+            f"{path} describes a result from another model, calibration or training domain, "
+            "another prompt, other settings or other formats."
             f"{older.precision_note(settings)} Choose another --out, or replace it with "
             "--overwrite."
         )
-    return all(path.is_file() for path in plan.paths())
+    return True
+
+
+def _agree(found: Any, wanted: Any) -> bool:
+    if isinstance(found, Settings) and isinstance(wanted, Mapping):
+        return all(getattr(found, name) == value for name, value in wanted.items())
+    return bool(found == wanted)
+
+
+def is_finished(
+    plan: ResultPlan,
+    settings: SamplingConfig,
+    prompt: Mapping[str, Any] | None = None,
+    **facts: Any,
+) -> bool:
+    """Return whether the result that `plan` describes is complete.
+
+    Parameters and errors are those of `is_described`.
+    """
+    planned = {"files": plan.by_kind(), "channel": plan.channel}
+    return is_described(plan.sidecar, settings, prompt, **planned, **facts) and all(
+        path.is_file() for path in plan.paths()
+    )
 
 
 def _older_files(plan: ResultPlan) -> set[Path]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import platform
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -13,7 +11,8 @@ from pydantic import Field
 from latentfm_core.config import NUMBER_FORMATS, Fraction, SamplingConfig, Settings, SolverName
 from latentfm_core.images.large import LargeImage
 from latentfm_core.output.paths import printable
-from latentfm_core.types import ImageInput, SamplingRecord, is_out_of_domain, is_recorded
+from latentfm_core.types import ImageInput, SamplingRecord, is_out_of_domain
+from latentfm_core.versions import package_version
 
 DomainScore = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -102,6 +101,9 @@ class Sidecar(Settings):
     image_digest
         Digest of the image file (`latentfm_core.files.digest.content_digest`); empty in files of
         earlier versions, and of images that are not files.
+    maps_digest
+        Digest of the maps in the order of `files`; empty in files of earlier versions, and of
+        Zarr folders.
     shape
         ``(H, W)`` of the image and of every map; of a stack, of each plane; of an image that was
         segmented in tiles, of the maps.
@@ -163,6 +165,11 @@ class Sidecar(Settings):
         The prompted object: ``box`` ``[top, left, bottom, right]``, ``positive`` and
         ``negative`` points ``[row, column]`` in pixels, and numbers of pixels and
         digests of strokes and rough mask. Empty without a prompt.
+    prompt_source
+        What the file of prompts says about the object: ``label``, ``group_id`` and ``shapes`` of
+        LabelMe, ``annotation_id``, ``category_id`` and ``category`` of COCO, ``entry`` of a list,
+        ``number`` in a label image; positions count from 0. Empty without such a file, and in
+        files of earlier versions.
     window
         ``(top, left, height, width)`` of the part of the image that the network saw, in pixels;
         None for the whole image.
@@ -171,6 +178,7 @@ class Sidecar(Settings):
     schema_version: Literal[1] = 1
     image: str
     image_digest: str = ""
+    maps_digest: str = ""
     shape: tuple[int, int]
     spacing: tuple[float, float] | None
     unit: str
@@ -203,6 +211,7 @@ class Sidecar(Settings):
     following: FollowingFacts | None = None
     tiling: TilingFacts | None = None
     prompt: dict[str, Any] = {}
+    prompt_source: dict[str, Any] = {}
     window: tuple[int, int, int, int] | None = None
 
     @classmethod
@@ -225,21 +234,10 @@ class Sidecar(Settings):
                 "image": printable(source.name),
                 "spacing": source.spacing,
                 "unit": source.unit,
-                "model_id": record.model_id,
-                "model_sha256": record.model_hash,
-                "members": [{"id": name, "sha256": digest} for name, digest in record.members],
+                **record.provenance(),
                 "n_samples": len(record.seeds),
-                "seeds": record.seeds,
-                "steps": settings.steps,
-                "solver": settings.solver,
-                "nfe": record.nfe,
-                "noise_scale": settings.noise_scale or 1.0,
-                "refine": bool(settings.refine),
-                "threshold": settings.threshold,
-                "confidence": "calibrated" if settings.calibrated else "raw",
+                **facts_of(settings),
                 "calibration_sha256": record.calibration if settings.calibrated else "",
-                "precision": NUMBER_FORMATS[settings.precision],
-                "prompt": record.prompt,
                 "out_of_domain": None if score is None else is_out_of_domain(score),
                 "created": now(),
                 "versions": versions(),
@@ -248,34 +246,26 @@ class Sidecar(Settings):
             }
         )
 
-    def was_drawn_with(
-        self,
-        settings: SamplingConfig,
-        model_sha256: str,
-        calibration_sha256: str = "",
-        prompt: Mapping[str, Any] | None = None,
-    ) -> bool:
-        """Return whether the result is from this model, these resolved settings and this prompt."""
-        return (
-            is_recorded(self.prompt, prompt or {}, self.shape)
-            and self.model_sha256 == model_sha256
-            and self.calibration_sha256 in ("", calibration_sha256)
-            and self.n_samples == settings.n_samples
-            and self.seeds[:1] == (settings.seed,)
-            and (self.steps, self.solver) == (settings.steps, settings.solver)
-            and self.noise_scale == settings.noise_scale
-            and self.refine == bool(settings.refine)
-            and self.threshold == settings.threshold
-            and self.precision == NUMBER_FORMATS.get(settings.precision, self.precision)
-            and self.confidence == ("calibrated" if settings.calibrated else "raw")
-        )
-
     def precision_note(self, settings: SamplingConfig) -> str:
         """Return a sentence for an error message if resolved `settings` have another precision."""
         wanted = NUMBER_FORMATS.get(settings.precision, self.precision)
         if self.precision == wanted:
             return ""
         return f" It was computed in {self.precision}; this run would use {wanted} (--precision)."
+
+
+def facts_of(settings: SamplingConfig) -> dict[str, Any]:
+    """Return the attributes of a sidecar that resolved settings determine."""
+    number_format = NUMBER_FORMATS.get(settings.precision)
+    return {
+        "steps": settings.steps,
+        "solver": settings.solver,
+        "noise_scale": settings.noise_scale or 1.0,
+        "refine": bool(settings.refine),
+        "threshold": settings.threshold,
+        "confidence": "calibrated" if settings.calibrated else "raw",
+        **({"precision": number_format} if number_format else {}),
+    }
 
 
 def now() -> str:
@@ -288,11 +278,3 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {
         name: package_version(name) for name in PACKAGES
     }
-
-
-def package_version(name: str = "napari-latentfm") -> str:
-    """Return the installed version of a package."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

@@ -12,7 +12,8 @@ from scipy import ndimage
 from latentfm_core.measures.size import label_pieces
 from latentfm_core.prompts.field import extent
 from latentfm_core.prompts.prompt import Prompt
-from latentfm_core.types import Bool, PromptKind
+from latentfm_core.types import Bool
+from latentfm_core.vocabulary import PromptKind
 
 
 def largest_object(mask: NDArray[Any], kind: str = "masks") -> Bool | None:

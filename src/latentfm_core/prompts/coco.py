@@ -7,17 +7,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from latentfm_core.errors import DatasetError
-from latentfm_core.images.read import name_some
-from latentfm_core.names import comparable, shown
-from latentfm_core.prompts.file_checks import LIKE_CORNERS, ROUNDING, check_boxes, inside
+from latentfm_core.names import comparable, counted, name_some, shown
+from latentfm_core.prompts.file_checks import (
+    LIKE_CORNERS,
+    ROUNDING,
+    check_boxes,
+    inside,
+    is_background,
+    source_of,
+    warn_of_background,
+)
 from latentfm_core.prompts.prompt import Prompt
 
 logger = logging.getLogger(__name__)
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
+def _or_none(box: Any) -> Any:
+    """Return None for an empty box, which some programs write beside keypoints."""
+    return None if box == [] else box
 
 
 class _Image(BaseModel):
@@ -28,8 +40,10 @@ class _Image(BaseModel):
 
 
 class _Annotation(BaseModel):
+    id: Any = None
+    category_id: Any = None
     image_id: int | str
-    bbox: tuple[Number, Number, Number, Number] | None = None
+    bbox: Annotated[tuple[Number, Number, Number, Number] | None, BeforeValidator(_or_none)] = None
     keypoints: tuple[Number, ...] = ()
     area: Any = None
     segmentation: Any = None
@@ -65,7 +79,7 @@ class _Annotation(BaseModel):
         """Return how many keypoints are labelled but not visible."""
         return sum(0 < visible < 2 for *_, visible in self.triples())
 
-    def prompt(self, shape: tuple[int, int] | None) -> Prompt:
+    def prompt(self, shape: tuple[int, int] | None, category: str) -> Prompt:
         box = None
         if self.bbox is not None:
             x, y, width, height = self.bbox
@@ -74,7 +88,9 @@ class _Annotation(BaseModel):
                 # Fractions, whatever their order: a part of one pixel, which is refused.
                 box = (y, x, min(box[2], 1.0), min(box[3], 1.0))
         points = [(y, x) for x, y, visible in self.triples() if visible >= 2]
-        return Prompt(box, tuple(inside(each, shape) if shape else each for each in points))
+        source = source_of(annotation_id=self.id, category_id=self.category_id, category=category)
+        inner = tuple(inside(each, shape) if shape else each for each in points)
+        return Prompt(box, inner, source=source)
 
 
 def _near(area: float, expected: float) -> bool:
@@ -101,7 +117,8 @@ def coco_prompts(
     """Return the prompts of COCO annotations, and rows and columns if known, by image name.
 
     ``bbox`` ``[x, y, width, height]`` is a box, visible ``keypoints`` are positive points. Hidden
-    ones, and regions of many objects (``iscrowd``), are left out; a warning names their images.
+    ones, regions of many objects (``iscrowd``), and categories that mean background are left out,
+    with warnings.
 
     Raises
     ------
@@ -126,25 +143,42 @@ def coco_prompts(
     by_image: dict[str, list[Prompt]] = {}
     lost = 0
     _warn_of_unused(coco, names, path)
+    categories = _categories(content)
+    background = []
     for one in coco.annotations:
+        category = categories.get(str(one.category_id), "")
         if one.iscrowd == 1:
             continue
+        if is_background(category):
+            background.append(category)
+            continue
         name = names.get(one.image_id)
-        prompt = one.prompt(sizes.get(name or ""))
+        prompt = one.prompt(sizes.get(name or ""), category)
         if name is None or prompt.is_empty:
             lost += 1
         else:
             by_image.setdefault(name, []).append(prompt)
+    warn_of_background(path, background, "annotations")
     if lost:
         logger.warning(
-            "%s: %d of %d annotations are not used: they have neither bbox nor visible keypoints, "
-            "or their image is not listed",
+            "%s: %d of %s not used: neither bbox nor visible keypoints, or an image that is not "
+            "listed",
             shown(path),
             lost,
-            len(coco.annotations),
+            counted(len(coco.annotations), "annotation"),
         )
     check_boxes(path, by_image, sizes, "[x, y, width, height]", corners=True)
     return by_image, sizes
+
+
+def _categories(content: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names of the categories by id; none where a file has another form."""
+    listed = content.get("categories")
+    return {
+        str(one.get("id")): str(one["name"])
+        for one in (listed if isinstance(listed, list) else ())
+        if isinstance(one, dict) and isinstance(one.get("name"), str)
+    }
 
 
 def _warn_of_unused(coco: _Coco, names: Mapping[int | str, str], path: Path) -> None:
@@ -168,11 +202,12 @@ def _warn_of_unused(coco: _Coco, names: Mapping[int | str, str], path: Path) -> 
 
 
 def _refuse_corners(coco: _Coco, names: Mapping[int | str, str], path: Path) -> None:
-    """Refuse boxes if most polygons and areas that fit one reading only fit corners."""
+    """Reject boxes if most polygons and areas that fit one reading only fit corners."""
     found = [(one, one.are_corners()) for one in coco.annotations]
     corners = [names.get(one.image_id, "") for one, are in found if are]
     if len(corners) > sum(are is False for _, are in found):
+        count = counted(len(corners), "box contradicts its", "boxes contradict their")
         raise DatasetError(
-            f"The prompts {shown(path)}: {len(corners)} boxes contradict their own polygon or "
-            f"area: {name_some(corners)}. They {LIKE_CORNERS}, or correct polygons and areas."
+            f"The prompts {shown(path)}: {count} own polygon or area: {name_some(corners)}. They "
+            f"{LIKE_CORNERS}, or correct polygons and areas."
         )

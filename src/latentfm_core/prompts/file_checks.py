@@ -1,14 +1,14 @@
-"""Checks of prompt files: number of objects, and boxes that leave their image."""
+"""Checks of prompt files: number of objects, and boxes that extend beyond their image."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from latentfm_core.errors import DatasetError
-from latentfm_core.images.read import name_some
-from latentfm_core.names import shown
+from latentfm_core.names import counted, name_some, shown, storable
 from latentfm_core.prompts.prompt import Box, Point, Prompt
 
 logger = logging.getLogger(__name__)
@@ -21,6 +21,9 @@ LIKE_CORNERS = (
     "seem to be corners [x0, y0, x1, y1], and a COCO bbox is [x, y, width, height]. Convert them"
 )
 CORNERS = f"{LIKE_CORNERS}; if they are right, cut them off at the border of the image."
+_BACKGROUND = {"bg", "background", "ignore"}
+"""Labels, without underscores around them, that do not mean an object."""
+_LONGEST_TEXT = 500
 ROUNDING = 1.5
 """Pixels beyond the border that cause no warning."""
 
@@ -63,7 +66,7 @@ def check_boxes(
 ) -> None:
     """Check boxes against the sizes of their images, if given.
 
-    A warning names the images that boxes leave.
+    A warning names the images beyond which boxes extend.
 
     Parameters
     ----------
@@ -86,19 +89,48 @@ def check_boxes(
     if not names:
         return
     count = sum(map(len, beyond.values()))
+    leaving = counted(count, "box extends beyond its image", "boxes extend beyond their image")
     if corners and all(may_be_corners(found, sizes.get(name)) for name, found in boxes.items()):
         raise DatasetError(
-            f"The prompts {shown(path)}: {count} boxes leave their image: {name_some(names)}. They "
-            f"{CORNERS}"
+            f"The prompts {shown(path)}: {leaving}: {name_some(names)}. They {CORNERS}"
         )
     logger.warning(
-        "%s: %d boxes leave their image and are cut off at its border: %s. Check that "
-        "each box is %s, in pixels of this image.",
+        "%s: %s and %s cut off at its border: %s. Check that each box is %s, in pixels of this "
+        "image.",
         shown(path),
-        count,
+        leaving,
+        "is" if count == 1 else "are",
         name_some(names),
         form,
     )
+
+
+def source_of(**values: Any) -> dict[str, Any]:
+    """Return what a file says about an object, without what it leaves out, for its sidecar."""
+    return {
+        name: storable(value[:_LONGEST_TEXT]) if isinstance(value, str) else value
+        for name, value in values.items()
+        if value != "" and isinstance(value, str | int)
+    }
+
+
+def is_background(label: object) -> bool:
+    """Return whether a label means background, or a region to ignore, rather than an object."""
+    return isinstance(label, str) and label.strip().strip("_").casefold() in _BACKGROUND
+
+
+def warn_of_background(path: Path, labels: Iterable[str], what: str) -> None:
+    """Warn of annotations that are not used because of their label, and name the labels."""
+    found = list(labels)
+    if found:
+        logger.warning(
+            "%s: %d %s are not used, because their label means background or a region to ignore: "
+            "%s. Rename it if these are objects",
+            shown(path),
+            len(found),
+            what,
+            name_some(dict.fromkeys(found)),
+        )
 
 
 def check_count(path: Path, name: str, count: int) -> None:

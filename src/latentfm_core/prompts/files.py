@@ -13,11 +13,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.config.explain import explained, located
+from latentfm_core.datasets.mask_names import base_name, by_key
 from latentfm_core.errors import DatasetError
+from latentfm_core.files.regular import is_locked
 from latentfm_core.files.untrusted import parse_json, read_bounded
 from latentfm_core.images.endings import image_name
-from latentfm_core.images.read import is_image, list_images, name_some, read_instances
-from latentfm_core.names import comparable, shown
+from latentfm_core.images.read import is_image, list_images, read_instances
+from latentfm_core.names import comparable, name_some, shown
 from latentfm_core.prompts.coco import Number, coco_prompts
 from latentfm_core.prompts.field import extent
 from latentfm_core.prompts.file_checks import MAX_BYTES, check_count, may_be_corners
@@ -116,6 +119,8 @@ class PromptFile:
         found: dict[str, list[str]] = {}
         for name in sorted(self.names):
             found.setdefault(_parts(name)[-1], []).append(name)
+        for name in self.labels:  # x_mask belongs to x, unless there is a label image x
+            found.setdefault(base_name(name) or name, [name])
         return found
 
 
@@ -143,8 +148,8 @@ class _Entry(BaseModel):
     positive: tuple[tuple[Number, Number], ...] = ()
     negative: tuple[tuple[Number, Number], ...] = ()
 
-    def prompt(self) -> Prompt:
-        return Prompt(self.box, self.positive, self.negative)
+    def prompt(self, number: int) -> Prompt:
+        return Prompt(self.box, self.positive, self.negative, source={"entry": number})
 
 
 def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptFile:
@@ -158,14 +163,18 @@ def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptFile:
       positive points, and polygons rough outlines;
     - a JSON object of lists, one for each image name: ``{"scan1": [{"box": [top, left, bottom,
       right], "positive": [[row, column], ...], "negative": [...]}, ...]}``;
-    - a label image, or a folder of label images named as the images: objects are numbered from
-      1, and each is used as a rough outline.
+    - a label image, or a folder of label images named as the images or, as masks, ``x_mask`` for
+      image x: objects are numbered from 1, and each is used as a rough outline.
 
     Raises
     ------
     DatasetError
         If the file cannot be read or has another format.
     """
+    if is_locked(path):
+        raise DatasetError(
+            f"The prompts {shown(path)}: no permission to read the folder. Check its permissions."
+        )
     if path.is_dir():
         return _labelme_folder(path, limits) or _label_reader(path, limits)
     if is_image(path):
@@ -183,7 +192,7 @@ def _prompts_in(content: Any, path: Path, limits: ReadingConfig) -> PromptFile:
     """Return the prompts in a JSON value of the file `path`."""
     looks = _other_format(content)
     if looks or not isinstance(content, dict):
-        seems = f"look like {looks}, which is not read" if looks else "must be a JSON object"
+        seems = f"look like {looks}, which is not supported" if looks else "must be a JSON object"
         raise DatasetError(f"The prompts {path} {seems}. {_ACCEPTED}")
     sizes: dict[str, tuple[int, int]] = {}
     try:
@@ -195,16 +204,15 @@ def _prompts_in(content: Any, path: Path, limits: ReadingConfig) -> PromptFile:
             by_image = _from_lists(content, path)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        location = ".".join(str(part) for part in first["loc"])[:200]
         form = (
             "LabelMe gives points as [x, y], and imageHeight and imageWidth in pixels. Open the "
             "image and save it in LabelMe again."
             if is_labelme(content)
-            else "A box is [top, left, bottom, right], a point [row, column], both in pixels; a "
-            "COCO bbox is [x, y, width, height]."
+            else "An object has box, positive and negative. A box is [top, left, bottom, right], a "
+            "point [row, column], both in pixels; a COCO bbox is [x, y, width, height]."
         )
         raise DatasetError(
-            f"The prompts {path} cannot be used ({location}: {first['msg']}). {form}"
+            f"The prompts {path} cannot be used ({located(first)}: {explained(first)}). {form}"
         ) from None
     for name, prompts in by_image.items():
         check_count(path, name, len(prompts))
@@ -234,7 +242,9 @@ def _from_lists(content: Mapping[str, Any], path: Path) -> dict[str, list[Prompt
         if name in by_image:
             raise DatasetError(f"The prompts {path} name the image {shown(name)} twice.")
         listed = entries if isinstance(entries, list) else [entries]
-        by_image[name] = [_Entry.model_validate(entry).prompt() for entry in listed]
+        by_image[name] = [
+            _Entry.model_validate(entry).prompt(number) for number, entry in enumerate(listed)
+        ]
     return by_image
 
 
@@ -255,14 +265,19 @@ def _labelme_folder(folder: Path, limits: ReadingConfig) -> PromptFile | None:
 def _label_reader(path: Path, limits: ReadingConfig) -> PromptFile:
     if not path.is_dir():
         return PromptFile(frozenset(), lambda _: _from_labels(path, limits), labels={"": path})
-    files: dict[str, Path] = {}
-    for file in list_images(path, limits):
-        other = files.setdefault(comparable(file.stem), file)
-        if other != file:
-            raise DatasetError(
-                f"{shown(path)}: {shown(other.name)} and {shown(file.name)} share a name. Keep one "
-                "label image of each name."
-            )
+    inside = list(path.iterdir())
+    if not any(map(is_image, inside)):
+        looks = {_BY_ENDING[end] for file in inside if (end := file.suffix.lower()) in _BY_ENDING}
+        seems = f" Its files look like {' or '.join(sorted(looks))}." if looks else ""
+        raise DatasetError(
+            f"The prompts {shown(path)}: there are no label images and no LabelMe files.{seems} "
+            f"{_ACCEPTED}"
+        )
+    listed = {file: comparable(file.stem) for file in list_images(path, limits)}
+    files = by_key(listed, path, "label images")
+    # x_mask and x_seg would both belong to x.
+    bare = {file: base_name(name) or name for file, name in listed.items()}
+    by_key({file: name for file, name in bare.items() if name not in files}, path, "label images")
     names = frozenset(files)
     return PromptFile(names, lambda name: _from_labels(files[name], limits), labels=files)
 
@@ -274,5 +289,5 @@ def _from_labels(path: Path, limits: ReadingConfig) -> list[Prompt]:
     check_count(path, "", len(values))
     for value in values:
         mask = np.asarray(labels == value)
-        prompts.append(Prompt(box=extent(mask), mask=mask))
+        prompts.append(Prompt(box=extent(mask), mask=mask, source={"number": int(value)}))
     return prompts

@@ -14,11 +14,19 @@ from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.files.untrusted import parse_json, read_bounded
 from latentfm_core.images.limits import check_pixels_of
-from latentfm_core.images.read import is_image, name_some, read_instances
-from latentfm_core.names import comparable, shown
+from latentfm_core.images.read import is_image, read_instances
+from latentfm_core.names import comparable, counted, name_some, shown
 from latentfm_core.prompts.coco import Number
 from latentfm_core.prompts.field import extent
-from latentfm_core.prompts.file_checks import MAX_BYTES, check_boxes, check_count, inside
+from latentfm_core.prompts.file_checks import (
+    MAX_BYTES,
+    check_boxes,
+    check_count,
+    inside,
+    is_background,
+    source_of,
+    warn_of_background,
+)
 from latentfm_core.prompts.prompt import Prompt
 from latentfm_core.types import Bool
 
@@ -107,7 +115,8 @@ def labelme_prompts(
     """Return the prompts of a LabelMe file, and rows and columns, by image name.
 
     Rectangles are boxes, points are positive points, and polygons rough masks. Shapes of one
-    label and ``group_id`` are one object.
+    label and ``group_id`` are one object. Labels that mean background are left out with a warning:
+    a file does not say from which object they exclude a point.
 
     Raises
     ------
@@ -121,19 +130,23 @@ def labelme_prompts(
     file = _File.model_validate(content)
     shape = (file.imageHeight, file.imageWidth)
     check_pixels_of(str(path), *shape, limits)
-    objects: dict[tuple[str | None, int], list[_Shape]] = {}
+    objects: dict[tuple[str | None, int], dict[int, _Shape]] = {}
+    background = [one.label for one in file.shapes if is_background(one.label)]
+    warn_of_background(path, background, "shapes")
     for number, one in enumerate(file.shapes):
+        if is_background(one.label):
+            continue
         if len(one.points) >= _FEWEST.get(one.shape_type, len(one.points) + 1):
             key = (None, number) if one.group_id is None else (one.label, one.group_id)
-            objects.setdefault(key, []).append(one)
+            objects.setdefault(key, {})[number] = one
     check_count(path, file.imagePath, len(objects))
-    lost = len(file.shapes) - sum(map(len, objects.values()))
+    lost = len(file.shapes) - len(background) - sum(map(len, objects.values()))
     if lost:
         logger.warning(
-            "%s: %d of %d shapes are not used: only rectangles, points and polygons are",
+            "%s: %d of %s not used: only rectangles, points and polygons are",
             shown(path),
             lost,
-            len(file.shapes),
+            counted(len(file.shapes), "shape"),
         )
     name = _image_name(file.imagePath)
     by_image = {name: [_prompt(shapes, shape) for shapes in objects.values()]}
@@ -141,7 +154,10 @@ def labelme_prompts(
     return by_image, {name: shape}
 
 
-def _prompt(shapes: Sequence[_Shape], shape: tuple[int, int]) -> Prompt:
+def _prompt(numbered: Mapping[int, _Shape], shape: tuple[int, int]) -> Prompt:
+    shapes = list(numbered.values())
+    source = source_of(label=shapes[0].label, group_id=shapes[0].group_id)
+    source["shapes"] = list(numbered)
     of = {kind: [one.points for one in shapes if one.shape_type == kind] for kind in _FEWEST}
     mask: Bool | None = None
     for points in of["polygon"]:
@@ -155,7 +171,7 @@ def _prompt(shapes: Sequence[_Shape], shape: tuple[int, int]) -> Prompt:
         x, y = zip(*(point for points in around for point in points), strict=True)
         box = (min(y), min(x), max(y), max(x))
     points = [(y, x) for listed in of["point"] for x, y in listed]
-    return Prompt(box, tuple(inside(point, shape) for point in points), mask=mask)
+    return Prompt(box, tuple(inside(each, shape) for each in points), mask=mask, source=source)
 
 
 def _filled(points: Sequence[tuple[float, float]], shape: tuple[int, int]) -> Bool:

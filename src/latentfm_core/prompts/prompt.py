@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from latentfm_core.correction.strokes import check_strokes
 from latentfm_core.errors import ImageError
-from latentfm_core.types import Bool, PromptGroup, refuse_masked
+from latentfm_core.types import Bool, refuse_masked
+from latentfm_core.vocabulary import PromptGroup
 
 Box = tuple[float, float, float, float]
 """``(top, left, bottom, right)`` in pixels; the corners of pixel (i, j) are i and i + 1."""
@@ -35,6 +36,9 @@ class Prompt:
         the object.
     mask
         ``(H, W)`` bool, a rough outline of the object.
+    source
+        What the file of prompts says about the object (label, category, ids), as JSON values.
+        It has no effect on samples.
 
     Raises
     ------
@@ -47,6 +51,7 @@ class Prompt:
     negative: tuple[Point, ...] = ()
     strokes: NDArray[Any] | None = None
     mask: Bool | None = None
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("positive", "negative"):
@@ -140,6 +145,7 @@ def check_prompt(prompt: Prompt, shape: tuple[int, int]) -> Prompt:
     box = None if prompt.box is None else _clipped(prompt.box, shape)
     for point in (*prompt.positive, *prompt.negative):
         _check_point(point, shape)
+    _refuse_contradiction(prompt)
     strokes = prompt.strokes
     if strokes is not None:
         strokes = check_strokes(strokes, shape, 1)
@@ -161,6 +167,11 @@ def _clipped(box: Box, shape: tuple[int, int]) -> Box:
     # A box of whole pixels may be the extent of a mask.
     if any(value % 1 for value in box):
         refuse_fractions(box)
+    if max(bottom - top, right - left) < 1:
+        raise ImageError(
+            f"The box {box} is smaller than a pixel. Give (top, left, bottom, right) in pixels "
+            "around the object, or a point in it."
+        )
     height, width = shape
     clipped = (max(0.0, top), max(0.0, left), min(float(height), bottom), min(float(width), right))
     if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
@@ -186,6 +197,19 @@ def _check_point(point: Point, shape: tuple[int, int]) -> None:
         raise ImageError(
             f"The point {point} is outside the image of {shape[0]} x {shape[1]} pixels (rows x "
             "columns). Points are (row, column)."
+        )
+
+
+def _refuse_contradiction(prompt: Prompt) -> None:
+    inside, outside = (
+        {(math.floor(row), math.floor(column)): (row, column) for row, column in points}
+        for points in (prompt.positive, prompt.negative)
+    )
+    both = sorted(inside.keys() & outside.keys())
+    if both:
+        raise ImageError(
+            f"The point {inside[both[0]]} is marked both as inside the object and as outside it. "
+            "Remove one of the two points."
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from latentfm_core.report.epochs import Row, best_of, goodness, number, validated
-from latentfm_core.types import UNUSABLE
+from latentfm_core.vocabulary import UNUSABLE
 
 FEWEST = 4
 """Validations needed for a judgement."""

@@ -74,7 +74,7 @@ def quality(evaluation: Evaluation, gallery: Gallery) -> Plot:
 
 def _quality_note(evaluation: Evaluation, gallery: Gallery, count: int, step: int) -> str:
     rho = evaluation.quality_rank()
-    note = f"Mean difference of expected and real Dice: {evaluation.quality_error():.3f}. "
+    note = f"Mean difference of expected and actual Dice: {evaluation.quality_error():.3f}. "
     if math.isnan(rho):
         note += "Too few different images for a rank correlation."
     else:

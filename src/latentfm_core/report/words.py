@@ -8,12 +8,12 @@ MEANING = {
     "dice": "Overlap of the mean mask with the expert's outline: 1 if they are the same, 0 if they "
     "have nothing in common.",
     "iou": "A stricter overlap: intersection over union.",
-    "sample_dice": "Overlap of one sample with the expert; if near the line above, single samples "
-    "are as good as their mean.",
+    "sample_dice": "Overlap of one sample with the expert; if close to the Dice of the mean mask, "
+    "single samples are as good as their mean.",
     "ged": "Distance between the spread of the samples and that of the experts; 0 is best. With "
     "one expert, diverse samples can only score worse.",
     "hm_iou": "Overlap when samples and experts are matched one to one; 1 is best.",
-    "diversity": "Average difference between two samples: 0 if all are equal.",
+    "diversity": "Average difference between two samples: 0 if all are equal; unknown for one.",
     "mask_vae_dice": "The expert's own outline after the model's mask encoder: about the best "
     "a sample can reach.",
     "ece": "How far the probabilities are from the observed frequencies, image by image; 0 is "
@@ -26,7 +26,7 @@ MEANING = {
     "confidence": "How confident the model is, over all pixels of an image.",
     "expected_dice": "The model's own estimate of the Dice of its mean mask, from how far the "
     "samples agree.",
-    "quality_error": "How far the expected Dice is from the real one, on average; 0 is best.",
+    "quality_error": "How far the expected Dice is from the actual one, on average; 0 is best.",
     "quality_rank": "1 if the image with the higher expected Dice is always the better one, 0 if "
     "there is no correlation.",
     "domain_score": "How unlike the training images the image is: above 1 it is out of domain, and "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from itertools import chain
 
 import numpy as np
@@ -18,11 +19,14 @@ from latentfm_core.datasets.facts import (
     image_sizes,
     mask_facts,
 )
+from latentfm_core.datasets.groups import groups_text, read_groups
 from latentfm_core.datasets.in_memory import CanvasSet
-from latentfm_core.datasets.object_set import names_in_set, set_of
+from latentfm_core.datasets.nnunet import with_description
+from latentfm_core.datasets.object_set import alone, names_in_set, set_of
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.plausibility import (
     copy_findings,
+    group_findings,
     log_findings,
     mask_findings,
     size_findings,
@@ -36,9 +40,12 @@ from latentfm_core.datasets.summary import (
     size_text,
     stored_rows,
 )
+from latentfm_core.errors import DatasetError
 from latentfm_core.inference.device import describe
+from latentfm_core.names import counted
 from latentfm_core.training.batches import steps_per_epoch
 from latentfm_core.training.estimate import expected
+from latentfm_core.training.parent_findings import parent_findings
 from latentfm_core.training.plan import plan_findings
 from latentfm_core.training.run_data import DataSet, RunData
 from latentfm_core.training.run_state import RunState
@@ -61,16 +68,21 @@ def announce(run: RunState) -> None:
     held_out = [] if val is None else _facts(val, len(classes))
     sizes = image_sizes([pair for part in _chosen(run.data).values() for pair in part])
     stored = _stored(run.data, run.config.data.sets)
+    grouped = _groups(run)
     log_summary(
         {
             "device": describe(run.device, run.dtype),
             "images": _parts(run.data),
+            "groups": "; ".join(
+                f"{name} {groups_text(groups)}".strip() for name, (_, groups) in grouped.items()
+            ),
             **_sets(run),
             "sizes": f"{size_text(sizes)}; the network sees {side} x {side}",
             **stored_rows([*chain.from_iterable(stored.values())], run.config.data.reading),
             "masks": f"{len(masks) + len(held_out)} of train and val",
             **mask_rows([*masks, *held_out], classes),
             "stages": _stages(run.config, len(train.names)),
+            "best weights": _best_weights(val) if is_trained(run.config, "flow") else "",
             "expected": expected(run),
         }
     )
@@ -83,7 +95,16 @@ def announce(run: RunState) -> None:
     findings += mask_findings(held_out, classes, threshold, where=part, stops=False)
     findings += size_findings(sizes)
     findings += copy_findings(sorted(_copies(run.data)))
-    log_findings(findings)
+    for column, groups in grouped.values():
+        findings += group_findings(groups, column)
+    findings += parent_findings(run)
+    folder = run.config.data.folder
+    log_findings(
+        [
+            replace(one, text=with_description(one.text, one.names_classes, folder))
+            for one in findings
+        ]
+    )
 
 
 def _facts(data: DataSet, classes: int) -> list[MaskFacts]:
@@ -138,8 +159,23 @@ def _parts(data: RunData) -> str:
         text += f"; {skipped} unusable and left out"
     left = len(data.pairs) - used - skipped
     if left > 0:
-        text += f"; {left} of the folder are not in any part and not used"
+        unused = counted(left, "image of the folder is", "images of the folder are")
+        text += f"; {unused} not in any part and not used"
     return text
+
+
+def _groups(run: RunState) -> dict[str, tuple[str, dict[str, str]]]:
+    """Return column and groups of each data set with groups, by its name; "" if there is one."""
+    data, split = run.config.data, run.data.split
+    every = (*split.train, *split.val, *split.test)
+    sources = {one.name: (alone(one, data), names_in_set(one.name, every)) for one in data.sets}
+    found = {}
+    for name, (own, names) in (sources or {"": (data, every)}).items():
+        if own.group_file is not None and own.group_column is not None and names:
+            # A resumed run has its parts and does not need the file.
+            with suppress(DatasetError):
+                found[name] = own.group_column, read_groups(own.group_file, own.group_column, names)
+    return found
 
 
 def _sets(run: RunState) -> dict[str, str]:
@@ -168,6 +204,17 @@ def _stages(config: Config, images: int) -> str:
             steps = settings.epochs * steps_per_epoch(images, settings.batch_size)
             limit = stage_seconds(config, name)
             most = "" if limit is None else f", at most {duration(limit)}"
-            epochs = f"{settings.epochs} epoch{'s' * (settings.epochs > 1)}"
-            parts.append(f"{name} {epochs} ({steps:,} step{'s' * (steps > 1)}{most})")
+            epochs = counted(settings.epochs, "epoch")
+            parts.append(f"{name} {epochs} ({counted(steps, 'step')}{most})")
     return ", ".join(parts) or "none"
+
+
+def _best_weights(val: DataSet | None) -> str:
+    """Return which figure of the validations selects the weights, as `selection_score` does."""
+    if val is None:
+        return ""
+    if isinstance(val, CanvasSet):
+        return "lowest validation GED" if val.raters.max() > 1 else "highest validation Dice"
+    several = any(len(image.masks) > 1 for image in val.images)
+    own = ", also with several raters (not GED)" if several else ""
+    return f"highest validation Dice, mean over the kinds of prompt{own}"

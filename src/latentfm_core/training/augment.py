@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentfm_core.models.onehot import harden
+from latentfm_core.models.onehot import hard_masks
 from latentfm_core.training.global_batch import GlobalBatch
 
 TURNS = 8
@@ -107,7 +107,7 @@ def augment(
     both = _move(torch.cat([images, masks], dim=1), kind, global_batch)
     images, masks = both[:, :3], both[:, 3:]
     if kind == "strong":
-        images, masks = change_photograph(images.contiguous(), global_batch), harden(masks)
+        images, masks = change_photograph(images.contiguous(), global_batch), hard_masks(masks)
     return images, masks
 
 
@@ -124,7 +124,7 @@ def augment_masks(masks: Tensor, kind: str, global_batch: GlobalBatch) -> Tensor
     if kind == "none":
         return masks
     masks = _move(masks, kind, global_batch)
-    return harden(masks) if kind == "strong" else masks
+    return hard_masks(masks) if kind == "strong" else masks
 
 
 def change_photograph(images: Tensor, global_batch: GlobalBatch) -> Tensor:

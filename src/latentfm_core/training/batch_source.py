@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.inference.device import autocast
-from latentfm_core.models.onehot import harden, one_hot
-from latentfm_core.training.step_timer import PartsClock
+from latentfm_core.models.onehot import hard_masks, one_hot
+from latentfm_core.training.step_timer import StepTimer
 
 Index = NDArray[np.intp]
 
@@ -24,7 +24,7 @@ def _resized(values: Tensor, size: int) -> Tensor:
     return F.interpolate(values, (size, size), mode="bilinear", antialias=True)
 
 
-class Feeder:
+class BatchLoader:
     """Loads images and masks of a data set onto a device, at the side that a stage requests.
 
     On the CPU, downscaled images are cached: resizing them for every batch would take
@@ -39,7 +39,7 @@ class Feeder:
         self._channels = channels
         self.device = device
         self._kept_size = 0
-        self._kept: tuple[Kept, Kept] | None = None
+        self._kept: tuple[RowCache, RowCache] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -63,7 +63,7 @@ class Feeder:
         most = self.canvases.masks.shape[1]
 
         def small(row: Index) -> Tensor:
-            return harden(_resized(self._full_masks(row // most, row % most), size))
+            return hard_masks(_resized(self._full_masks(row // most, row % most), size))
 
         if size == self.canvases.masks.shape[-1]:
             return self._full_masks(index, raters)
@@ -78,7 +78,7 @@ class Feeder:
         labels = torch.from_numpy(self.canvases.masks[index, raters]).to(self.device)
         return one_hot(labels, self._channels)
 
-    def _keep(self, size: int) -> tuple[Kept, Kept] | None:
+    def _keep(self, size: int) -> tuple[RowCache, RowCache] | None:
         if size != self._kept_size:
             self._kept_size, self._kept = size, None
             count, most = self.shape
@@ -86,11 +86,11 @@ class Feeder:
             masks = (count * most, self._channels, size, size)
             needed = 4 * int(np.prod(images)) + int(np.prod(masks))
             if self.device.type == "cpu" and needed <= self.KEEP_BYTES:
-                self._kept = Kept(images, torch.float32), Kept(masks, torch.uint8)
+                self._kept = RowCache(images, torch.float32), RowCache(masks, torch.uint8)
         return self._kept
 
 
-class Kept:
+class RowCache:
     """Rows computed on first use."""
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -107,32 +107,32 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """Images and masks of one process in one step; a stage reads only what it needs."""
 
-    feeder: Feeder
+    loader: BatchLoader
     index: Index
     raters: Index
     size: int
-    clock: PartsClock
+    timer: StepTimer
     dtype: torch.dtype
 
     def images(self) -> Tensor:
-        """Return the images ``(B, 3, size, size)``, as `Feeder.images` does."""
-        with self.clock.part("data"):
-            return self.feeder.images(self.index, self.size)
+        """Return the images ``(B, 3, size, size)``, as `BatchLoader.images` does."""
+        with self.timer.part("data"):
+            return self.loader.images(self.index, self.size)
 
     def masks(self) -> Tensor:
-        """Return the masks ``(B, K, size, size)``, as `Feeder.masks` does."""
-        with self.clock.part("data"):
-            return self.feeder.masks(self.index, self.raters, self.size)
+        """Return the masks ``(B, K, size, size)``, as `BatchLoader.masks` does."""
+        with self.timer.part("data"):
+            return self.loader.masks(self.index, self.raters, self.size)
 
     @contextmanager
     def network(self) -> Iterator[None]:
         """Run networks without gradients inside the block."""
         with (
-            self.clock.part("network"),
+            self.timer.part("network"),
             torch.no_grad(),
-            autocast(self.feeder.device, self.dtype),
+            autocast(self.loader.device, self.dtype),
         ):
             yield

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from latentfm_core.config import Config, config_from_mapping
+from latentfm_core.config.explain import reason_of
 from latentfm_core.datasets.folds import FILE as FOLDS
 from latentfm_core.errors import CheckpointError, ConfigError
 from latentfm_core.files.atomic import atomic_path
@@ -253,13 +254,13 @@ def _opened(folder: Path) -> Iterator[tuple[Any, CheckpointHeader]]:
             _check_tensors(stream, config)
             yield stream, CheckpointHeader(position, config.to_json(), run)
     except (SafetensorError, ConfigError, OSError, KeyError, ValueError) as error:
-        reason = str(error)[:500]
         of_fold = (folder.parent.parent / FOLDS).is_file()
         again = "start without --resume"
         if of_fold:
             again = "resume again to train this fold from the start"
         raise CheckpointError(
-            f"{path} is damaged ({reason}). Remove that file and {again}, or choose another --out."
+            f"{path} is damaged ({reason_of(error)}). Remove that file and {again}, or choose "
+            "another --out."
         ) from None
 
 

@@ -12,19 +12,20 @@ from typing import Any
 from latentfm_core.config import Config, DataConfig, config_from_mapping
 from latentfm_core.datasets.folds import FILE, FOLDER, Folds, make_folds, read_folds, write_folds
 from latentfm_core.datasets.layouts import training_pairs
-from latentfm_core.datasets.object_set import alone, find_sets, unique_name
+from latentfm_core.datasets.object_set import SetPairs, alone, find_sets, unique_name
 from latentfm_core.datasets.set_checks import check_sets
-from latentfm_core.errors import Cancelled, CheckpointError, ConfigError, OutputError
-from latentfm_core.model_io.card import CARD
-from latentfm_core.names import model_id
+from latentfm_core.errors import Cancelled, CheckpointError, ConfigError, DatasetError, OutputError
+from latentfm_core.files.locks import remove_abandoned
+from latentfm_core.model_io.file_names import CARD
+from latentfm_core.names import counted, model_id
 from latentfm_core.torchrun import read_launch
 from latentfm_core.training import fold_checks
-from latentfm_core.training.checkpoint import FILE as CHECKPOINT
 from latentfm_core.training.checkpoint import read_header
 from latentfm_core.training.extending import NothingLeft
+from latentfm_core.training.fold_checks import begun_fold, is_begun, is_finished
 from latentfm_core.training.fold_table import CrossValidated, finished_folds
 from latentfm_core.training.options import RunOptions
-from latentfm_core.training.resuming import begun_with, check_resumed, extends, finished_card
+from latentfm_core.training.resuming import begun_with, check_resumed, extends
 from latentfm_core.training.run_folder import TRAINING, check_places
 from latentfm_core.training.trainer import Trainer
 
@@ -117,9 +118,10 @@ class CrossValidation:
                 "the same images, number of folds, groups, split and data.split_seed, or choose "
                 "another --out."
             )
-        begun = [is_begun(out) for out in self._chosen().values()]
-        if known.init and self.options.init is None and not all(begun):
-            raise ConfigError(f"The folds start from the model {known.init}: add --init.")
+        if not all(is_begun(out) for out in self._chosen().values()):
+            if known.init and self.options.init is None:
+                raise ConfigError(f"The folds start from the model {known.init}: add --init.")
+            fold_checks.refuse_other_parent(self.out, self.options.init)
         self.folds = replace(self.folds, init=known.init or self.folds.init)
 
     def _check_begun(self) -> None:
@@ -171,11 +173,11 @@ class CrossValidation:
             for fold, part in enumerate(parts)
         ]
         logger.info(
-            "%d folds of %d images (seed %d); %d test images in no fold\n%s",
+            "%d folds of %d images (seed %d); %s in no fold\n%s",
             len(parts),
             count,
             self.config.data.split_seed,
-            len(self.folds.test),
+            counted(len(self.folds.test), "test image"),
             "\n".join(lines),
         )
 
@@ -205,9 +207,11 @@ class CrossValidation:
         self.announce()
         if read_launch().first:
             write_folds(self.out / FILE, self.folds)
+            finished_folds(self.out, self.folds)  # removes the table of a fold that is gone
         for fold, out in self._chosen().items():
             if self._is_done(fold, out):
                 logger.info("%s is finished already.", out.name)
+                remove_abandoned(out)
                 continue
             logger.info("%s of %d folds", out.name, len(self.folds.folds))
             if not self._train(fold, out):
@@ -218,7 +222,7 @@ class CrossValidation:
     def _train(self, fold: int, out: Path) -> bool:
         try:
             trainer = self._trainer(fold, out)
-            fold_checks.refuse_other_images(begun_fold(self.out), trainer)
+            fold_checks.refuse_other_start(self.out, trainer)
             return trainer.run() is not None
         except Cancelled:
             return False  # while the images were read
@@ -250,10 +254,7 @@ def find_folds(data: DataConfig) -> Folds:
     whole = data.model_copy(update={"fold": None})
     if not data.sets:
         return make_folds([pair.name for pair in training_pairs(whole)], whole)
-    drawn = [
-        (one.settings.name, make_folds(one.pairs, alone(one.settings, whole)))
-        for one in find_sets(whole)
-    ]
+    drawn = [(one.settings.name, _folds_of_set(one, whole)) for one in find_sets(whole)]
 
     def joined(parts: Iterator[tuple[str, tuple[str, ...]]]) -> tuple[str, ...]:
         return tuple(sorted(unique_name(name, one) for name, part in parts for one in part))
@@ -265,6 +266,13 @@ def find_folds(data: DataConfig) -> Folds:
         ),
         joined((name, found.test) for name, found in drawn),
     )
+
+
+def _folds_of_set(one: SetPairs, data: DataConfig) -> Folds:
+    try:
+        return make_folds(one.pairs, alone(one.settings, data))
+    except DatasetError as error:
+        raise DatasetError(f"Set {one.settings.name}: {error}") from None
 
 
 def with_fold(config: Config, fold: int | None) -> Config:
@@ -279,22 +287,3 @@ def shared_out(config: Config) -> Config:
         return config
     changes: dict[str, Any] = {"minutes": minutes / folds}
     return config.model_copy(update={"training": config.training.model_copy(update=changes)})
-
-
-def is_begun(out: Path) -> bool:
-    """Return whether the run of a fold has a checkpoint."""
-    return (out / TRAINING / CHECKPOINT).is_file()
-
-
-def is_finished(out: Path) -> bool:
-    """Return whether the run of a fold has written its model."""
-    return is_begun(out) and finished_card(out) is not None
-
-
-def begun_fold(out: Path) -> Path | None:
-    """Return the first fold in `out` with a checkpoint, None if there is none."""
-    if not (out / FILE).is_file():
-        return None
-    count = len(read_folds(out / FILE).folds)
-    folders = (out / FOLDER.format(fold) for fold in range(count))
-    return next((folder for folder in folders if is_begun(folder)), None)

@@ -9,7 +9,8 @@ from latentfm_core.config import Config, DataConfig, preset
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.untrusted import decoded_text, read_bounded
-from latentfm_core.model_io.card import CARD, MAX_CARD_BYTES, ModelCard, read_card
+from latentfm_core.model_io.card import MAX_CARD_BYTES, ModelCard, read_card
+from latentfm_core.model_io.file_names import CARD
 
 PRESET = "distill"
 

@@ -33,7 +33,7 @@ TIMEOUT = timedelta(minutes=30)
 _LOST = ("connection closed by peer", "connection reset by peer", "gloo", "nccl", "timed out")
 
 
-class Team:
+class ProcessGroup:
     """A single training process."""
 
     def __init__(self, device: torch.device) -> None:
@@ -86,7 +86,7 @@ class Team:
         yield
 
 
-class Processes(Team):
+class FabricGroup(ProcessGroup):
     """Several processes on one or more machines."""
 
     def __init__(self, fabric: Fabric) -> None:
@@ -163,7 +163,7 @@ class _StageLosses(nn.Module):
         return self._stage.losses(batch, global_batch)
 
 
-def join_team(device: str) -> Team:
+def join_processes(device: str) -> ProcessGroup:
     """Join the processes that were started with this one, or train in one process.
 
     Raises
@@ -175,7 +175,7 @@ def join_team(device: str) -> Team:
     """
     launch = read_launch()
     if launch.size == 1:
-        return Team(resolve_device(device))
+        return ProcessGroup(resolve_device(device))
     kind = resolve_device(device).type
     if kind == "mps" or device not in ("auto", "cpu", "cuda"):
         raise ConfigError(
@@ -188,7 +188,7 @@ def join_team(device: str) -> Team:
             f"{launch.local_size} processes were started on this machine, which has {gpus} GPUs. "
             f"Start one for each: torchrun --nproc-per-node={gpus}."
         )
-    return Processes(_launched(kind, launch))
+    return FabricGroup(_launched(kind, launch))
 
 
 def _launched(kind: str, launch: Launch) -> Fabric:

@@ -72,7 +72,7 @@ def work_left(run: RunState) -> tuple[float, int]:
         stage = make_stage(name, copy.deepcopy(run.model), run.config)
         probe = _probe(stage, run)
         total += _seconds_left(stage, run, probe.seconds_per_pixel)
-        of_process = -(-stage.settings.batch_size // run.team.size)
+        of_process = -(-stage.settings.batch_size // run.processes.size)
         largest = max(largest, min(of_process, len(run.data.train.names)) * probe.bytes_per_image)
     return total, largest
 

@@ -132,8 +132,8 @@ def _nothing_left(position: Position, config: Config) -> str:
     if _begun(position) >= asked:
         return (
             f"The run is finished and has trained {done:.4g} epochs of its flow; the settings ask "
-            f"for {asked}, which no time budget raises. Name more: --set training.{STAGE}.epochs="
-            f"{2 * _begun(position)}"
+            f"for {asked}, which a time budget cannot raise. Set more: "
+            f"--set training.{STAGE}.epochs={2 * _begun(position)}"
         )
     own = config.training.flow.max_seconds is not None
     setting = f"--set training.{STAGE}.max_seconds=SECONDS" if own else "--minutes COUNT"

@@ -9,12 +9,15 @@ import math
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from latentfm_core.datasets.folds import FOLDER, Folds
+from latentfm_core.datasets.folds import FILE, FOLDER, Folds, read_folds
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.model_io.card import ModelCard, read_card
 from latentfm_core.torchrun import read_launch
+from latentfm_core.training.run_folder import TRAINING
+from latentfm_core.training.trained_on import read_parent_images, read_signatures
 
 CSV = "cross_validation.csv"
 JSON = "cross_validation.json"
@@ -30,10 +33,13 @@ class CrossValidated:
         Card of each finished fold, by its number.
     folds
         All folds.
+    trained_before
+        How many images of the folds the model that they started from was trained on.
     """
 
     cards: dict[int, ModelCard]
     folds: Folds
+    trained_before: int = 0
 
     @property
     def complete(self) -> bool:
@@ -81,6 +87,8 @@ class CrossValidated:
 def finished_folds(out: Path, folds: Folds) -> CrossValidated:
     """Read the finished folds in `out`; if all are, write the table as CSV and JSON.
 
+    Otherwise an older table is removed, since it is not of these folds.
+
     Raises
     ------
     OutputError
@@ -92,13 +100,41 @@ def finished_folds(out: Path, folds: Folds) -> CrossValidated:
             cards[fold] = read_card(out / FOLDER.format(fold))
         except ModelFolderError:
             continue  # not finished
-    table = CrossValidated(cards, folds)
-    if table.complete and read_launch().first:
+    table = CrossValidated(cards, folds, _trained_before(out, folds))
+    if not read_launch().first:
+        return table
+    if table.complete:
         stream = io.StringIO()
         csv.writer(stream, lineterminator="\n").writerows(table.rows())
         write_text(out / CSV, stream.getvalue())
         write_text(out / JSON, _json(table))
+    else:
+        for name in (CSV, JSON):
+            (out / name).unlink(missing_ok=True)
     return table
+
+
+def _trained_before(out: Path, folds: Folds) -> int:
+    used: set[str] = set()
+    before: set[str] = set()
+    for fold in range(len(folds.folds)):
+        folder = out / FOLDER.format(fold) / TRAINING
+        used |= set(read_signatures(folder).values())
+        before |= read_parent_images(folder).keys()
+    return len(used & before)
+
+
+def update_table(fold: Path) -> None:
+    """Update the table of the cross-validation whose fold in the folder `fold` was trained alone.
+
+    Raises
+    ------
+    OutputError
+        If the files cannot be written.
+    """
+    out = fold.resolve().parent
+    if fold.resolve().name.startswith(FOLDER.format("")) and (out / FILE).is_file():
+        finished_folds(out, read_folds(out / FILE))
 
 
 def _json(table: CrossValidated) -> str:
@@ -112,12 +148,14 @@ def _json(table: CrossValidated) -> str:
         }
         for fold, card in sorted(table.cards.items())
     ]
-    content = {
+    content: dict[str, Any] = {
         "schema_version": 1,
         "folds": listed,
         "mean": {name: _number(table.mean(name)) for name in table.figures},
         "std": {name: _number(table.std(name)) for name in table.figures},
     }
+    if table.trained_before:
+        content["trained_before"] = table.trained_before
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 

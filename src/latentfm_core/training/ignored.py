@@ -61,7 +61,7 @@ def refuse_ignored(checkpoint: CheckpointHeader, config: Config, options: RunOpt
     if ignored:
         out = shown(options.out)
         raise CheckpointError(
-            f"The run in {out} is finished and would ignore {', '.join(ignored)}. Leave that out. "
+            f"The run in {out} is finished and would ignore {', '.join(ignored)}. Leave this out. "
             "To train on other images or with other settings, start a new run from its model: "
             f"--init {out} with another --out."
         )
@@ -70,7 +70,7 @@ def refuse_ignored(checkpoint: CheckpointHeader, config: Config, options: RunOpt
 def _different(
     stored: Mapping[str, Any], now: Mapping[str, Any], before: str = ""
 ) -> Iterator[str]:
-    """Yield the dotted names of settings that have another value now, and one at all."""
+    """Yield the dotted names of settings whose value has changed to one other than None."""
     for name, value in now.items():
         known = stored.get(name)
         if isinstance(value, Mapping) and isinstance(known, Mapping):

@@ -11,7 +11,7 @@ from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import read_only_card
 from latentfm_core.model_io.folder import load_model
 from latentfm_core.models.latentfm import LatentFM
-from latentfm_core.names import matching
+from latentfm_core.names import counted, matching
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +52,11 @@ def check_initial(init: str, config: Config) -> None:
         )
 
 
-def load_initial(model: LatentFM, init: str) -> None:
-    """Load the weights of the model `init` into a new network; log which do not fit it."""
+def load_initial(model: LatentFM, init: str) -> str:
+    """Load the weights of the model `init` into a new network; log which do not fit it.
+
+    Returns the digest of that model.
+    """
     folder = resolve_model(init)
     source, card = load_model(folder)
     before, now = source.config, model.config
@@ -77,6 +80,7 @@ def load_initial(model: LatentFM, init: str) -> None:
     weights = source.state_dict().items()
     fitting = {name: tensor for name, tensor in weights if not name.startswith(tuple(left_out))}
     model.load_state_dict(fitting, strict=False)
+    return card.weights_sha256
 
 
 def _match_classes(source: LatentFM, classes: Sequence[str], name: str) -> None:
@@ -96,7 +100,7 @@ def _match_classes(source: LatentFM, classes: Sequence[str], name: str) -> None:
 
 def _prompts(name: str, own: ModelConfig) -> str:
     if own.prompts:
-        return f"{name} takes no prompts: the new model gets a new prompt encoder."
+        return f"{name} does not take prompts: the new model gets a new prompt encoder."
     several = len(own.classes) > 1
     reason = "prompts need a model of one class" if several else "model.prompts is false"
     return f"{name} takes prompts, the new model does not: {reason}."
@@ -113,4 +117,4 @@ def _written(value: object) -> str:
 
 def count_and_names(classes: Sequence[str]) -> str:
     """Return how many classes there are, and their names."""
-    return f"{len(classes)} class{'es' if len(classes) > 1 else ''} ({', '.join(classes)})"
+    return f"{counted(len(classes), 'class', 'classes')} ({', '.join(classes)})"

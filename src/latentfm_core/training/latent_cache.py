@@ -10,7 +10,7 @@ from torch import Tensor
 
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.augment import TURNS, turned
-from latentfm_core.training.batch_source import Index, Kept, Source
+from latentfm_core.training.batch_source import ImageSource, Index, RowCache
 from latentfm_core.training.global_batch import GlobalBatch
 
 
@@ -36,32 +36,32 @@ class LatentCache:
         self._turns = {"none": 1, "flips": TURNS}.get(augmentation, 0)
         self._frozen = model.config.condition == "frozen"
         self._size = 0
-        self._masks: Kept | None = None
-        self._images: Kept | None = None
+        self._masks: RowCache | None = None
+        self._images: RowCache | None = None
 
-    def allows(self, source: Source) -> bool:
+    def allows(self, source: ImageSource) -> bool:
         """Return whether latents of images of this side are cached."""
         if not self._turns:
             return False
         if source.size != self._size:
             self._size, self._masks, self._images = source.size, None, None
             c, side = self._model.latent_channels, source.size // self._model.config.downsample
-            count, most = source.feeder.shape
+            count, most = source.loader.shape
             masks = (count * most * self._turns, c, side, side)
             images = (count * self._turns * self._frozen, c, side, side)
             if 4 * (masks[0] + images[0]) * c * side**2 <= self.KEEP_BYTES:
-                self._masks = Kept(masks, torch.float32)
-                self._images = Kept(images, torch.float32) if self._frozen else None
+                self._masks = RowCache(masks, torch.float32)
+                self._images = RowCache(images, torch.float32) if self._frozen else None
         return self._masks is not None
 
     def batch(
-        self, source: Source, global_batch: GlobalBatch, *, with_masks: bool
+        self, source: ImageSource, global_batch: GlobalBatch, *, with_masks: bool
     ) -> dict[str, Tensor]:
         """Return ``target``, ``condition`` or else ``images``, and ``masks`` if requested."""
         turns = torch.zeros(len(source.index)).long()
         if self._turns > 1:
             turns = global_batch.integers(TURNS)
-        masks = source.index * source.feeder.shape[1] + source.raters
+        masks = source.index * source.loader.shape[1] + source.raters
         batch = {"target": self._latents(self._masks, masks, turns, source, self._encode_mask)}
         if self._images is not None:
             batch["condition"] = self._latents(
@@ -79,11 +79,11 @@ class LatentCache:
 
     def _latents(
         self,
-        kept: Kept | None,
+        kept: RowCache | None,
         rows: Index,
         turns: Tensor,
-        source: Source,
-        encode: Callable[[Source, Index, Tensor], Tensor],
+        source: ImageSource,
+        encode: Callable[[ImageSource, Index, Tensor], Tensor],
     ) -> Tensor:
         def make(missing: Index) -> Tensor:
             one_by_one = np.split(missing, len(missing))
@@ -95,13 +95,13 @@ class LatentCache:
 
         if kept is None:
             raise RuntimeError("call allows() first; it returned False or was not called")
-        return kept.get(rows * self._turns + turns.numpy(), make).to(source.feeder.device)
+        return kept.get(rows * self._turns + turns.numpy(), make).to(source.loader.device)
 
-    def _encode_mask(self, source: Source, row: Index, turn: Tensor) -> Tensor:
-        most = source.feeder.shape[1]
-        masks = source.feeder.masks(row // most, row % most, source.size)
+    def _encode_mask(self, source: ImageSource, row: Index, turn: Tensor) -> Tensor:
+        most = source.loader.shape[1]
+        masks = source.loader.masks(row // most, row % most, source.size)
         return self._model.encode_mask(self._turned(masks, turn))
 
-    def _encode_image(self, source: Source, row: Index, turn: Tensor) -> Tensor:
-        images = self._turned(source.feeder.images(row, source.size), turn)
+    def _encode_image(self, source: ImageSource, row: Index, turn: Tensor) -> Tensor:
+        images = self._turned(source.loader.images(row, source.size), turn)
         return self._model.features(images.contiguous(memory_format=torch.channels_last))[0]

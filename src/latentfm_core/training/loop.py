@@ -17,9 +17,10 @@ from latentfm_core.bars import is_quiet, progress_bar
 from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.datasets.object_set import ObjectSet
 from latentfm_core.errors import Cancelled, ConfigError
+from latentfm_core.names import counted
 from latentfm_core.training.batches import batch_indices
 from latentfm_core.training.checkpoint import Checkpoint, Position
-from latentfm_core.training.distributed import Team
+from latentfm_core.training.distributed import ProcessGroup
 from latentfm_core.training.divergence import DivergenceWatch
 from latentfm_core.training.meters import EpochReport, EpochSums, Meter, StepReport, ignore
 from latentfm_core.training.optimisation import Optimisation
@@ -55,7 +56,7 @@ class StageLoop:
 
     Parameters
     ----------
-    team
+    processes
         The processes that share each batch, and the device of this one.
 
     Raises
@@ -69,19 +70,21 @@ class StageLoop:
         stage: Stage,
         data: CanvasSet | ObjectSet,
         position: Position,
-        team: Team,
+        processes: ProcessGroup,
         dtype: torch.dtype,
     ) -> None:
-        if min(stage.settings.batch_size, len(data.names)) < team.size:
+        if min(stage.settings.batch_size, len(data.names)) < processes.size:
             raise ConfigError(
-                f"A batch of stage {stage.name} has fewer images than the {team.size} processes "
-                f"that share it. Raise training.{stage.name}.batch_size, or start fewer "
+                f"A batch of stage {stage.name} has fewer images than the {processes.size} "
+                f"processes that share it. Raise training.{stage.name}.batch_size, or start fewer "
                 "processes."
             )
-        self._stage, self._data, self._position, self._team = stage, data, position, team
+        self._stage, self._data, self._position, self._processes = stage, data, position, processes
         self._progress = StageProgress(stage, position, len(data.names))
         self._watch = DivergenceWatch(stage.name, stage.settings, dtype, position.first_loss)
-        self._optimisation = Optimisation(stage, data, team, dtype, self._progress, self._watch)
+        self._optimisation = Optimisation(
+            stage, data, processes, dtype, self._progress, self._watch
+        )
         self.optimizer, self.ema = self._optimisation.optimizer, self._optimisation.ema
         self._unshared = self._outside = 0.0
         self._validated = False
@@ -102,13 +105,21 @@ class StageLoop:
             Seconds between checkpoints.
         """
         first = self._position.step
-        if first and self.share_done() >= 1:
-            return True  # interrupted after its last step
         try:
+            if self._is_unreported(first):  # interrupted in the validation of the epoch
+                self._end_epoch(Meter(self._position.epoch), hooks)
+            if first and (self.share_done() >= 1 or self._ended):
+                self._say_end(first)
+                return True
             return self._run(hooks, save_every, first)
         except Cancelled:
             hooks.save(self)
             return False
+
+    def _is_unreported(self, step: int) -> bool:
+        """Return whether an epoch ended with the last of the first `step` steps, unreported."""
+        ends = step % self._progress.per_epoch == 0 or self.share_done() >= 1
+        return self._position.epoch.steps > 0 and ends
 
     def share_done(self) -> float:
         """Return the finished share of the stage: of its steps or of its time budget."""
@@ -137,7 +148,7 @@ class StageLoop:
                     self._watch.check_end(step + 1)
                     self._say_end(step + 1)
                     return True
-                if stop or (self._team.size == 1 and hooks.should_stop()):
+                if stop or (self._processes.size == 1 and hooks.should_stop()):
                     hooks.save(self)
                     return False
                 if self._is_due(step + 1, time.monotonic() - saved, save_every):
@@ -154,13 +165,14 @@ class StageLoop:
         return batch_indices(len(data.names), batch, seed, stage.index, first, last, data.weights)
 
     def _bar(self, first: int) -> tqdm[Any]:
-        quiet = not self._team.first or is_quiet(logger)
+        # A stage without epochs has nothing to show.
+        quiet = not self._processes.first or is_quiet(logger) or not self._progress.total
         return progress_bar(self._progress.total, self._stage.name, "step", quiet, initial=first)
 
     def _show(self, bar: tqdm[Any], step: int, meter: Meter) -> None:
         bar.update()
         if (step + 1) % 10 == 0:
-            outside = 1 - self._optimisation.clock.shares()["network"]
+            outside = 1 - self._optimisation.timer.shares()["network"]
             values = {
                 "loss": f"{meter.latest():.4f}",
                 "rate": f"{meter.rate():.1f} img/s",
@@ -170,20 +182,20 @@ class StageLoop:
 
     def _end_epoch(self, meter: Meter, hooks: Hooks) -> Meter:
         """Report the epoch; return the meter of the next one."""
-        clock, rate = self._optimisation.clock, self._optimisation.learning_rate
+        timer, rate = self._optimisation.timer, self._position.epoch.learning_rate
         start = time.monotonic()
-        report = self._progress.epoch_report(meter, rate, clock.shares())
+        report = self._progress.epoch_report(meter, rate, timer.shares())
         hooks.end_of_epoch(self, report)
         self._validated = bool(report.validation)
         self._add_outside(time.monotonic() - start)
         self._position.epoch = EpochSums()
-        clock.reset()
+        timer.reset()
         return Meter(self._position.epoch)
 
     def _add_outside(self, seconds: float) -> None:
         """Count time between two steps; several processes agree on it in the next step."""
         self._outside += seconds
-        if self._team.size == 1:
+        if self._processes.size == 1:
             self._count_outside(self._outside)
 
     def _count_outside(self, seconds: float) -> None:
@@ -195,10 +207,9 @@ class StageLoop:
 
     def _say_end(self, steps: int) -> None:
         total = self._progress.total
-        if steps < total and self._team.first:
-            budget = (
-                f"The time budget ends stage {self._stage.name} after {steps} of {total} steps."
-            )
+        if steps < total and self._processes.first:
+            done = f"{steps} of {counted(total, 'step')}"
+            budget = f"The time budget ends stage {self._stage.name} after {done}."
             logger.info("%s", self._ended or budget)
 
     def _is_due(self, step: int, seconds: float, save_every: float) -> bool:
@@ -213,7 +224,7 @@ class StageLoop:
         Several processes must also agree on the seconds used for the time budget. They
         share them before the weight update, whose seconds are counted one step later.
         """
-        start, alone = time.monotonic(), self._team.size == 1
+        start, alone = time.monotonic(), self._processes.size == 1
         sent_at = start
 
         def own() -> list[float]:
@@ -231,6 +242,7 @@ class StageLoop:
             self._count_outside(outside)
         self._progress.add_step(seconds)
         meter.add(losses, len(index), seconds)
+        self._position.epoch.learning_rate = self._optimisation.learning_rate
         self._watch.add(losses["loss"], step)
         self._position.first_loss = self._watch.first_loss
         return stop > 0

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentfm_core.models.onehot import harden
+from latentfm_core.models.onehot import hard_masks
 
 MAX_FOREGROUND_WEIGHT = 10.0
 
@@ -65,6 +65,6 @@ def reconstruction_loss(logits: Tensor, target: Tensor, share: Tensor) -> Tensor
 
 def soft_dice_score(logits: Tensor, target: Tensor) -> Tensor:
     """Return the mean Dice of thresholded logits, for progress lines."""
-    p = _foreground(harden(probabilities(logits))).flatten(2)
+    p = _foreground(hard_masks(probabilities(logits))).flatten(2)
     s = _foreground(target).flatten(2)
     return ((2 * (p * s).sum(2) + 1e-6) / (p.sum(2) + s.sum(2) + 1e-6)).mean()

@@ -74,12 +74,13 @@ def ignore(_: object) -> None:
 
 @dataclass
 class EpochSums:
-    """Sums of an epoch so far; stored in checkpoints."""
+    """Sums of an epoch so far, and the learning rate of its last step; stored in checkpoints."""
 
     steps: int = 0
     images: int = 0
     seconds: float = 0.0
     losses: dict[str, float] = field(default_factory=dict)
+    learning_rate: float = 0.0
 
 
 class Meter:
@@ -115,8 +116,8 @@ class Meter:
         return float(np.mean(self._latest))
 
     def last_loss(self) -> float:
-        """Return the loss of the last step."""
-        return self._latest[-1]
+        """Return the loss of the last step; NaN before the first one since the run began."""
+        return self._latest[-1] if self._latest else float("nan")
 
     def averages(self) -> dict[str, float]:
         """Return the mean of each named loss."""

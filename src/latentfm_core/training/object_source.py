@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from latentfm_core.datasets.object_set import MIN_OBJECT, ObjectSet, TrainingImage
 from latentfm_core.inference.device import autocast
 from latentfm_core.measures.size import label_pieces
-from latentfm_core.training.step_timer import PartsClock
+from latentfm_core.training.step_timer import StepTimer
 
 Index = NDArray[np.intp]
 
@@ -83,14 +83,14 @@ class ObjectSource:
     index: Index
     seeds: tuple[int, ...]
     size: int
-    clock: PartsClock
+    timer: StepTimer
     device: torch.device
     dtype: torch.dtype
 
     def crops(self) -> Crops:
         """Return the crops of the batch."""
         share = self.objects.unprompted
-        with self.clock.part("data"):
+        with self.timer.part("data"):
             drawn = [
                 draw_crop(self.objects.images[i], self.size, np.random.default_rng(seed), share)
                 for i, seed in zip(self.index, self.seeds, strict=True)
@@ -110,7 +110,7 @@ class ObjectSource:
     def masks(self) -> Tensor:
         """Return the masks ``(B, 1, size, size)`` float32 in {0, 1}."""
         share = self.objects.unprompted
-        with self.clock.part("data"):
+        with self.timer.part("data"):
             drawn = [
                 draw_mask(self.objects.images[i], self.size, np.random.default_rng(seed), share)
                 for i, seed in zip(self.index, self.seeds, strict=True)
@@ -120,7 +120,7 @@ class ObjectSource:
     @contextmanager
     def network(self) -> Iterator[None]:
         """Run networks without gradients inside the block."""
-        with self.clock.part("network"), torch.no_grad(), autocast(self.device, self.dtype):
+        with self.timer.part("network"), torch.no_grad(), autocast(self.device, self.dtype):
             yield
 
 

@@ -1,12 +1,12 @@
-"""Settings of a training that cannot take effect, most of them in its number of steps or epochs."""
+"""Find settings that cannot take effect, mostly in the number of steps or epochs of a run."""
 
 from __future__ import annotations
 
 from latentfm_core.config import Config, DataConfig
 from latentfm_core.config.base import Settings
 from latentfm_core.config.training import DistillConfig, FlowConfig, StageConfig
-from latentfm_core.datasets.pairs import name_some
 from latentfm_core.datasets.plausibility import Finding
+from latentfm_core.names import name_some
 from latentfm_core.training.batches import steps_per_epoch
 from latentfm_core.training.schedule import longest_warm_up
 from latentfm_core.training.stages import STAGES
@@ -26,7 +26,7 @@ def plan_findings(config: Config, images: int, *, validated: bool) -> list[Findi
         stage: StageConfig = getattr(config.training, name)
         texts += _warm_up(name, stage, images) + _batch(name, stage, images)
         if isinstance(stage, FlowConfig | DistillConfig):
-            texts += _small(name, stage)
+            texts += _small(name, stage, config.data.size)
         if isinstance(stage, FlowConfig) and validated:
             texts += _validation(name, stage)
     texts += [*_weights(config.data), *_checkpoints(config, stages, images)]
@@ -71,8 +71,9 @@ def _batch(name: str, stage: StageConfig, images: int) -> list[str]:
     ]
 
 
-def _small(name: str, stage: FlowConfig | DistillConfig) -> list[str]:
-    if not 0 < stage.epochs <= stage.small_epochs:
+def _small(name: str, stage: FlowConfig | DistillConfig, side: int) -> list[str]:
+    smaller = stage.small_size < (stage.size or side)
+    if not smaller or not 0 < stage.epochs <= stage.small_epochs:
         return []
     return [
         f"training.{name}.small_epochs is {stage.small_epochs:,} of {stage.epochs:,} epochs: the "

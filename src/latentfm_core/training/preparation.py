@@ -19,7 +19,7 @@ from latentfm_core.output.paths import check_writable
 from latentfm_core.training.announce import announce
 from latentfm_core.training.batches import seed_for
 from latentfm_core.training.checkpoint import Checkpoint, Position, read_checkpoint
-from latentfm_core.training.distributed import Team
+from latentfm_core.training.distributed import ProcessGroup
 from latentfm_core.training.extending import reopen, warn_of_calibration
 from latentfm_core.training.imagenet import check_imagenet, imagenet_origin, load_imagenet
 from latentfm_core.training.initial_model import check_initial, load_initial
@@ -51,6 +51,7 @@ from latentfm_core.training.run_record import (
 from latentfm_core.training.run_state import RunState
 from latentfm_core.training.selection import score_best_again
 from latentfm_core.training.stages import STAGES
+from latentfm_core.training.trained_on import images_of_parent, read_parent_images
 
 
 def check_start(config: Config, options: RunOptions) -> tuple[Checkpoint | None, RunOptions]:
@@ -88,46 +89,58 @@ def check_start(config: Config, options: RunOptions) -> tuple[Checkpoint | None,
 
 
 def prepare(
-    config: Config, options: RunOptions, checkpoint: Checkpoint | None, team: Team
+    config: Config, options: RunOptions, checkpoint: Checkpoint | None, processes: ProcessGroup
 ) -> RunState:
     """Read the images, build the networks and log a summary of the run."""
-    dtype = resolve_precision(config.training.precision, team.device)
-    reader = DataReader(config, options, checkpoint, quiet=not team.first)
+    dtype = resolve_precision(config.training.precision, processes.device)
+    reader = DataReader(config, options, checkpoint, quiet=not processes.first)
     # The others read from the cache what one has decoded; without a cache none waits.
-    turns = team.local_first() if config.data.cache else nullcontext()
-    with team.together(), turns:
+    turns = processes.local_first() if config.data.cache else nullcontext()
+    with processes.together(), turns:
         data = reader.read()
     torch.manual_seed(seed_for(config.training.seed, 99))
-    model = _new_model(config, options.init) if checkpoint is None else LatentFM(config.model)
+    model = LatentFM(config.model)
+    parent = _load_start(model, config, options.init) if checkpoint is None else ""
     before = None if checkpoint is None else checkpoint.run
     record = replace(
         with_command(before, options.command, _record(before, data, options)),
         card=options.card or {},
         init=_initial_source(checkpoint, options),
         encoder=_encoder_origin(before, config, options),
+        init_sha256=parent if before is None else before.init_sha256,
     )
     position = Position(STAGES[0]) if checkpoint is None else checkpoint.position
-    state = RunState(config, options, team, dtype, data, model, position, record, checkpoint)
+    images = _parent_images(checkpoint, options)
+    state = RunState(
+        config, options, processes, dtype, data, model, position, record, checkpoint, images
+    )
     if checkpoint is not None:
         checkpoint.restore_model(model)
         if extends(checkpoint, config):
             _extend(state)
-    to_device(model, team.device)
+    to_device(model, processes.device)
     announce(state)
     if checkpoint is not None and _validation_changed(state, checkpoint):
         score_best_again(state)
     # No process writes to the folder before all have checked for an existing run.
-    team.wait()
+    processes.wait()
     return state
 
 
-def _new_model(config: Config, init: str | None) -> LatentFM:
-    model = LatentFM(config.model)
+def _load_start(model: LatentFM, config: Config, init: str | None) -> str:
+    """Load the weights that a new run starts from; return the digest of the model `init`."""
     if init is not None:
-        load_initial(model, init)
-    elif model.encoder is not None:
+        return load_initial(model, init)
+    if model.encoder is not None:
         load_imagenet(model.encoder.encoder, config.model.encoder)
-    return model
+    return ""
+
+
+def _parent_images(checkpoint: Checkpoint | None, options: RunOptions) -> dict[str, str]:
+    """Return the images that the models a run started from were trained on, by signature."""
+    if checkpoint is not None:
+        return read_parent_images(options.out / TRAINING)
+    return {} if options.init is None else images_of_parent(resolve_model(options.init))
 
 
 def _initial_source(checkpoint: Checkpoint | None, options: RunOptions) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from latentfm_core.config import Config, config_from_mapping
 from latentfm_core.errors import CheckpointError, ModelFolderError
 from latentfm_core.files.own_runs import is_own
+from latentfm_core.files.user_path import user_path
 from latentfm_core.model_io.bundled import bundled_models
 from latentfm_core.model_io.card import ModelCard, read_card
 from latentfm_core.training.checkpoint import DONE, CheckpointHeader, read_header
@@ -117,7 +118,7 @@ def model_named(init: str | None) -> str:
     """Return the name of a bundled model, or the absolute path of a model folder."""
     if not init or init in bundled_models():
         return init or ""
-    return str(Path(init).expanduser().resolve())
+    return str(user_path(init).resolve())
 
 
 def follows_paths(out: Path) -> bool:

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from latentfm_core.config import Config
+from latentfm_core.config.explain import explained, located
 from latentfm_core.datasets.splits import Split
 from latentfm_core.errors import ConfigError
 from latentfm_core.model_io.card import ModelCard, WeightsInfo
@@ -96,14 +98,14 @@ def check_card(written: Mapping[str, Any], config: Config, name: str) -> None:
     try:
         ModelCard.model_validate({**fields, "weights": weights})
     except ValidationError as error:
-        lines = [_explained(item["loc"], item["msg"], item["type"]) for item in error.errors()[:10]]
+        lines = [_explained(item) for item in error.errors()[:10]]
         raise ConfigError("The card cannot be used:\n  " + "\n  ".join(lines)) from None
 
 
-def _explained(location: tuple[int | str, ...], message: str, kind: str) -> str:
-    path = ".".join(map(str, location))[:200] or "card"
-    if kind != "extra_forbidden":
-        return f"{path}: {message}"
+def _explained(item: ErrorDetails) -> str:
+    location, path = item["loc"], located(item) or "card"
+    if item["type"] != "extra_forbidden":
+        return f"{path}: {explained(item)}"
     known = list(ModelCard.model_fields)
     if location[0] == "data":
         known = ["name", "source", "licence", "split"]

@@ -12,7 +12,8 @@ from latentfm_core.files.optional import best_effort
 from latentfm_core.files.own_runs import signature_of
 from latentfm_core.inference.device import describe
 from latentfm_core.model_io.bundled import resolve_model
-from latentfm_core.model_io.card import CARD, ModelCard
+from latentfm_core.model_io.card import ModelCard
+from latentfm_core.model_io.file_names import CARD
 from latentfm_core.model_io.folder import save_model
 from latentfm_core.training.checkpoint import DONE, FILE, save_checkpoint
 from latentfm_core.training.distillation import distilled_card, is_distillation, remember_parent
@@ -21,7 +22,12 @@ from latentfm_core.training.resuming import finished_card
 from latentfm_core.training.run_card import card_fields, portable
 from latentfm_core.training.run_record import signed_facts
 from latentfm_core.training.run_state import RunState
-from latentfm_core.training.trained_on import CONFIG, write_signatures, write_trained_on
+from latentfm_core.training.trained_on import (
+    CONFIG,
+    write_parent_images,
+    write_signatures,
+    write_trained_on,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +45,7 @@ class RunFiles:
         write_split(folder / "split.json", run.data.split)
         write_trained_on(folder, run.record.data.trained_on)
         write_signatures(folder, run.data.train, run.record.data.trained_on)
+        write_parent_images(folder, run.parent_images)
         if not run.options.resume and run.options.init and is_distillation(run.config):
             remember_parent(folder, resolve_model(run.options.init))
 

@@ -12,7 +12,7 @@ from latentfm_core.errors import CheckpointError, OutputError
 from latentfm_core.files.atomic import make_folder
 from latentfm_core.files.disk_errors import write_error
 from latentfm_core.files.locks import FolderLock, busy
-from latentfm_core.model_io.card import CARD
+from latentfm_core.model_io.file_names import CARD
 from latentfm_core.names import shown
 from latentfm_core.training.checkpoint import FILE
 

@@ -16,10 +16,10 @@ from latentfm_core.config import DataConfig
 from latentfm_core.datasets.folds import training_split
 from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.datasets.object_set import ObjectSet
-from latentfm_core.datasets.pairs import name_some
 from latentfm_core.datasets.splits import Split, read_split
 from latentfm_core.errors import CheckpointError
 from latentfm_core.files.untrusted import parse_json
+from latentfm_core.names import counted, name_some
 
 ChangedData = Literal["refuse", "keep", "redraw"]
 """Behaviour of a resumed run whose data have changed."""
@@ -81,6 +81,8 @@ class RunRecord:
         The commands that the run was started and resumed with, in their order.
     init
         Model that the run started from, empty without one; None if an older version wrote this.
+    init_sha256
+        Digest of its weights; empty without one, or if an older version wrote this.
     encoder
         Origin of the pretrained weights for the card; None if an older version wrote this.
     """
@@ -91,6 +93,7 @@ class RunRecord:
     card: dict[str, Any] = field(default_factory=dict)
     init: str | None = None
     encoder: dict[str, str] | None = None
+    init_sha256: str = ""
 
     def to_text(self) -> str:
         """Return the record as text for `from_text`."""
@@ -154,8 +157,11 @@ def resumed_split(
         _refuse_other_draw(record, data, stored)
         _refuse_other_canvas(data, stored)
         digests = [
-            f"{len(some)} {what} ({name_some(some)})"
-            for some, what in ((there - known, "were added"), (known - there, "are missing"))
+            f"{counted(len(some), *what)} ({name_some(some)})"
+            for some, *what in (
+                (there - known, "was added", "were added"),
+                (known - there, "is missing", "are missing"),
+            )
             if some
         ]
         if digests:
@@ -175,7 +181,8 @@ def _refuse_other_draw(record: DataRecord, data: DataConfig, stored: DataConfig)
     differ = [name for name in DRAW if getattr(data, name) != getattr(stored, name)]
     if differ == ["split_file"] and data.split_file is not None:
         known = record.names()
-        if read_split(data.split_file).restricted(known - set(record.left_out)) == record.split:
+        now = read_split(data.split_file, known).restricted(known - set(record.left_out))
+        if now == record.split:
             return
     # A run with untrusted paths has its split in the checkpoint.
     gone = {name for name in differ if getattr(data, name) is None}
@@ -183,7 +190,7 @@ def _refuse_other_draw(record: DataRecord, data: DataConfig, stored: DataConfig)
     if differ:
         raise CheckpointError(
             f"A resumed run keeps its original parts, and "
-            f"{', '.join(f'data.{name}' for name in differ)} would change them. Leave that out, "
+            f"{', '.join(f'data.{name}' for name in differ)} would change them. Leave this out, "
             "or draw them again: --changed-data redraw."
         )
 
@@ -204,8 +211,8 @@ def refuse_changed_pixels(record: DataRecord, digests: Mapping[str, str]) -> Non
     changed = {name for name, digest in digests.items() if known.get(name, digest) != digest}
     if changed:
         raise CheckpointError(
-            f"{len(changed)} images or their masks have changed since the run began: "
-            f"{name_some(changed)}. {_ADVICE}"
+            f"{counted(len(changed), 'image or its masks have', 'images or their masks have')} "
+            f"changed since the run began: {name_some(changed)}. {_ADVICE}"
         )
 
 

@@ -11,7 +11,7 @@ from latentfm_core.config import Config
 from latentfm_core.errors import Cancelled
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.checkpoint import Checkpoint, Position
-from latentfm_core.training.distributed import Team
+from latentfm_core.training.distributed import ProcessGroup
 from latentfm_core.training.options import RunOptions
 from latentfm_core.training.run_data import RunData
 from latentfm_core.training.run_folder import TRAINING
@@ -20,17 +20,24 @@ from latentfm_core.training.run_record import RunRecord
 
 @dataclass
 class RunState:
-    """State of a training run."""
+    """State of a training run.
+
+    Attributes
+    ----------
+    parent_images
+        Name of each image that the models it started from were trained on, by signature.
+    """
 
     config: Config
     options: RunOptions
-    team: Team
+    processes: ProcessGroup
     dtype: torch.dtype
     data: RunData
     model: LatentFM
     position: Position
     record: RunRecord
     checkpoint: Checkpoint | None
+    parent_images: dict[str, str]
 
     @property
     def folder(self) -> Path:
@@ -40,7 +47,7 @@ class RunState:
     @property
     def device(self) -> torch.device:
         """Device of this process."""
-        return self.team.device
+        return self.processes.device
 
     def picture(self, name: str) -> Path:
         """Return the path of a picture of validation images."""
@@ -54,5 +61,5 @@ class RunState:
         Cancelled
             If the user did. With several processes this never happens, as the others would wait.
         """
-        if self.team.size == 1 and self.options.urgent():
+        if self.processes.size == 1 and self.options.urgent():
             raise Cancelled("Stopped at the end of a stage.")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from latentfm_core.datasets.summary import duration
 from latentfm_core.files.optional import best_effort
 from latentfm_core.loggers.csv_table import CsvTable, read_table
 from latentfm_core.loggers.logger import Logger, Point
@@ -149,20 +150,6 @@ def epoch_line(report: EpochReport, best: bool = False) -> str:
     left = f", {duration(report.seconds_left)} left" if report.seconds_left > 0 else ""
     parts.append(f"{report.images_per_second:.1f} images/s{left}")
     return "; ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Return a readable duration: "40 s", "12 min", "3 h 05 min".
-
-    Examples
-    --------
-    >>> duration(40), duration(700), duration(11_100)
-    ('40 s', '12 min', '3 h 05 min')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _is_before(row: dict[str, Any], position: Position) -> bool:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from latentfm_core.datasets.object_set import ObjectSet
-from latentfm_core.errors import Cancelled, CheckpointError
+from latentfm_core.errors import CheckpointError
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.tensor_names import current_name
@@ -38,6 +38,11 @@ def validate_epoch(run: RunState, loop: StageLoop, report: EpochReport) -> None:
         State of the run; receives the scores.
     report
         Report of the epoch; receives the validation metrics.
+
+    Raises
+    ------
+    Cancelled
+        If a stop was requested.
     """
     flow, data = run.config.training.flow, run.data.val
     last = loop.share_done() >= 1
@@ -87,20 +92,26 @@ def score_unvalidated(run: RunState) -> None:
     if figures:
         position.best_score = selection_score(figures)
         position.metrics |= figures
-    elif run.team.size == 1 and run.options.should_stop():
-        raise Cancelled("Stopped during the last validation.")
 
 
 def score_best_again(run: RunState) -> None:
-    """Score the best weights again, on validation images that are not those of their score."""
+    """Score the best weights again, on validation images that are not those of their score.
+
+    Raises
+    ------
+    Cancelled
+        If a stop was requested; nothing is changed.
+    """
     position, data = run.position, run.data.val
     if data is None or position.best_score == -math.inf:
         return
     latest = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
     figures = {}
-    if take_best(run.model, run.folder):
-        figures = figures_of(run, data, run.picture("best_again"))
-    run.model.load_state_dict(latest)
+    try:
+        if take_best(run.model, run.folder):
+            figures = figures_of(run, data, run.picture("best_again"))
+    finally:
+        run.model.load_state_dict(latest)
     position.best_score, position.stale = -math.inf, 0
     if figures:
         position.best_score = selection_score(figures)
@@ -116,7 +127,6 @@ def score_few_steps(run: RunState, data: DataSet) -> None:
     """Add the validation metrics of the few-step network to those of the model card."""
     for steps in range(1, run.config.model.distilled_steps + 1):
         figures = figures_of(run, data, run.picture(f"steps_{steps}"), steps)
-        run.check_urgent()
         named = {f"{name}_steps_{steps}": value for name, value in figures.items()}
         words = ", ".join(f"{NAMES.get(name, name)} {value:.3f}" for name, value in figures.items())
         logger.info("with %d ODE step%s: %s", steps, "s" if steps > 1 else "", words)
@@ -150,7 +160,7 @@ def _keep_if_best(run: RunState, report: EpochReport) -> None:
     if score > position.best_score:
         position.best_score, position.stale = score, 0
         position.metrics |= report.validation
-        if run.team.first:
+        if run.processes.first:
             tensors = {k: v.detach().cpu().contiguous() for k, v in run.model.state_dict().items()}
             with atomic_path(run.folder / BEST) as temporary:
                 save_file(tensors, temporary)
@@ -163,7 +173,7 @@ def figures_of(
     steps: int | None = None,
     images: int | None = None,
 ) -> dict[str, float]:
-    """Return the validation metrics of the current weights; empty if the run is stopped.
+    """Return the validation metrics of the current weights.
 
     Parameters
     ----------
@@ -171,11 +181,16 @@ def figures_of(
         PNG file for the first images.
     steps, images
         ODE steps and image limit; None takes those of the settings and of the time budget.
+
+    Raises
+    ------
+    Cancelled
+        If a stop was requested.
     """
     config, stop = run.config, run.options.should_stop
     if most := images or run.position.validation_images:
         training = config.training.model_copy(update={"validation_images": most})
         config = config.model_copy(update={"training": training})
     if isinstance(data, ObjectSet):
-        return validate_prompts(run.model, config, data, run.team, picture, stop, steps)
-    return validate(run.model, config, data, run.team, picture, stop, steps)
+        return validate_prompts(run.model, config, data, run.processes, picture, stop, steps)
+    return validate(run.model, config, data, run.processes, picture, stop, steps)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from latentfm_core.config import Config, DistillConfig, FlowConfig, StageConfig
 from latentfm_core.models.latentfm import LatentFM
-from latentfm_core.training.batch_source import Source
+from latentfm_core.training.batch_source import ImageSource
 from latentfm_core.training.batches import generator_for, seed_for
 from latentfm_core.training.global_batch import GlobalBatch
 from latentfm_core.training.object_source import ObjectSource
@@ -18,7 +18,7 @@ STAGES = ("image_vae", "mask_vae", "flow", "distill")
 
 Losses = dict[str, Tensor]
 
-BatchSource = Source | ObjectSource
+BatchSource = ImageSource | ObjectSource
 """Input of a step: whole canvases, or crops around objects."""
 
 Batch = dict[str, Tensor]

@@ -36,7 +36,7 @@ def end_stage(run: RunState) -> None:
         _score_reconstruction(run)
     elif stage == "flow":
         score_unvalidated(run)
-        if run.team.first:
+        if run.processes.first:
             take_best(run.model, run.folder)
     elif stage == "distill" and run.data.val is not None:
         score_few_steps(run, run.data.val)
@@ -59,7 +59,7 @@ def _standardise_masks(run: RunState) -> None:
     model, channels = run.model, run.config.model.mask_channels
     mean, std = latent_statistics(
         lambda x: model.mask_vae.encode(one_hot(x, channels) * 2 - 1),
-        all_masks(run.data.train, run.config.data.size),
+        all_masks(run.data.train, run.config.data.size, run.check_urgent),
         run.device,
         run.check_urgent,
     )
@@ -68,7 +68,8 @@ def _standardise_masks(run: RunState) -> None:
 
 
 def _score_reconstruction(run: RunState) -> None:
-    masks = all_masks(run.data.val or run.data.train, run.config.data.size)
+    measured = run.data.val or run.data.train
+    masks = all_masks(measured, run.config.data.size, run.check_urgent)
     score = reconstruction_dice(run.model, masks, run.device, run.check_urgent)
     logger.info("mask VAE reconstruction Dice: %.4f", score)
     run.position.metrics["val_mask_vae_dice"] = score

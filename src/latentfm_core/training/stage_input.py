@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.datasets.object_set import ObjectSet
-from latentfm_core.training.batch_source import Feeder, Source
+from latentfm_core.training.batch_source import BatchLoader, ImageSource
 from latentfm_core.training.batches import draw_raters, seed_for
 from latentfm_core.training.object_source import ObjectSource
 from latentfm_core.training.stage import BatchSource, Stage
-from latentfm_core.training.step_timer import PartsClock
+from latentfm_core.training.step_timer import StepTimer
 
 
 class StageInput:
@@ -29,10 +29,10 @@ class StageInput:
     def __init__(
         self, stage: Stage, data: CanvasSet | ObjectSet, device: torch.device, dtype: torch.dtype
     ) -> None:
-        self.clock = PartsClock(device)
+        self.timer = StepTimer(device)
         self._stage, self._device, self._dtype = stage, device, dtype
-        self._source: Feeder | ObjectSet = (
-            Feeder(data, stage.config.model.mask_channels, device)
+        self._source: BatchLoader | ObjectSet = (
+            BatchLoader(data, stage.config.model.mask_channels, device)
             if isinstance(data, CanvasSet)
             else data
         )
@@ -50,10 +50,10 @@ class StageInput:
             Finished share of the stage.
         """
         size, draws = self._stage.size_at(done), self._stage.draws(step)
-        if isinstance(self._source, Feeder):
+        if isinstance(self._source, BatchLoader):
             raters = draw_raters(self._source.canvases, index, draws)[rows]
-            return Source(self._source, index[rows], raters, size, self.clock, self._dtype)
+            return ImageSource(self._source, index[rows], raters, size, self.timer, self._dtype)
         seeds = tuple(seed_for(draws, row) for row in range(len(index)))[rows]
         return ObjectSource(
-            self._source, index[rows], seeds, size, self.clock, self._device, self._dtype
+            self._source, index[rows], seeds, size, self.timer, self._device, self._dtype
         )

@@ -22,7 +22,7 @@ from latentfm_core.training.validation_time import plan_validation
 def run_stages(run: RunState, files: RunFiles) -> bool:
     """Train the remaining stages; return False if stopped, with a checkpoint."""
     log = None
-    if run.team.first:
+    if run.processes.first:
         files.write_facts()
         log = _open_log(run)
     runner = StageRunner(run, files, log)
@@ -58,6 +58,12 @@ class StageRunner:
         if self._is_absent():
             return self._end(None)
         loop = self._loop()
+        try:
+            if run.position.stage == "flow":
+                plan_validation(run)
+        except Cancelled:
+            self._save(loop)
+            return False
         options = run.options
         hooks = Hooks(
             options.should_stop, self._save, self._end_epoch, options.on_step, options.urgent
@@ -79,12 +85,10 @@ class StageRunner:
         stage = make_stage(position.stage, run.model, run.config)
         if not position.step:
             stage.begin()
-        loop = StageLoop(stage, run.data.train, position, run.team, run.dtype)
+        loop = StageLoop(stage, run.data.train, position, run.processes, run.dtype)
         if run.checkpoint is not None and run.checkpoint.position.stage == position.stage:
             loop.restore(run.checkpoint)
         run.checkpoint = None
-        if position.stage == "flow":
-            plan_validation(run)
         return loop
 
     def _end(self, loop: StageLoop | None) -> bool:
@@ -105,5 +109,5 @@ class StageRunner:
             self._log.add(report, self._run.picture(epoch_picture(report)))
 
     def _save(self, loop: StageLoop | None) -> None:
-        if self._run.team.first:
+        if self._run.processes.first:
             self._files.save(loop)

@@ -13,7 +13,7 @@ Part = Literal["data", "augmentation", "network", "optimiser"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
-class PartsClock:
+class StepTimer:
     """Adds up the seconds of the parts of steps.
 
     A GPU works asynchronously. Waiting for it at the end of each part would slow

@@ -9,7 +9,7 @@ from latentfm_core.config import Config, config_from_mapping
 from latentfm_core.errors import FolderBusy, OutputError
 from latentfm_core.model_io.card import ModelCard
 from latentfm_core.training.checkpoint import DONE, FILE, read_header
-from latentfm_core.training.distributed import join_team
+from latentfm_core.training.distributed import join_processes
 from latentfm_core.training.divergence import Diverged
 from latentfm_core.training.ema import EMA
 from latentfm_core.training.extending import MAY_CHANGE
@@ -46,12 +46,12 @@ class Trainer:
 
     def __init__(self, config: Config, options: RunOptions) -> None:
         checkpoint, options = check_start(config, options)
-        team = join_team(config.training.device)
+        processes = join_processes(config.training.device)
         self._place = RunFolder(options.out, options.resume)
-        if team.first:
+        if processes.first:
             self._place.claim_existing()
         try:
-            self.state = prepare(config, options, checkpoint, team)
+            self.state = prepare(config, options, checkpoint, processes)
         except BaseException:
             self._place.release()
             raise
@@ -71,14 +71,16 @@ class Trainer:
         OutputError
             If nothing can be written; the last checkpoint is still there.
         """
-        team = self.state.team
+        processes = self.state.processes
         try:
-            with team.together():
+            with processes.together():
                 self.claim()
                 if not run_stages(self.state, self._files):
                     return None
-                card = self._files.write_model() if team.first else draft_card(self.state.config)
-                team.wait()
+                card = (
+                    self._files.write_model() if processes.first else draft_card(self.state.config)
+                )
+                processes.wait()
         except FolderBusy:
             raise
         except OutputError as error:
@@ -113,7 +115,7 @@ class Trainer:
         CheckpointError
             If another run was started there in the meantime.
         """
-        if self.state.team.first:
+        if self.state.processes.first:
             self._place.claim()
 
     def close(self) -> None:

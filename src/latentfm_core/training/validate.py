@@ -16,6 +16,7 @@ from latentfm_core.colours import RGB, picture_colours, rgb
 from latentfm_core.config import Config
 from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.datasets.object_set import ObjectSet
+from latentfm_core.errors import Cancelled
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.files.optional import best_effort
 from latentfm_core.inference.segmenter import Segmenter
@@ -23,7 +24,7 @@ from latentfm_core.metrics.classes import class_dice, class_ged, class_iou
 from latentfm_core.model_io.card import ModelCard, WeightsInfo
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
-from latentfm_core.training.distributed import Team
+from latentfm_core.training.distributed import ProcessGroup
 from latentfm_core.training.object_source import draw_mask
 from latentfm_core.types import ImageInput, SampleSet, Summary
 
@@ -41,7 +42,7 @@ def validate(
     model: LatentFM,
     config: Config,
     data: CanvasSet,
-    team: Team,
+    processes: ProcessGroup,
     picture: Path,
     should_stop: Callable[[], bool] = lambda: False,
     steps: int | None = None,
@@ -51,9 +52,13 @@ def validate(
     They are means over the raters and, with several classes, over those that occur; with
     several raters the GED is there too. Also writes `picture`, a PNG with a row for each of
     the first images, see `picture_row`.
-    Several processes of a team take some images each. Empty if `should_stop`, which is
-    asked before every image, ends it.
-    `steps` are ODE steps; None takes those of the settings.
+    Several processes take some images each. `should_stop` is asked before every image and
+    after every ODE step. `steps` are ODE steps; None takes those of the settings.
+
+    Raises
+    ------
+    Cancelled
+        If `should_stop` returned true in any process.
     """
     training = config.training
     settings = config.sampling.model_copy(
@@ -63,21 +68,21 @@ def validate(
             "precision": training.precision,
         }
     )
-    segmenter = Segmenter(model, draft_card(config), str(team.device), training.precision)
+    segmenter = Segmenter(model, draft_card(config), str(processes.device), training.precision)
     rows: list[NDArray[Any]] = []
 
     def figures(index: int) -> dict[str, float]:
         truth = data.masks[index, : data.raters[index]]
         image = ImageInput(data.images[index], name=data.names[index])
-        samples = segmenter.sample(image, settings)
+        samples = segmenter.sample(image, settings, stopping(should_stop))
         summary = segmenter.summarise(samples)
         if index < PICTURES:
             rows.append(picture_row(data.images[index], truth[0], samples, summary))
         return _figures(summary, truth)
 
     count = min(training.validation_images, len(data.names))
-    means = mean_figures(count, FIGURES, figures, team, should_stop)
-    if means and team.first:
+    means = mean_figures(count, FIGURES, figures, processes, should_stop)
+    if processes.first:
         write_picture(picture, rows)
     return {f"val_{name}": mean for name, mean in means.items()}
 
@@ -89,14 +94,24 @@ def write_picture(path: Path, rows: Sequence[NDArray[Any]]) -> None:
             imsave(temporary, np.concatenate(rows), check_contrast=False)
 
 
+def stopping(should_stop: Callable[[], bool]) -> Callable[[object], None]:
+    """Return a callback for the steps of a validation, which raises `Cancelled` to end it."""
+
+    def check(_: object) -> None:
+        if should_stop():
+            raise Cancelled("Stopped during a validation.")
+
+    return check
+
+
 def mean_figures(
     count: int,
     names: Sequence[str],
     figures: Callable[[int], Mapping[str, float]],
-    team: Team,
+    processes: ProcessGroup,
     should_stop: Callable[[], bool],
 ) -> dict[str, float]:
-    """Return the means over `count` images of the figures that occur; empty if stopped.
+    """Return the means over `count` images of the figures that occur.
 
     The images are divided among the processes. Rank 0 makes the picture and therefore segments all
     images in it.
@@ -105,31 +120,42 @@ def mean_figures(
     ----------
     names, figures
         Names of all figures, and the function that returns those of an image.
+
+    Raises
+    ------
+    Cancelled
+        If `should_stop` returned true, or `figures` raised it, in any process.
     """
     scores = np.full((count, len(names)), np.nan)
     stopped = False
     for index in range(count):
-        if team.rank == (0 if index < PICTURES else index % team.size):
+        if processes.rank == (0 if index < PICTURES else index % processes.size):
             stopped = should_stop()
             if stopped:
                 break
-            found = figures(index)
+            try:
+                found = figures(index)
+            except Cancelled:
+                stopped = True
+                break
             scores[index] = [found.get(name, np.nan) for name in names]
-    scores, stopped = _gathered(scores, stopped, team)
-    columns = {} if stopped else dict(zip(names, scores.T, strict=True))
+    scores, stopped = _gathered(scores, stopped, processes)
+    if stopped:
+        raise Cancelled("Stopped during a validation.")
+    columns = dict(zip(names, scores.T, strict=True))
     known = {name: column[~np.isnan(column)] for name, column in columns.items()}
     return {name: float(np.mean(column)) for name, column in known.items() if column.size}
 
 
 def _gathered(
-    scores: NDArray[np.float64], stopped: bool, team: Team
+    scores: NDArray[np.float64], stopped: bool, processes: ProcessGroup
 ) -> tuple[NDArray[np.float64], bool]:
     """Combine the values of all processes; NaN if none has a value."""
-    if team.size == 1:
+    if processes.size == 1:
         return scores, stopped
     known = ~np.isnan(scores)
     parts = [np.array([float(stopped)]), np.where(known, scores, 0).ravel(), known.ravel()]
-    totals = team.sum(torch.from_numpy(np.concatenate(parts))).cpu().numpy()
+    totals = processes.sum(torch.from_numpy(np.concatenate(parts))).cpu().numpy()
     values, known = totals[1:].reshape(2, *scores.shape)
     return np.where(known > 0, values, np.nan), bool(totals[0] > 0)
 
@@ -161,15 +187,21 @@ DRAWN_MASKS = 1024
 """Crops of an `ObjectSet` used to standardise latents and measure the mask VAE."""
 
 
-def all_masks(data: CanvasSet | ObjectSet, size: int) -> torch.Tensor:
+def all_masks(
+    data: CanvasSet | ObjectSet, size: int, check: Callable[[], None] = lambda: None
+) -> torch.Tensor:
     """Return the labels of all raters of all images, ``(sum of M, S, S)`` uint8.
 
-    Of an `ObjectSet`, `DRAWN_MASKS` crops of side `size` that are always the same.
+    Of an `ObjectSet`, `DRAWN_MASKS` crops of side `size` that are always the same. `check` is
+    called before each of them and may raise to abort.
     """
     if isinstance(data, ObjectSet):
         rng = np.random.default_rng(0)
         index = rng.choice(len(data.images), min(DRAWN_MASKS, 8 * len(data.images)), p=data.weights)
-        crops = [draw_mask(data.images[i], size, rng, data.unprompted) for i in index]
+        crops = []
+        for i in index:
+            check()
+            crops.append(draw_mask(data.images[i], size, rng, data.unprompted))
         return torch.from_numpy(np.stack(crops).astype(np.uint8))
     used = np.arange(data.masks.shape[1]) < data.raters[:, None]
     return torch.from_numpy(data.masks[used])

@@ -1,13 +1,15 @@
-"""Time of a validation, which a run with a time budget must know before the first one."""
+"""Estimate the time of a validation before the first one, for runs with a time budget."""
 
 from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 
 import torch
 
 from latentfm_core.datasets.summary import duration
+from latentfm_core.errors import Cancelled
 from latentfm_core.training.run_data import DataSet
 from latentfm_core.training.run_state import RunState
 from latentfm_core.training.selection import figures_of, score_best_again
@@ -25,7 +27,21 @@ def plan_validation(run: RunState) -> None:
     It validates fewer images if all would take more than `MOST` of the time of the flow. Nothing
     happens without a budget or a validation part, or if the time is known. With another budget
     the images are chosen again, and the best weights are scored on them.
+
+    Raises
+    ------
+    Cancelled
+        If a stop was requested; the position of the run is unchanged.
     """
+    kept = replace(run.position)
+    try:
+        _plan(run)
+    except Cancelled:
+        vars(run.position).update(vars(kept))
+        raise
+
+
+def _plan(run: RunState) -> None:
     position, data = run.position, run.data.val
     limit = stage_seconds(run.config, "flow") if run.config.training.minutes is not None else None
     before = position.validation_images
@@ -47,12 +63,12 @@ def _estimate(run: RunState, data: DataSet, limit: float) -> None:
         position.validation_images = most
         logger.warning(
             "A validation of %d images would take about %s, more than a quarter of the time of the "
-            "flow: only %d of them are used. Give the run more --minutes, or set "
+            "flow: only %d of them will be used. Give the run more --minutes, or set "
             "training.validation_images.",
             asked, duration(asked * each), most,
         )  # fmt: skip
     position.validation_seconds = each * min(asked, most)
-    if run.team.size == 1:
+    if run.processes.size == 1:
         position.add_outside(time.monotonic() - start)
 
 
@@ -67,9 +83,9 @@ def _seconds_per_image(run: RunState, slow: float) -> float:
         if data is not None:
             figures_of(run, data, picture, images=1)
         seconds = time.monotonic() - start
-        if run.team.size == 1 and seconds > slow:
+        if run.processes.size == 1 and seconds > slow:
             break
-    if run.team.first:
+    if run.processes.first:
         picture.unlink(missing_ok=True)
-    own = torch.tensor([seconds if run.team.first else 0.0], device=run.device)
-    return float(run.team.sum(own)[0])
+    own = torch.tensor([seconds if run.processes.first else 0.0], device=run.device)
+    return float(run.processes.sum(own)[0])

@@ -20,6 +20,7 @@ from latentfm_core.uncertainty.expected_dice import QualityMap
 
 MAX_KNOTS = 64
 
+_PIECE = 2**16
 TRUNCATE = 3.0
 """Truncation of the Gaussian neighbourhood, in standard deviations."""
 
@@ -50,8 +51,13 @@ class MonotoneMap(Settings):
 
     def __call__(self, values: NDArray[np.floating]) -> Float32:
         """Return the function's values, of the shape of `values`."""
-        mapped: Float32 = np.interp(values, self.x, self.y).astype(np.float32)
-        return mapped
+        flat = values.reshape(-1)
+        mapped = np.empty(flat.shape, np.float32)
+        # In pieces: the result of NumPy is in double precision.
+        for start in range(0, len(flat), _PIECE):
+            piece = slice(start, start + _PIECE)
+            mapped[piece] = np.interp(flat[piece], self.x, self.y)
+        return mapped.reshape(values.shape)
 
 
 class Calibration(Settings):
@@ -75,6 +81,9 @@ class Calibration(Settings):
     quality
         From the agreement of the samples to the expected Dice of the mean mask; None if too
         few images were there to fit it.
+    box_aligned
+        Of a calibration for boxes, whether the samples were aligned with their boxes, as they are
+        now; earlier versions did not align them.
     n_images, n_samples, steps, solver
         Number of images, and the sampling settings.
     """
@@ -85,6 +94,7 @@ class Calibration(Settings):
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     noise_scale: Annotated[float, Field(gt=0, le=4)] = 1.0
     quality: QualityMap | None = None
+    box_aligned: bool = False
     part: Annotated[str, Field(max_length=200)] = ""
     n_images: PositiveInt
     n_samples: PositiveInt
@@ -92,9 +102,9 @@ class Calibration(Settings):
     solver: SolverName
 
     def digest(self) -> str:
-        """Return the hex SHA-256 of all values that are not defaults."""
+        """Return the hex SHA-256 of all fitted values that are not defaults."""
         # Without defaults, so that a later version with further fields returns the same.
-        text = self.model_dump_json(exclude_defaults=True)
+        text = self.model_dump_json(exclude_defaults=True, exclude={"box_aligned"})
         return hashlib.sha256(text.encode()).hexdigest()
 
 

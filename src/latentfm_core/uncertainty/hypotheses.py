@@ -8,8 +8,6 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import cut_tree, linkage
-from scipy.spatial.distance import pdist, squareform
 
 from latentfm_core.metrics.classes import class_dice, class_iou
 from latentfm_core.metrics.overlap import Float64, dice, iou
@@ -132,6 +130,9 @@ def sample_distances(sample_masks: Mask) -> Float64:
     """
     if len(sample_masks) < 2:
         return np.zeros((len(sample_masks), len(sample_masks)))
+    # Here, because every window would otherwise load it when the dock is opened.
+    from scipy.spatial.distance import pdist, squareform
+
     cover = _coverage(sample_masks)
     sums = cover.sum(axis=1)
     # Bray-Curtis is sum |a - b| / sum (a + b); two empty samples, 0 / 0, get distance 0.
@@ -188,6 +189,9 @@ def _groups(distances: Float64, most: int) -> list[NDArray[np.intp]]:
     count = len(distances)
     if count == 1 or most == 1:
         return [np.arange(count)]
+    from scipy.cluster.hierarchy import cut_tree, linkage
+    from scipy.spatial.distance import squareform
+
     tree = linkage(squareform(distances, checks=False), "average")
     if tree[-1, 2] <= ALIKE:
         return [np.arange(count)]

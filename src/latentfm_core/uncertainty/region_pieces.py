@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import cKDTree
-from scipy.spatial.distance import cdist
 
 from latentfm_core.measures.size import count_pieces, label_pieces
 from latentfm_core.types import Bool, Float32
@@ -154,6 +152,9 @@ class _Group:
     points: NDArray[np.float64]
 
     def distance(self, other: _Group) -> float:
+        # Here, because every window would otherwise load it when the dock is opened.
+        from scipy.spatial.distance import cdist
+
         return float(cdist(self.points, other.points).min())
 
     def take(self, other: _Group) -> None:
@@ -205,5 +206,7 @@ def _stretches(
         count = max(1, math.ceil(along[-1] / longest))
         numbers.append(offset + np.minimum(count - 1, along * count // max(along[-1], 1e-9)))
         offset += count
+    from scipy.spatial import cKDTree
+
     _, nearest = cKDTree(np.concatenate(outline)).query(pixels)
     return np.concatenate(numbers)[nearest].astype(np.int64)

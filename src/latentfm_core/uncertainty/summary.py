@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latentfm_core.correction.strokes import impose
 from latentfm_core.images.canvas import from_canvas, window_of
@@ -28,6 +29,12 @@ DEFAULT_THRESHOLD = 0.5
 REFINED_THRESHOLD = 0.45
 """The same for samples that were drawn a second time. They are nearly binary: where half of an even
 number agree, the mean is 0.5 up to noise, which would speckle the mask."""
+
+STRIP = 2**16
+"""Number of pixels that are summarised at once."""
+
+Part = tuple[slice, slice]
+"""Rows and columns of an image."""
 
 USUAL_SCALE = 1.0
 """Standard deviation of the noise that the flow was trained with."""
@@ -93,7 +100,7 @@ def summary_steps(
     if count == 0:
         raise ValueError("a summary needs at least one sample")
     level = DEFAULT_THRESHOLD if threshold is None else threshold
-    raw = yield from _map_steps(_native(samples), count, level)
+    raw = yield from _map_steps(_native(samples), count, level, _marked(samples))
     raw = replace(raw, domain_score=samples.domain_score)
     raw = replace(raw, expected_dice=known_agreement(raw))
     if calibration is None:
@@ -101,12 +108,10 @@ def summary_steps(
     # Smoothed on the canvas: as large there as when it was fitted, and cheap for any image.
     canvas = samples.probabilities.mean(axis=0, dtype=np.float32)
     q = from_canvas(neighbourhood(canvas, calibration.sigma), samples.geometry)
-    summary = calibrated(raw, q, calibration)
-    if samples.geometry.window is not None:
-        unseen = np.ones(samples.geometry.shape, bool)
-        unseen[window_of(samples.geometry)] = False
-        summary.mean_probability[unseen] = 0
-        summary.confidence[unseen] = 1
+    if samples.geometry.window is None:
+        summary = calibrated(raw, q, calibration)
+    else:
+        summary = _calibrated_inside(raw, q, calibration, window_of(samples.geometry))
     if samples.strokes is not None:
         impose(summary.mean_probability, samples.strokes)
         summary.confidence[samples.strokes > 0] = 1
@@ -119,6 +124,29 @@ def known_agreement(summary: Summary) -> float | None:
     if summary.out_of_domain or outlines_nothing(summary.mean_mask):
         return None
     return sample_agreement(summary.sample_masks, summary.mean_mask)
+
+
+def _marked(samples: SampleSet) -> Part:
+    """Return rows and columns with the window that the network has seen, and with all strokes."""
+    window = window_of(samples.geometry)
+    if samples.strokes is None:
+        return window
+    painted = (np.flatnonzero(samples.strokes.any(axis=axis)) for axis in (1, 0))
+    return (_hull(window[0], next(painted)), _hull(window[1], next(painted)))
+
+
+def _hull(window: slice, painted: NDArray[np.intp]) -> slice:
+    if not painted.size:
+        return window
+    return slice(min(window.start, int(painted[0])), max(window.stop, int(painted[-1]) + 1))
+
+
+def _strips(part: Part) -> Iterator[Part]:
+    """Yield the part in strips that fit into the cache of a processor."""
+    rows, columns = part
+    height = max(1, STRIP // max(1, columns.stop - columns.start))
+    for top in range(rows.start, rows.stop, height):
+        yield slice(top, min(top + height, rows.stop)), columns
 
 
 def _native(samples: SampleSet) -> Iterator[Float32]:
@@ -143,22 +171,25 @@ def summarise_maps(maps: Iterable[Float32], count: int, threshold: float) -> Sum
 
 
 def _map_steps(
-    maps: Iterable[Float32], count: int, threshold: float
+    maps: Iterable[Float32], count: int, threshold: float, marked: Part | None = None
 ) -> Generator[int, None, Summary]:
+    """Like `summarise_maps`; outside the rows and columns of `marked`, all maps are 0."""
     for index, native in enumerate(maps):
         if index == 0:
             channels = native.ndim == 3
-            masks: Mask = np.empty(
+            masks: Mask = np.zeros(
                 (count, *native.shape[-2:]), dtype=np.uint8 if channels else np.bool_
             )
             mean = np.zeros(native.shape, dtype=np.float32)
             squares = np.zeros(native.shape, dtype=np.float32)
-        masks[index] = harden(native, SAMPLE_THRESHOLD)
-        step = native - mean
-        mean += step / np.float32(index + 1)
-        native -= mean
-        step *= native
-        squares += step
+        for part in _strips(marked or (slice(0, native.shape[-2]), slice(0, native.shape[-1]))):
+            values, average = native[..., *part], mean[..., *part]
+            masks[index, *part] = harden(values, SAMPLE_THRESHOLD)
+            step = values - average
+            average += step / np.float32(index + 1)
+            values -= average
+            step *= values
+            squares[..., *part] += step
         yield index + 1
     np.clip(mean, 0.0, 1.0, out=mean)
     squares /= np.float32(count)
@@ -197,6 +228,16 @@ def calibrated(raw: Summary, q: Float32, calibration: Calibration) -> Summary:
         calibrated=True,
         expected_dice=expected if expected is None or quality is None else quality(expected),
     )
+
+
+def _calibrated_inside(raw: Summary, q: Float32, calibration: Calibration, part: Part) -> Summary:
+    """Return `calibrated` in the part of the image that the network has seen, 0 and 1 elsewhere."""
+    inside = (..., *part)
+    seen = replace(raw, mean_probability=raw.mean_probability[inside])
+    seen = calibrated(seen, q[inside], calibration)
+    mean, confidence = np.zeros_like(raw.mean_probability), np.ones_like(raw.confidence)
+    mean[inside], confidence[inside] = seen.mean_probability, seen.confidence
+    return replace(seen, mean_probability=mean, confidence=confidence)
 
 
 def harden(probabilities: Float32, threshold: float) -> Mask:

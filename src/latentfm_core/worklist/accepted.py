@@ -12,6 +12,7 @@ from latentfm_core.annotation.export import export_annotation, sidecar_path, wri
 from latentfm_core.annotation.formats import PALETTE, SYMBOLS, Space
 from latentfm_core.annotation.labelled import LabelledImage
 from latentfm_core.annotation.labelme import write_labelme
+from latentfm_core.annotation.naming import LabelNames
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.annotation.reading import check_no_provenance, read_annotation, read_sidecar
 from latentfm_core.annotation.table import Row, measured_rows, write_table
@@ -21,10 +22,11 @@ from latentfm_core.errors import ImageError, OutputError, ResourceError
 from latentfm_core.images.read import read_image
 from latentfm_core.images.units import MILLIMETERS
 from latentfm_core.measures.objects import PixelSize
-from latentfm_core.names import comparable, shown
+from latentfm_core.names import comparable, counted, name_some, shown
 from latentfm_core.output.paths import output_names
 from latentfm_core.worklist.classes import read_classes
 from latentfm_core.worklist.item import Item
+from latentfm_core.worklist.replaced import NAMED, is_replaced, of_replaced
 from latentfm_core.worklist.state import WorkList
 
 Format = Literal["tiff", "png", "palette", "nifti", "coco", "coco-polygons", "labelme", "csv"]
@@ -54,18 +56,36 @@ class Progress:
         The image that comes next; empty at the end.
     problems
         At the end: images that were left out, each with the reason.
+    notes
+        At the end: sentences about what else to check.
     """
 
     done: int
     total: int
     name: str = ""
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def accepted(work: WorkList) -> list[str]:
     """Return the names of the images that are done."""
     items = work.items()
     return [name for name in work.names if items[name].state == "completed"]
+
+
+def changed_since(work: WorkList) -> str:
+    """Return which images were changed since they were accepted, and are not exported, or ""."""
+    items = work.items()
+    in_progress = (name for name in work.names if items[name].state == "in progress")
+    names = [name for name in in_progress if work.annotation(name).is_file()]
+    if not names:
+        return ""
+    have = counted(len(names), "image has", "images have")
+    them = "it" if len(names) == 1 else "them"
+    return (
+        f"{have} changes that are not accepted: {name_some(names, NAMED)}. Accept {them} again to "
+        f"export {them}."
+    )
 
 
 def export_files(work: WorkList, target: Path, kind: Format) -> dict[str, Path]:
@@ -81,7 +101,8 @@ def export_files(work: WorkList, target: Path, kind: Format) -> dict[str, Path]:
         raise OutputError(f"{kind!r} is not a format; choose one of {', '.join(ENDINGS)}.")
     names = accepted(work)
     if not names:
-        raise OutputError("No image in this list is accepted yet. Accept one, then export.")
+        none = "No image in this list is accepted yet. Accept one, then export."
+        raise OutputError(f"{none} {changed_since(work)}".strip())
     files = dict.fromkeys(names, target)
     if kind not in ONE_FILE:
         stems = output_names([work.path(name) for name in names])
@@ -156,9 +177,13 @@ def export_accepted(
         If nothing is accepted, no annotation can be read, or a file cannot be written.
     """
     files = export_files(work, target, kind)
-    coco = CocoFile("polygons" if kind == "coco-polygons" else "rle", separate)
+    names = LabelNames()
+    coco = CocoFile("polygons" if kind == "coco-polygons" else "rle", separate, names)
     rows: list[Row] = []
     problems: list[str] = []
+    replaced: list[str] = []
+    if kind in ("csv", "labelme"):
+        yield from _collect_names(work, names, len(files), limits)
     for done, (name, file) in enumerate(files.items()):
         yield Progress(done, len(files), name)
         facts = _facts(work.item(name))
@@ -168,12 +193,14 @@ def export_accepted(
             problems.append(f"{name}: {error}")
             rows.append({"image": name, **facts, "state": "not readable", "note": str(error)})
             continue
+        if is_replaced(work.path(name), sidecar, limits):
+            replaced.append(name)
         if kind == "csv":
-            rows += measured_rows(labelled, facts, separate)
+            rows += measured_rows(names.applied(labelled), facts, separate)
         elif kind in ONE_FILE:
             coco.add(labelled)
         elif kind == "labelme":
-            write_labelme(file, labelled, separate)
+            write_labelme(file, names.applied(labelled), separate)
         else:
             _write_labels(file, labelled, sidecar, space)
     if len(problems) == len(files):
@@ -182,7 +209,21 @@ def export_accepted(
         write_table(target, sorted(rows + _other_rows(work), key=_name))
     elif kind in ONE_FILE:
         coco.write(target)
-    yield Progress(len(files), len(files), problems=tuple(problems))
+    notes = tuple(filter(None, (names.replaced(), of_replaced(replaced), changed_since(work))))
+    yield Progress(len(files), len(files), problems=tuple(problems), notes=notes)
+
+
+def _collect_names(
+    work: WorkList, names: LabelNames, total: int, limits: ReadingConfig
+) -> Iterator[Progress]:
+    """Add the names of all accepted images, which are needed before the first one is written."""
+    for name in accepted(work):
+        yield Progress(0, total, name)
+        try:
+            labelled, _, _ = _read(work, name, None, limits)
+        except (ImageError, OutputError, ResourceError):
+            continue  # reported when it is exported
+        names.add(labelled)
 
 
 def _write_labels(

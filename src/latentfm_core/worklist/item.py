@@ -66,7 +66,7 @@ class Item(Settings):
 
     @property
     def flagged(self) -> bool:
-        """Whether somebody should look at the image, done or not."""
+        """Whether someone should look at the image, done or not."""
         return self.flag or self.state == "flagged"
 
     @field_validator("file")

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from latentfm_core.config import READING, ReadingConfig
-from latentfm_core.datasets.pairs import UNFINISHED, WORK_LIST
+from latentfm_core.datasets.pairs import UNFINISHED, WORK_LIST, WORK_LIST_BYTES
 from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.disk_errors import check_still_there
@@ -29,7 +29,6 @@ FOLDER_NAME = "latentfm_annotations"
 LOCK = ".latentfm-worklist.lock"
 LOCK_SECONDS = 5.0
 """Seconds that a change waits for another process's write, which takes milliseconds."""
-MAX_BYTES = 64_000_000
 
 
 class WorkList:
@@ -193,7 +192,7 @@ class WorkList:
         try:
             if not self.file.exists():
                 return {}
-            content = read_bounded(self.file, MAX_BYTES)
+            content = read_bounded(self.file, WORK_LIST_BYTES)
         except ValueError:
             content = b""
         except OSError as error:

@@ -102,7 +102,7 @@ class Adapting(QObject):
             self.form.show_state(NO_LIST if self.on else "", adapted=False)
             return
         try:
-            source = self._queue.form.chosen_model()
+            source = self._queue.form.model.source()
         except LatentFMError as error:
             self._stored = StoredAdaptation("", problem=str(error))
         else:
@@ -278,8 +278,7 @@ class Adapting(QObject):
         form.undo.clicked.connect(lambda: self.undo())
         queue.listed.connect(self._on_listed)
         queue.completed.connect(self.learn)
-        queue.form.model.currentTextChanged.connect(self._on_model)
-        queue.form.model_folder.textChanged.connect(self._on_model)
+        queue.form.model.changed.connect(self._on_model)
         for signal in (queue.sampler.started, queue.sampler.ended):
             signal.connect(self._look_at_work)
         for signal in (self._sampling.started, self._sampling.finished):

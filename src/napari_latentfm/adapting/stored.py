@@ -10,10 +10,11 @@ from latentfm_core.adaptation.messages import Adapted
 from latentfm_core.adaptation.record import AdaptationFolder, AdaptationRecord
 from latentfm_core.config import AdaptationConfig
 from latentfm_core.errors import LatentFMError
+from latentfm_core.files.user_path import user_path
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import read_only_card
 
-NO_PROMPTS = "This model takes no prompts and cannot be adapted. Choose one that does."
+NO_PROMPTS = "This model does not take prompts and cannot be adapted. Choose one that does."
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def stored_adaptation(source: str | Path, output: Path) -> StoredAdaptation:
     except LatentFMError as error:
         return StoredAdaptation(str(source), problem=str(error))
     # The process has another working directory on some systems.
-    name = str(folder.resolve()) if Path(source).expanduser().is_dir() else str(source)
+    name = str(folder.resolve()) if user_path(source).is_dir() else str(source)
     if not card.config.model.prompts:
         return StoredAdaptation(name, card.weights_sha256, NO_PROMPTS)
     kept = AdaptationFolder(output)

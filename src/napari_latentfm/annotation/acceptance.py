@@ -21,8 +21,10 @@ from napari_latentfm.layers.planes import index_slices
 from napari_latentfm.layers.stacking import is_visible
 
 if TYPE_CHECKING:
+    from napari_latentfm.annotation.recovery import Recovery
     from napari_latentfm.results.session import Reviewed, ReviewSession
 
+RUNNING = "A run is still in progress. Wait for it, or cancel it."
 NOT_SAMPLED = "There is no mask to accept yet. Wait for the samples, or press Run (Ctrl+R)."
 _EMPTIED = (
     "The annotation is empty. Take a mask or paint; or press {none} if there is nothing to mark."
@@ -98,6 +100,12 @@ def mean_mask_problem(session: ReviewSession, none: str) -> str:
         return _EMPTY_MEAN.format(none=none)
     share = np.count_nonzero(mask) / mask.size
     return _FULL_MEAN.format(share=share, none=none) if share >= FULL_SHARE else ""
+
+
+def not_ready(session: ReviewSession, recovery: Recovery, empty: bool) -> str:
+    """Return why the image under review cannot be accepted now, with `empty` as empty, or ""."""
+    problem = RUNNING if session.renewing else recovery.unanswered()
+    return problem if problem or empty else newer_by_strokes(session)
 
 
 def newer_by_strokes(session: ReviewSession) -> str:

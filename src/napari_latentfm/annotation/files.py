@@ -138,10 +138,10 @@ class AnnotationFiles:
         current = self._session.current
         if current is None or current.layer is not image:
             raise ImageError("Another image is under review now; nothing was opened. Try again.")
-        restore(self._session, labels, sidecar)
+        _, undo = restore(self._session, labels, sidecar)
         self._autosaver.watch()
         self._recovery.withdraw()
-        text = f"Opened {path.name}. Ctrl+Z undoes it."
+        text = f"Opened {path.name}. {undo}".rstrip()
         if sidecar is None:
             return f"{text} It has no matching provenance. {note}".rstrip()
         self.opened.emit(sidecar)

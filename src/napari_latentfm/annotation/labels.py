@@ -160,7 +160,7 @@ class LabelList(QListWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setToolTip(
-            "Labels of this plane. Checked labels are never overwritten by a proposal. "
+            "Labels of this plane. Ticked labels are never overwritten by a proposal. "
             "Double-click one to name it."
         )
         self.itemDoubleClicked.connect(

@@ -1,4 +1,4 @@
-"""The mean mask under review as its layer shows it, since the user can paint on that layer."""
+"""The mean mask under review, with what the user painted on its layer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentfm.annotation.layer import under_review
+from napari_latentfm.annotation.layer import annotation_of, under_review
 from napari_latentfm.layers.edits import fingerprint
 from napari_latentfm.layers.planes import index_slices, position_of
 from napari_latentfm.layers.specs import METADATA_KEY
+from napari_latentfm.layers.stacking import is_visible
 from napari_latentfm.layers.update import results_with
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ _REMOVED = (
 )
 
 _OFF_SCREEN = (
-    "The samples are of plane{plane}, which is not on screen. Move the slider back to it, or run "
-    "the model on the plane on screen."
+    "The samples belong to plane{plane}, which is not on screen. Move the slider back to it, or "
+    "run the model on the plane on screen."
 )
 
 
@@ -81,6 +82,26 @@ def hidden_plane(session: ReviewSession) -> str:
     if all(shown[axis] == at for axis, at in reviewed.plane.fixed.items()):
         return ""
     return _OFF_SCREEN.format(plane=reviewed.plane.label())
+
+
+def annotation_instead(session: ReviewSession) -> NDArray[Any] | None:
+    """Return the annotation if it is on screen and the mean mask is not, else None.
+
+    It is that of the plane under review, or of all planes of a stack.
+    """
+    reviewed, layer = session.current, annotation_of(session, create=False)
+    if reviewed is None or layer is None or not is_visible(layer):
+        return None
+    if is_mean_mask_shown(session):
+        return None
+    whole = session.stack is not None
+    return np.asarray(layer.data if whole else layer.data[index_slices(reviewed.plane.index)])
+
+
+def is_mean_mask_shown(session: ReviewSession) -> bool:
+    """Return whether the mean mask under review is on screen."""
+    layer = mean_mask_layer(session)
+    return layer is not None and is_visible(layer)
 
 
 def mean_mask_layer(session: ReviewSession) -> Layer | None:

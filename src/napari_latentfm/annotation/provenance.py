@@ -23,6 +23,7 @@ from latentfm_core.annotation.provenance import (
 )
 from napari_latentfm.annotation.layer import label_colours
 from napari_latentfm.layers.annotation_record import Origin, PlaneIndex, Proposal, record_of
+from napari_latentfm.layers.file_steps import steps_of
 from napari_latentfm.layers.planes import index_slices
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def remember(layer: Labels, reviewed: Reviewed) -> Origin:
     origin = Origin(
         file_name(str(path)) if path else file_name(image.name),
         ref(image),
-        space_of(layer.ndim, layer.scale, layer.units, layer.axis_labels),
+        space_of(layer.ndim, *steps_of(layer, source=image), layer.axis_labels),
         samples.model_id,
         samples.model_hash,
         samples.seeds[0],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import ref
@@ -76,18 +76,20 @@ class Recovery:
     samples_needed
         Emitted with the image that has to be run before its annotation can be recovered.
     recovered
-        Emitted with the provenance of an annotation that was recovered.
+        Emitted with the provenance of an annotation that was recovered, and how to undo that.
     ask
         Answers an offer at once; None leaves it open until `answer` is called.
     """
 
     offered = Signal(object)
-    recovered = Signal(object)
+    recovered = Signal(object, str)
     samples_needed = Signal(object)
 
     def __init__(self, session: ReviewSession, autosaver: Autosaver) -> None:
         self._session, self._autosaver = session, autosaver
         self._answered: set[Path] = set()
+        # By signature: what is painted beside an offer is autosaved, too, and is newer.
+        self._unanswered: dict[str, Offer] = {}
         self.ask: Callable[[str], Choice] | None = None
         self.offer: Offer | None = None
         self._image: Image | None = None
@@ -141,7 +143,7 @@ class Recovery:
         ``"compare"`` adds the saved labels as another layer and leaves the offer open;
         ``"later"`` keeps them for the next session.
         """
-        offer = self.offer
+        offer, undo = self.offer, ""
         if offer is None:
             return
         try:
@@ -150,7 +152,7 @@ class Recovery:
                 self.samples_needed.emit(offer.layer)
                 return
             if choice == "recover":
-                restore(self._session, offer.labels, offer.state.info)
+                _, undo = restore(self._session, offer.labels, offer.state.info)
                 self._autosaver.watch()
             elif choice == "compare":
                 name = f"{offer.layer.name} · autosaved {when(offer.state.info.created)}"
@@ -163,9 +165,10 @@ class Recovery:
             show_error(str(error))
             return
         self._answered.add(offer.state.file)
+        self._unanswered.pop(offer.signature, None)
         self._put(None)
         if choice == "recover":
-            self.recovered.emit(offer.state.info)
+            self.recovered.emit(offer.state.info, undo)
 
     def close(self) -> None:
         """Stop looking; for a closing window."""
@@ -173,10 +176,12 @@ class Recovery:
 
     def withdraw(self) -> None:
         """Close the offer without an answer, for example after an export."""
+        if self.offer is not None:
+            self._unanswered.pop(self.offer.signature, None)
         self._put(None)
 
     def _submit(self, image: Image, plane: Plane) -> None:
-        task = partial(_find, self._autosaver.store, image, plane)
+        task = partial(_find, self._autosaver.store, image, plane, dict(self._unanswered))
         self._searches += 1
         self._autosaver.work.submit(task, self._on_searched)
 
@@ -204,8 +209,10 @@ class Recovery:
             return
         layer = annotation_on(self._session.viewer, offer.layer, offer.plane)
         own = offer.state.writer == self._autosaver.writer_of(layer)
-        if layer is not None and (own or (layer.data.any() and not _is_newer(offer, layer))):
+        is_known = own or (layer is not None and layer.data.any() and not _is_newer(offer, layer))
+        if is_known and offer.signature not in self._unanswered:
             return
+        self._unanswered[offer.signature] = offer
         self._put(offer)
         if self.ask is not None:
             self.answer(self.ask(offer.question))
@@ -228,10 +235,14 @@ def _first_plane(image: Image) -> Plane:
     return Plane((shape[-2], shape[-1]), index, shape)
 
 
-def _find(store: AutosaveStore, image: Image, plane: Plane) -> Offer | None:
+def _find(
+    store: AutosaveStore, image: Image, plane: Plane, unanswered: Mapping[str, Offer]
+) -> Offer | None:
     if not store.images():
         return None  # saves reading a large image
     signature = signature_of(image)
+    if signature in unanswered:
+        return replace(unanswered[signature], layer=image, plane=plane)
     limits = reading_limits()
     state = store.newest(signature, limits)
     if state is None:

@@ -34,11 +34,13 @@ if TYPE_CHECKING:
 UNDO_PIXELS = 2**24
 """Most changed pixels that are restored as an undo step, which takes 34 bytes for each; more
 become a new layer."""
+REPLACED = "It replaced {:,} painted pixels; Ctrl+Z brings them back."
+LEFT = "What was painted before is still in the layer {!r}."
 
 
 def restore(
     session: ReviewSession, labels: NDArray[Any], sidecar: AnnotationSidecar | None
-) -> Labels:
+) -> tuple[Labels, str]:
     """Make labels the annotation of the image under review, as one undo step.
 
     Parameters
@@ -53,6 +55,8 @@ def restore(
     Labels
         The annotation. If the labels do not fit its type, or are too many for an undo step,
         it is a new layer, and the old one stays as an ordinary layer.
+    str
+        How to get back what was painted before.
 
     Raises
     ------
@@ -63,10 +67,13 @@ def restore(
     values = _fitting(labels, reviewed)
     layer = writable_annotation(session)
     changed = layer.data != values
+    count = int(np.count_nonzero(changed & (layer.data != 0)))
     fits = values.dtype.itemsize <= layer.data.dtype.itemsize
     if fits and np.count_nonzero(changed) <= UNDO_PIXELS:
         _write(layer, changed, values)
+        text = REPLACED.format(count) if count else "Ctrl+Z undoes it."
     else:
+        text = LEFT.format(layer.name) if count else ""
         colours = reviewed.result.samples.colours
         layer = add_labels(session, reviewed, values, layer.name, colours)
         adopt(session, layer)
@@ -76,7 +83,7 @@ def restore(
     if sidecar is not None:
         carry(layer, sidecar)
         session.restored.emit(sidecar)
-    return layer
+    return layer, text
 
 
 def erase(session: ReviewSession) -> None:

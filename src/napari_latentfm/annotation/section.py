@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.errors import LatentFMError
 from napari_latentfm.annotation.autosave import autosave_folder
+from napari_latentfm.annotation.autosave_service import autosave_service_of
 from napari_latentfm.annotation.files import NOTHING_TO_EXPORT, AnnotationFiles
-from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.annotation.labels import AnnotationLabels
 from napari_latentfm.annotation.region import clear_region, region_layer
 from napari_latentfm.annotation.starting import annotation_to_paint
@@ -38,7 +38,7 @@ class AnnotationSection(QWidget):
     finished
         Emitted after an export or an opening, with ``"done"``, ``"cancelled"`` or ``"failed"``.
     reported
-        Emitted with how the taking of a mask has ended; the section may be folded.
+        Emitted with how the taking of a mask or a recovery has ended; the section may be folded.
     restored
         Emitted with the `AnnotationSidecar` of an annotation that was opened or recovered; it
         contains seed and sampling settings.
@@ -55,8 +55,8 @@ class AnnotationSection(QWidget):
         super().__init__()
         self._session = session
         self._image = self._busy = ""
-        keeper = keeper_of(session, self)
-        self.autosaver, self.recovery = keeper.autosaver, keeper.recovery
+        service = autosave_service_of(session, self)
+        self.autosaver, self.recovery = service.autosaver, service.recovery
         self.labels = AnnotationLabels(session, self.autosaver)
         self._lay_out()
         self.files = AnnotationFiles(
@@ -148,8 +148,10 @@ class AnnotationSection(QWidget):
         self._say(text)
         self.reported.emit(text)
 
-    def _on_recovered(self, sidecar: AnnotationSidecar) -> None:
-        self._say("Recovered. Ctrl+Z undoes it.")
+    def _on_recovered(self, sidecar: AnnotationSidecar, undo: str) -> None:
+        text = f"Recovered. {undo}".rstrip()
+        self._say(text)
+        self.reported.emit(text)
         self.restored.emit(sidecar)
 
     def _on_file(self, ending: str, text: str) -> None:

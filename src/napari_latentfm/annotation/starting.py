@@ -1,4 +1,4 @@
-"""The annotation to edit, which begins with the mean mask."""
+"""Start an annotation from the mean mask when an edit needs one."""
 
 from __future__ import annotations
 

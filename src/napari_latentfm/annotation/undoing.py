@@ -1,4 +1,4 @@
-"""Keep the record of an annotation in step with Ctrl+Z: an undone proposal was not taken.
+"""Keep the record of an annotation consistent with Ctrl+Z: undone proposals do not count.
 
 napari's undo history is private, and its events do not distinguish undo from other changes. The
 labels that a proposal changed are therefore compared, by checksum, with those before and after it.

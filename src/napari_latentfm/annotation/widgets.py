@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from psygnal import Signal
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QFileDialog,
     QFrame,
@@ -48,16 +49,26 @@ class RecoveryBar(QFrame):
         super().__init__()
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.text = wrapped_text("")
+        self.text.setObjectName("LatentFM question")
         self.recover = self._button(
             "Recover", "recover", "Restore it as the annotation. Ctrl+Z undoes this."
         )
         self.compare = self._button("Compare", "compare", "Show it as another layer first.")
         self.discard = self._button("Discard", "discard", "Delete it permanently.")
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 4, 4, 4)
+        layout.setContentsMargins(4, 2, 4, 2)
+        layout.setSpacing(2)
         layout.addWidget(self.text)
         layout.addLayout(row_of(self.recover, self.compare, self.discard))
         self.hide()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Show all lines of the text, also in a dock that napari makes too low."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        self.text.setMinimumHeight(max(0, self.text.heightForWidth(self.text.width())))
 
     def show_offer(self, offer: Offer | None) -> None:
         """Show an offer; None hides the bar."""
@@ -66,6 +77,7 @@ class RecoveryBar(QFrame):
     def show_question(self, text: str) -> None:
         """Show a question; ``""`` hides the bar."""
         self.text.setText(text)
+        self._fit()
         self.setVisible(bool(text))
 
     def _button(self, text: str, choice: Choice, tooltip: str) -> QPushButton:

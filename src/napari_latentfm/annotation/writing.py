@@ -11,13 +11,13 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError
-from napari_latentfm.annotation.changes import change_of, paint
+from napari_latentfm.annotation.changes import Change, change_of, paint
 from napari_latentfm.annotation.layer import under_review, writable_annotation
 from napari_latentfm.annotation.mean_mask import count_as_taken, mean_mask_on_screen
 from napari_latentfm.annotation.merging import How
 from napari_latentfm.annotation.proposals import kept_values, name_of, proposal_of, record_proposal
 from napari_latentfm.annotation.undoing import undoable
-from napari_latentfm.layers.annotation_record import MEAN_MASK, record_of
+from napari_latentfm.layers.annotation_record import MEAN_MASK, PlaneIndex, record_of
 from napari_latentfm.layers.planes import Plane, index_slices
 
 if TYPE_CHECKING:
@@ -27,16 +27,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlaneObject:
-    """An object on one plane of a stack.
+    """An object on one plane.
 
     Attributes
     ----------
+    label
+        With which it is written into the annotation.
     mask
         ``(H, W)`` bool, the mean mask of `samples`.
     domain_score
-        How unlike the training images the plane is; None if unknown.
+        Domain score of the plane; None if unknown.
     """
 
+    label: int
     plane: Plane
     mask: Bool
     samples: SampleSet
@@ -58,8 +61,8 @@ def write_mean_mask(session: ReviewSession, region: NDArray[Any] | None = None) 
     return count
 
 
-def write_objects(session: ReviewSession, masks: Mapping[int, NDArray[Any]]) -> int:
-    """Write the masks of several prompted objects as one undo step; return as `write_labels`.
+def write_objects(session: ReviewSession, objects: Sequence[PlaneObject]) -> int:
+    """Write objects, on one plane or several, as one undo step; return as `write_labels`.
 
     Where masks overlap, the lower label is written; other labels are kept unless the session's
     ``cover_others`` is set. The object under review is written as it is on screen.
@@ -67,28 +70,49 @@ def write_objects(session: ReviewSession, masks: Mapping[int, NDArray[Any]]) -> 
     Parameters
     ----------
     session
-        The session; an object of the plane must be under review.
+        The session; a plane of the same image must be under review.
 
     Raises
     ------
     ImageError
         As `write_labels`.
     """
-    reviewed, classes = under_review(session), sorted(masks)
-    values, proposed = _merged(masks, reviewed.plane.shape), None
-    shown = mean_mask_on_screen(session)
-    label = reviewed.label
-    if label is not None and label in masks and shown is not reviewed.result.summary.mean_mask:
-        proposed = values
-        values = _merged({**masks, label: shown}, reviewed.plane.shape)
-    return write_labels(session, values, classes=classes, origin=MEAN_MASK, proposed=proposed)
+    layer, here = writable_annotation(session), under_review(session).plane.index
+    by_plane: dict[PlaneIndex, list[PlaneObject]] = {}
+    for one in objects:
+        by_plane.setdefault(one.plane.index, []).append(one)
+    changes = [_change_of_objects(session, layer, each) for each in by_plane.values()]
+    with undoable(layer, changes):
+        for group, change in zip(by_plane.values(), changes, strict=True):
+            last = group[-1]
+            proposal = proposal_of(last.plane, change.proposal, last.samples, last.domain_score)
+            record_proposal(record_of(layer), proposal)
+        count = paint(session, layer, changes)
+    if here in by_plane:
+        session.record_taken()
+    session.taken.emit()
+    return count
 
 
-def _merged(masks: Mapping[int, NDArray[Any]], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    values = np.zeros(shape, np.uint8)
-    for label in sorted(masks, reverse=True):
-        values[np.asarray(masks[label]).astype(bool)] = label
-    return values
+def _change_of_objects(
+    session: ReviewSession, layer: Labels, objects: Sequence[PlaneObject]
+) -> Change:
+    """Return what writing objects changes on their plane."""
+    reviewed, plane = under_review(session), objects[0].plane
+    masks = {one.label: one.mask for one in objects}
+
+    def change_to(masks: Mapping[int, Bool]) -> Change:
+        values = np.zeros(plane.shape, np.uint8)
+        for label in sorted(masks, reverse=True):
+            values[masks[label]] = label
+        return change_of(session, layer, plane, values, sorted(masks), "replace", True)
+
+    label, proposed, shown = reviewed.label, change_to(masks), mean_mask_on_screen(session)
+    is_here = reviewed.plane.index == plane.index
+    if label not in masks or not is_here or shown is reviewed.result.summary.mean_mask:
+        return proposed
+    masks[label] = np.asarray(shown).astype(bool)
+    return replace(change_to(masks), proposal=proposed.proposal)
 
 
 def write_labels(
@@ -158,42 +182,9 @@ def write_labels(
     with undoable(layer, [change]):
         record_proposal(record_of(layer), proposal)
         count = paint(session, layer, [change])
-    session.note_taken()
+    session.record_taken()
     if how == "replace" and region is None:
         session.taken.emit()
-    return count
-
-
-def write_planes(session: ReviewSession, label: int, objects: Sequence[PlaneObject]) -> int:
-    """Write the mean masks of an object on several planes as one undo step.
-
-    Returns as `write_labels`.
-
-    Parameters
-    ----------
-    session
-        The session; a plane of the same image must be under review.
-    label
-        Of the object. Other labels are kept unless the session's ``cover_others`` is set.
-    objects
-        The planes; their positions differ.
-
-    Raises
-    ------
-    ImageError
-        As `write_labels`.
-    """
-    layer = writable_annotation(session)
-    changes = [
-        change_of(session, layer, one.plane, one.mask * np.uint8(label), (label,), "replace", True)
-        for one in objects
-    ]
-    with undoable(layer, changes):
-        for one, change in zip(objects, changes, strict=True):
-            proposal = proposal_of(one.plane, change.proposal, one.samples, one.domain_score)
-            record_proposal(record_of(layer), proposal)
-        count = paint(session, layer, changes)
-    session.taken.emit()
     return count
 
 

@@ -5,5 +5,7 @@
 - `thread_task.LatestTask`: such a task, which the next one replaces.
 - `task_queue.TaskQueue`: small tasks in order, all of which are finished, such as saving.
 - `turns.Turns`: work that must happen in the GUI thread, in steps.
-- `finetuning.process.LearningRun`, in its own package: training in a separate process.
+- `child_process.ChildProcess`: a process that takes and returns lines. In their own packages,
+  `finetuning.process.LearningRun` follows one in a worker of napari, so that a closing window asks
+  about the training, and `adapting.process.AdaptationProcess` in a `ThreadTask`.
 """

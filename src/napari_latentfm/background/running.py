@@ -1,4 +1,4 @@
-"""What runs in a viewer, so that one button cancels all of it."""
+"""Work in progress in a viewer, so that one button cancels all of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from psygnal import Signal
 
 
 class RunningWork:
-    """The work that runs, as the functions that cancel it."""
+    """Work in progress, as the functions that cancel it."""
 
     changed = Signal()
 
@@ -20,7 +20,7 @@ class RunningWork:
         """Whether anything runs that can be cancelled."""
         return bool(self._cancels)
 
-    def note(self, cancel: Callable[[], None], running: bool) -> None:
+    def set_running(self, cancel: Callable[[], None], running: bool) -> None:
         """Record whether the work that `cancel` ends is running."""
         if running != (cancel in self._cancels):
             (self._cancels.append if running else self._cancels.remove)(cancel)

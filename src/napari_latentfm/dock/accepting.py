@@ -10,23 +10,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latentfm_core.errors import LatentFMError
+from latentfm_core.names import counted
 from napari_latentfm.annotation.acceptance import (
     emptied,
     is_unseen,
     mean_mask_problem,
+    newer_by_strokes,
+    not_ready,
     take_mean_mask,
+    visible_but_not_taken,
 )
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.restoring import erase
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.planes import index_slices
+from napari_latentfm.prompting.objects import count_objects
 
 if TYPE_CHECKING:
-    from napari_latentfm.annotation.autosave import Autosaver
-    from napari_latentfm.dock.chosen_image import ChosenImage
-    from napari_latentfm.dock.footer import Footer
-    from napari_latentfm.results.session import Reviewed, ReviewSession
-    from napari_latentfm.worklist.panel import QueuePanel
+    from napari_latentfm.dock.panel import LatentFMPanel
+    from napari_latentfm.results.session import Reviewed
 
 NO_IMAGE = "Nothing to accept yet. Open an image, or a folder of images, first."
 NOTHING = "Nothing to accept yet. Run the model on this image first."
@@ -42,37 +44,26 @@ ERASES = (
     "{what} in this image. Press {none} again to discard that and accept the image as empty; "
     "nothing is accepted yet."
 )
-RUNNING = "A run is still in progress. Wait for it, or cancel it."
+NOT_CHOSEN = "{name} is not the chosen image. Choose it in the header, then accept it."
 TOGETHER = 0.5
 """Seconds between presses that count as one, such as a double click: the second would accept the
 next image unseen, or answer a question that nobody has read."""
+GONE = "{name} was removed from the layer list. Double-click it in the tab Folder to open it again."
 WHERE = "Autosaved; Export… saves it as a file."
 
 
 class Accepting:
-    """Accepts the chosen image.
+    """Accepts the chosen image: the open one of the work list, or one alone.
 
-    Parameters
-    ----------
-    queue
-        The work list. An image that is not its open one is accepted alone, and the user
-        exports it.
-    autosaver
-        Keeps what was accepted without a work list.
+    Every way to accept an image, also `QueuePanel.accept`, calls `prepare` first.
     """
 
-    def __init__(
-        self,
-        session: ReviewSession,
-        chosen: ChosenImage,
-        queue: QueuePanel,
-        autosaver: Autosaver,
-        footer: Footer,
-    ) -> None:
-        self._session, self._chosen, self._queue = session, chosen, queue
-        self._autosaver, self._footer = autosaver, footer
+    def __init__(self, panel: LatentFMPanel) -> None:
+        self._panel, self._session, self._chosen = panel, panel.session, panel.chosen
+        self._queue, self._footer = panel.queue, panel.footer
         self._pressed = -math.inf
         self._question = ""
+        self._queue.browsing.prepare = self._prepare_listed
 
     @property
     def in_list(self) -> bool:
@@ -88,49 +79,77 @@ class Accepting:
         """Text of the button for an image without foreground."""
         return self._queue.form.empty_name
 
+    def removed(self) -> str:
+        """Return what to do if the open image was removed from the layer list, or ""."""
+        opened = self._queue.open_image
+        return GONE.format(name=opened.name) if self.in_list and opened.is_removed else ""
+
     def is_repeated(self) -> bool:
         """Return whether a press belongs to the one before; call it once for each."""
         before, self._pressed = self._pressed, time.monotonic()
         return self._pressed - before < TOGETHER
 
     def accept(self) -> None:
-        """Accept the annotation, or the mean mask if you changed nothing; go to the next image.
-
-        The mean mask of an image unlike the training images is accepted only at the second press,
-        and so is an image that another window has accepted in the meantime.
-        """
-        if self._ask(self._elsewhere("Enter or Accept"), self._unseen()):
-            return
-        if self._footer.notice.text == self._question:
-            self._footer.clear()  # of the other button
+        """Accept the annotation, or the mean mask if you changed nothing; go to the next image."""
         if self.in_list:
             self._queue.accept()
-        else:
+        elif self.prepare(False):
             self._single(self._accept)
 
-    def accept_empty(self, proposed: int = 0) -> None:
-        """Accept that there is nothing to mark in this image; go to the next image.
+    def accept_empty(self) -> None:
+        """Accept this image as empty; go to the next image."""
+        if self.in_list:
+            self._queue.accept_empty()
+        elif self.prepare(True):
+            self._single(self._accept_empty)
 
-        Marks are erased, but only at the second press.
+    def prepare(self, empty: bool) -> bool:
+        """Make the chosen image ready to be accepted; return False, and say why, if it is not.
 
-        Parameters
-        ----------
-        proposed
-            Number of objects that were pointed at and are not in the annotation.
+        Outlines of objects are taken, or with `empty` all marks erased. That needs a second call,
+        and so does the mean mask of an image unlike the training images, or an image that another
+        window has accepted in the meantime.
         """
-        what, none = self._marked(proposed), self.empty_name
-        erases = ERASES.format(what=what, none=none) if what else ""
-        if self._ask(self._elsewhere(none), erases):
-            return
+        self._panel.annotate.note_place()
+        self._footer.commit()
+        self._chosen.settle()
+        problem = not_ready(self._session, self._queue.autosave.recovery, empty=True)
+        problem = problem or self.removed()
+        if problem := problem or ("" if empty else self._unclear()):
+            self._footer.say(self._chosen.say(problem))
+            return False
+        if empty:
+            return not self._ask(self._elsewhere(self.empty_name), self._erases()) and self._erase()
+        return not self._ask(self._elsewhere("Enter or Accept"), self._unseen())
+
+    def _prepare_listed(self, empty: bool) -> bool:
+        """Prepare the open image of the list, which must be the chosen one."""
+        if not self.in_list:
+            self._footer.say(NOT_CHOSEN.format(name=self._queue.current))
+        return self.in_list and self.prepare(empty)
+
+    def _unclear(self) -> str:
+        """Take outlines; return "" if the screen shows what would be accepted, else what to do."""
+        panel, problem = self._panel, self._panel.point.unanswered()
+        if problem:
+            panel.annotate.uncover("Point")
+        elif (reviewed := self._session.current) is not None:
+            problem = (
+                newer_by_strokes(self._session)
+                or panel.review.hypotheses.unclear(
+                    self.is_touched(reviewed), panel.point.outlines_to_take()
+                )
+                or visible_but_not_taken(self._session)
+            )
+        return problem or panel.point.take_pending()
+
+    def _erase(self) -> bool:
         try:
             erase(self._session)
         except LatentFMError as error:
             self._footer.say(self._chosen.say(str(error)))
-            return
-        if self.in_list:
-            self._queue.accept_empty()
-        else:
-            self._single(self._accept_empty)
+            return False
+        return True
 
     def _unseen(self) -> str:
         """Return the question whether a mean mask that nobody has checked is right, or ""."""
@@ -148,22 +167,30 @@ class Accepting:
         """Ask to press again if there are questions; return False if that was the press."""
         text = " ".join(filter(None, questions))
         if not text:
+            if self._footer.notice.text == self._question:
+                self._footer.clear()  # of the other button
             return False
         question = self._chosen.say(text)
         asked = self._footer.notice.text == question
         self._footer.clear()
         if not asked:
             self._question = question
-            self._footer.warn(question)
+            self._footer.warn(question, asks=True)
         return not asked
 
-    def _marked(self, proposed: int) -> str:
+    def _erases(self) -> str:
+        """Return the question whether what an empty annotation would discard is wrong, or ""."""
+        what, none = self._marked(), self.empty_name
+        return ERASES.format(what=what, none=none) if what else ""
+
+    def _marked(self) -> str:
         """Return what an empty annotation would discard, or ""."""
-        layer = annotation_of(self._session, create=False)
+        layer, chosen = annotation_of(self._session, create=False), self._chosen.layer
         if layer is not None and (count := int(np.count_nonzero(layer.data))):
             return f"{count:,} pixels are marked" if count > 1 else "1 pixel is marked"
-        if proposed:
-            return f"{proposed} objects are outlined" if proposed > 1 else "1 object is outlined"
+        proposed = [] if chosen is None else self._panel.point.untaken(chosen)
+        if count := count_objects((one.number, one.plane.index) for one in proposed):
+            return counted(count, "object is outlined", "objects are outlined")
         work, name = self._queue.work, self._queue.current
         if not self.in_list or work is None or name is None:
             return ""
@@ -187,12 +214,14 @@ class Accepting:
         layer = annotation_of(self._session, create=False)
         if layer is None or not layer.data.any():
             return emptied(self.empty_name)
-        self._autosaver.watch()
-        self._autosaver.flush()
+        autosaver = self._panel.review.annotation.autosaver
+        autosaver.watch()
+        autosaver.flush()
         count = int(np.count_nonzero(layer.data))
         planes = int(np.count_nonzero(layer.data.any(axis=reviewed.plane.axes)))
         where = f" on {planes} planes" if planes > 1 else ""
-        return f"accepted, {count:,} pixels{where} in {layer.name!r}. {WHERE}"
+        text = f"accepted, {count:,} pixels{where} in {layer.name!r}."
+        return " ".join(filter(None, (text, self._panel.point.left_to_others(), WHERE)))
 
     def _accept_empty(self, _reviewed: Reviewed) -> str:
         layer = annotation_of(self._session)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import QScrollArea, QSlider, QVBoxLayout, QWidget
 
 from napari_latentfm import preferences
 from napari_latentfm.background.signals import pause_timer
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SECTION = "dock"
 """Section of the preferences."""
 COMPARE = "Compare"
+LEAST_HEIGHT = 20
+"""Pixels that show the first line of the status: the rest of a low window is for notices."""
 SETTLE_MS = 2000
 """Time in which the sections of a new image grow to their heights."""
 TIPS = {
@@ -83,6 +85,16 @@ class AnnotateTab(QWidget):
     def key_actions(self) -> dict[str, dict[str, Callable[[], None]]]:
         """Return keys and what they do, by the title of the section."""
         return {title: _actions(parts) for title, parts in self.parts.items()}
+
+    def hasHeightForWidth(self) -> bool:  # noqa: N802
+        """Return False: otherwise all sections would be in view before any notice."""
+        return False
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Return the size at which header and legend are still in view."""
+        size, layout = super().minimumSizeHint(), self.layout()
+        lines = -1 if layout is None else layout.minimumHeightForWidth(self.width())
+        return QSize(size.width(), max(size.height(), lines))
 
     def show_top(self) -> None:
         """Scroll to the top."""
@@ -163,8 +175,8 @@ class AnnotateTab(QWidget):
         page.setContentsMargins(0, 0, 0, 0)
         page.setSpacing(0)
         page.addWidget(header)
-        # In a low window, with a warning in the footer, the header keeps its height.
-        self.area.setMinimumHeight(1)
+        # In a low window, with notices, the header keeps its height.
+        self.area.setMinimumHeight(LEAST_HEIGHT)
         page.addWidget(self.area, 1)
         legend.setObjectName("LatentFM small")
         legend.setContentsMargins(4, 2, 4, 0)
@@ -172,6 +184,9 @@ class AnnotateTab(QWidget):
         for area in self.findChildren(QScrollArea):
             # It scrolls to the focused widget automatically.
             area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        for slider in self.findChildren(QSlider):
+            # A click leaves the arrow keys to the image.
+            slider.setFocusPolicy(Qt.FocusPolicy.TabFocus)
 
     def _remember_opened(self) -> None:
         remember(opened=[title for title, each in self.sections.items() if each.opened])

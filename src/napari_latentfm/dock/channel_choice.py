@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QWidget
 from napari_latentfm.background.signals import listen
 from napari_latentfm.background.thread_task import ThreadTask
 from napari_latentfm.layers.channels import ChannelAxis, find_channels
+from napari_latentfm.layers.file_steps import find_steps
 from napari_latentfm.layers.planes import position_of, to_viewer_units
 from napari_latentfm.ui.common import narrow
 
@@ -38,7 +39,7 @@ class ChannelChoice(QWidget):
     Attributes
     ----------
     found
-        Emitted with an image when its channel axis was found.
+        Emitted with an image when its file was read for channels and pixel size.
     """
 
     found = Signal(object)
@@ -71,21 +72,21 @@ class ChannelChoice(QWidget):
             self._task = None
         self._layer, self._channels = layer, None
         self.hide()
-        if layer is not None and layer.ndim > 2 and layer.source.path:
+        if layer is not None and layer.source.path:
             self._task = ThreadTask(partial(_find, layer))
             self._task.reported.connect(partial(self._show, layer))
             self._task.start()
 
-    def _show(self, layer: Image, channels: ChannelAxis) -> None:
+    def _show(self, layer: Image, channels: ChannelAxis | None) -> None:
         if layer is not self._layer:
             return
         self._channels = channels
         self.box.clear()
-        for channel in channels.channels:
+        for channel in () if channels is None else channels.channels:
             self.box.addItem(_icon(channel.colour), channel.name)
         self.found.emit(layer)
         self._follow()
-        self.show()
+        self.setVisible(channels is not None)
 
     def _choose(self, place: int) -> None:
         layer, channels = self._layer, self._channels
@@ -106,10 +107,9 @@ class ChannelChoice(QWidget):
             self.box.setCurrentIndex(place)
 
 
-def _find(layer: Image) -> Iterator[ChannelAxis]:
-    found = find_channels(layer)
-    if found is not None:
-        yield found
+def _find(layer: Image) -> Iterator[ChannelAxis | None]:
+    find_steps(layer)
+    yield find_channels(layer)
 
 
 def _icon(colour: str) -> QIcon:

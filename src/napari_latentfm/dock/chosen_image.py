@@ -125,7 +125,7 @@ class ChosenImage(QObject):
         self._timer.start()
 
     def _on_reviewed(self) -> None:
-        self._reviews.note()
+        self._reviews.remember()
         if not self._aligning:
             self._timer.start()
 

@@ -1,4 +1,4 @@
-"""Keys of the dock in its viewer: Enter, Escape, those of the sections, and the sheet of all."""
+"""Keys of the dock in its viewer: Enter, Escape, keys of the sections, and the list of keys."""
 
 from __future__ import annotations
 

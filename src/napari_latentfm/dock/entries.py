@@ -48,9 +48,12 @@ def open_dock(viewer: napari.viewer.Viewer, place: Place = "as it was") -> Laten
         viewer.window.add_dock_widget(panel, name=NAME)
         protect_canvas(_own(viewer), panel.window())
         made = True
-    dock = _dock(panel)
+    dock: Any = _dock(panel)
     if dock is not None:
         if made:
+            # Its close button hides it: objects, tools and the work list are there when it is
+            # opened again, and runs continue.
+            dock.destroyOnClose = dock.close
             small_screen.fit(dock)
         dock.show()
         dock.raise_()
@@ -91,7 +94,7 @@ class _Entry(QWidget):
         return getattr(part, name)
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Leave the window again; napari is still about to put the entry into it."""
+        """Remove the entry from the window, once napari has added it."""
         super().changeEvent(event)
         dock = self.parentWidget()
         if event.type() == QEvent.Type.ParentChange and dock is not None:

@@ -1,4 +1,4 @@
-"""Folders that are dropped on the window become the work list."""
+"""Open a folder that is dropped on the window as a work list."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAPARI_KEYS = Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.AltModifie
 
 
 class FolderDrop(QObject):
-    """Takes a folder that is dropped on the dock, or on the canvas before napari's readers get it.
+    """Opens a folder that is dropped on the dock or the canvas, before napari's readers do.
 
     napari would open a folder of single images as one stack. It still does so with Shift or Alt,
     and with a folder without direct images, such as that of a stored array.

@@ -23,31 +23,41 @@ from napari_latentfm.annotation.files import NOTHING_TO_EXPORT
 from napari_latentfm.ui.common import push_button, row_of, wrapped_text
 
 ACCEPT, ACCEPT_AND_NEXT = "Accept", "Accept && next"
+ACCEPT_TIP = (
+    "Save the annotation, or the mean mask if you changed nothing; then open the next image of the "
+    "folder (Enter, or Ctrl+Enter in a line of text, a list or on a button)."
+)
+EMPTY_TIP = "Save that there is nothing to mark in this image (Ctrl+Shift+Enter)."
 ONLY_IN_LIST = " Open a folder first: flags and notes are kept in its work list."
-FLAG_TIP = "Flag the image for review by somebody else, or remove the flag."
+FLAG_TIP = "Flag the image for review by someone else, or remove the flag."
 BREAKS = re.compile(r"[/\\_.](?=\S)")
 """Places in paths and names after which a line may be broken."""
 NOTE_TIP = "A remark on this image, kept in the work list."
 
 
 class Footer(QWidget):
-    """Buttons and lines, independent of the viewer."""
+    """Buttons and lines, independent of the viewer.
+
+    Attributes
+    ----------
+    notice, tool, message
+        Shown above the buttons, by the dock, in its area of notices.
+    noted
+        Emitted with a remark on the image.
+    announced
+        Emitted with the one of them that has a new text.
+    """
 
     noted = QtSignal(str)
+    announced = QtSignal(QWidget)
 
     def __init__(self) -> None:
         super().__init__()
         self._name: str | None = None
         self._kept_note = ""
-        self.accept = push_button(
-            ACCEPT,
-            "Save the annotation, or the mean mask if you changed nothing; then open the next "
-            "image of the folder (Enter, or Ctrl+Enter in a line of text, a list or on a button).",
-        )
+        self.accept = push_button(ACCEPT, ACCEPT_TIP)
         self.accept.setObjectName("LatentFM accept")
-        self.accept_empty = push_button(
-            "", "Save that there is nothing to mark in this image (Ctrl+Shift+Enter)."
-        )
+        self.accept_empty = push_button("", EMPTY_TIP)
         self.flag = push_button("Flag", "")
         self.flag.setCheckable(True)
         self.note = QLineEdit()
@@ -83,27 +93,40 @@ class Footer(QWidget):
         """Show a message, or nothing; the notice is not repeated."""
         text = "" if text in self.notice.text else text
         self.message.setText(text)
-        self.message.setVisible(bool(text))
+        self._show(self.message, text)
 
     def clear(self) -> None:
         """Remove the message and the notice."""
         self.notice.end()
         self.say()
 
-    def warn(self, text: str) -> None:
-        """Show a warning or error until it is dismissed."""
+    def warn(self, text: str, asks: bool = False) -> None:
+        """Show a warning, an error or, with `asks`, a question until it is dismissed."""
+        self.say("" if self.message.text() in text else self.message.text())
+        self.notice.asks = asks
         self.notice.show_text(text)
-        self.say(self.message.text())
+        self.announced.emit(self.notice)
 
     def show_tool(self, text: str) -> None:
         """Show which tool is active on the image and how to end it, or nothing."""
         self.tool.setText(text)
-        self.tool.setVisible(bool(text))
+        self._show(self.tool, text)
+
+    def _show(self, notice: QWidget, text: str) -> None:
+        notice.setVisible(bool(text))
+        if text:
+            self.announced.emit(notice)
 
     def offer_export(self, tip: str, on: bool) -> None:
         """Enable the export, or say in its tooltip why not."""
         self.export.setToolTip(tip)
         self.export.setEnabled(on)
+
+    def offer_accept(self, problem: str = "") -> None:
+        """Enable the buttons that accept, or say in their tooltips why not."""
+        for button, tip in ((self.accept, ACCEPT_TIP), (self.accept_empty, EMPTY_TIP)):
+            button.setToolTip(problem or tip)
+            button.setEnabled(not problem)
 
     def show_kept(self, text: str) -> None:
         """Show whether the annotation is autosaved."""
@@ -133,9 +156,6 @@ class Footer(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 2, 4, 2)
         layout.setSpacing(3)
-        layout.addWidget(self.notice)
-        layout.addWidget(self.tool)
-        layout.addWidget(self.message)
         first = row_of(self.accept, self.accept_empty)
         first.setStretch(0, 3)
         first.setStretch(1, 2)
@@ -152,13 +172,15 @@ class Footer(QWidget):
 
 
 class Notice(QFrame):
-    """A warning or error, in full, with a button that dismisses it."""
+    """A warning, an error or a question, in full, with a button that dismisses it."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.asks = False
         self.setObjectName("LatentFM notice")
         self.text = self._dismissed = ""
         self.label = wrapped_text("The last warning or error.")
+        self.label.setObjectName("LatentFM question")
         self.close_button = QToolButton()
         self.close_button.setText("✕")
         self.close_button.setToolTip("Dismiss this message.")

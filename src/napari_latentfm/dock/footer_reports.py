@@ -23,6 +23,7 @@ class FooterReports(QObject):
     def __init__(self, panel: LatentFMPanel, tool: ActiveTool) -> None:
         super().__init__(panel)
         self._panel, self._footer = panel, panel.footer
+        self._about_export = ""
         annotation = panel.review.annotation
         annotation.finished.connect(self._on_file)
         for source in (annotation, panel.review.hypotheses, panel.review.fix.editor):
@@ -60,11 +61,11 @@ class FooterReports(QObject):
         self._footer.say(self._panel.chosen.say(text))
 
     def _on_reviewed(self) -> None:
-        """Show a warning in the footer: the status may be scrolled out of sight."""
-        reviewed = self._panel.session.current
-        text = "" if reviewed is None else warning(reviewed.result)
-        if reviewed is not None and text:
-            self._footer.warn(f"{reviewed.layer.name}: {text}")
+        """Show a warning about what is under review; the status only hints at it."""
+        current, stack = self._panel.session.current, self._panel.session.stack
+        text = warning(stack.run) if stack else warning(current.result) if current else ""
+        if current is not None and text:
+            self._footer.warn(f"{current.layer.name}: {text}")
 
     def _on_notification(self, event: Any) -> None:
         # napari shows it in the same window.
@@ -74,8 +75,14 @@ class FooterReports(QObject):
             is_named = any(name in event.message for name in (chosen, *listed))
             self._footer.warn(event.message if is_named else self._panel.chosen.say(event.message))
 
-    def _on_list_exported(self, _ending: str) -> None:
-        self._footer.say(self._panel.queue.form.status.text())
+    def _on_list_exported(self, ending: str) -> None:
+        """Show the report; a warning about an earlier export is no longer true after a success."""
+        text, notice = self._panel.queue.form.status.text(), self._footer.notice
+        if text in notice.text:
+            self._about_export = notice.text
+        elif ending == "done" and notice.text == self._about_export:
+            notice.end()
+        self._footer.say(text)
 
     def _on_file(self, _ending: str) -> None:
         self._footer.say(self._panel.review.annotation.status.text())

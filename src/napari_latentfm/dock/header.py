@@ -23,7 +23,7 @@ LABEL_WIDTH = 66
 
 
 class Header(QWidget):
-    """Lays out the controls of a sampling panel, which keeps working them.
+    """Lays out the controls of a sampling panel, which still operates them.
 
     Attributes
     ----------
@@ -38,10 +38,12 @@ class Header(QWidget):
         layout.setContentsMargins(4, 4, 4, 2)
         layout.setSpacing(2)
         self.channel = ChannelChoice(viewer, LABEL_WIDTH)
-        layout.addWidget(_with_label(form, form.image, LABEL_WIDTH))
+        layout.addWidget(_narrowed(_with_label(form, form.image)))
         layout.addWidget(self.channel)
-        for control in (*form.plane_choice.rows, form.model, form.folder, form.samples_row):
-            layout.addWidget(_with_label(form, control, LABEL_WIDTH))
+        for control in form.plane_choice.rows:
+            layout.addWidget(_narrowed(_with_label(form, control)))
+        layout.addWidget(_narrowed(form.model_row))
+        layout.addWidget(_narrowed(_with_label(form, form.samples_row)))
         form.image.changed.connect(self._offer_channels)
         self.channel.found.connect(self._on_channels)
         self._offer_channels()
@@ -60,13 +62,12 @@ class Header(QWidget):
         self._bar.setFormat("")
 
     def follow(self, update: Update) -> None:
-        """Show the progress of samples that are drawn for the work list."""
+        """Show the progress of samples that are drawn for the work list or after strokes."""
         if not self._panel.running:
-            self._bar.setFormat("%p%")
-            self._panel.form.show_progress(update.done, update.total)
+            self._panel.form.show_update(update)
 
     def settle(self, ending: str) -> None:
-        """Show how the drawing of samples for the work list has ended."""
+        """Show how the drawing of samples for the work list or after strokes has ended."""
         if self._panel.running:
             return
         self._bar.setFormat("")
@@ -104,16 +105,18 @@ class Header(QWidget):
         self.advanced.header.setText(f"{ADVANCED}{suffix}")
 
 
-def _with_label(form: SamplingForm, control: Any, width: int | None = None) -> QWidget:
+def _with_label(form: SamplingForm, control: Any) -> QWidget:
     """Return a control with the label that magicgui has put next to it."""
     native: QWidget = control.native
     row = native.parentWidget()
-    if row is None or row is form.native:
-        return native
-    if width is not None:
-        for label in row.findChildren(QLabel):
-            if label.text() == control.label:
-                # Wider if its text is, in fonts of any size.
-                label.setMinimumWidth(width)
-                label.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
+    return native if row is None or row is form.native else row
+
+
+def _narrowed(row: QWidget) -> QWidget:
+    """Return a row whose label, its first widget, takes little room."""
+    label = next(iter(row.findChildren(QLabel)), None)
+    if label is not None:
+        # Wider if its text is, in fonts of any size.
+        label.setMinimumWidth(LABEL_WIDTH)
+        label.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
     return row

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from latentfm_core.annotation.marks import MarkStore, StoredMarks
+from latentfm_core.names import counted
 from napari_latentfm.annotation.file_export import signature_of
 from napari_latentfm.annotation.recovery import when
 from napari_latentfm.annotation.widgets import RecoveryBar
@@ -16,6 +17,7 @@ from napari_latentfm.background.signals import listen, pause_timer
 from napari_latentfm.background.task_queue import TaskQueue
 from napari_latentfm.preferences import data_folder
 from napari_latentfm.prompting.mark_records import to_record
+from napari_latentfm.prompting.objects import count_objects
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 
 PAUSE_MS = 500
 """Milliseconds between the last mark and saving."""
-QUESTION = "{count} on {name}, marked {when}, {was} not taken. Recover draws the outlines again."
+QUESTION = "{count} on {name}{planes}, marked {when}, {was} not taken. {recover}"
+RECOVER = "Recover draws the outlines again."
+RECOVER_STACK = "Recover draws the outlines again, those of each plane when it is on screen."
 
 
 class KeptMarks(QObject):
@@ -44,13 +48,17 @@ class KeptMarks(QObject):
         self._timer = pause_timer(self, PAUSE_MS, self.flush)
         self._marked: Image | None = None
         self._own: set[str] = set()
-        self._offered: tuple[Image, StoredMarks] | None = None
+        self._offered: Image | None = None
+        # By the id of the image: they stay in its file, also while another image is chosen.
+        self._unanswered: dict[str, StoredMarks] = {}
         self.bar = RecoveryBar()
         self.bar.compare.hide()
         self.bar.recover.setToolTip("Draw the marks and their outlines again.")
         self.bar.discard.setToolTip("Delete the marks permanently.")
         self.bar.chosen.connect(self._answer)
         listen(self, panel.point.marked, self._on_marked)
+        # Its objects are forgotten with an image.
+        listen(self, panel.session.viewer.layers.events.removing, self.flush)
         # The window is closed: finish what is being saved.
         panel.destroyed.connect(lambda: work.close())
 
@@ -69,10 +77,10 @@ class KeptMarks(QObject):
         key = str(image.unique_id)
         if self._panel.point.has_objects(image):
             self._own.add(key)
-        elif key not in self._own:
-            return
+        elif key not in self._own or image not in self._panel.session.viewer.layers:
+            return  # the objects of a removed image are forgotten, and their marks stay
         objects = self._panel.point.untaken(image)
-        offered = self._offered[1] if self._offered and self._offered[0] == image else None
+        offered = self._unanswered.get(key)
         self._work.submit(partial(_save, self._store, image, objects, offered))
 
     def find(self, image: Image, found: Callable[[StoredMarks], None]) -> None:
@@ -84,9 +92,13 @@ class KeptMarks(QObject):
 
     def offer(self, image: Image | None) -> None:
         """Look for marks of an image outside a work list, and offer them."""
-        if self._offered is not None and self._offered[0] != image:
+        if self._offered is not None and self._offered != image:
             self._close()
-        if image is not None and self._offered is None and not self._panel.point.has_objects(image):
+        if image is None or self._offered is not None:
+            return
+        if marks := self._unanswered.get(str(image.unique_id)):
+            self._ask(image, marks)
+        elif not self._panel.point.has_objects(image):
             self.find(image, partial(self._on_found, image))
 
     def _on_marked(self, image: Image) -> None:
@@ -95,22 +107,31 @@ class KeptMarks(QObject):
 
     def _on_found(self, image: Image, marks: StoredMarks) -> None:
         panel = self._panel
-        if not panel.chosen.is_chosen(image) or panel.point.has_objects(image):
-            return
-        self._offered = image, marks
-        one = len(marks.objects) == 1
-        count = "1 object" if one else f"{len(marks.objects)} objects"
+        if panel.chosen.is_chosen(image) and not panel.point.has_objects(image):
+            self._ask(image, marks)
+
+    def _ask(self, image: Image, marks: StoredMarks) -> None:
+        self._offered = image
+        self._unanswered[str(image.unique_id)] = marks
+        count = count_objects((each.number, each.index) for each in marks.objects)
+        planes = len({each.index for each in marks.objects})
         text = QUESTION.format(
-            count=count, name=image.name, when=when(marks.created), was="was" if one else "were"
+            count=counted(count, "object"),
+            name=image.name,
+            planes=f" ({planes} planes)" if planes > 1 else "",
+            when=when(marks.created),
+            was="was" if count == 1 else "were",
+            recover=RECOVER_STACK if planes > 1 else RECOVER,
         )
         self.bar.show_question(text)
 
     def _answer(self, choice: str) -> None:
         if self._offered is None:
             return
-        image, marks = self._offered
+        image, key = self._offered, str(self._offered.unique_id)
+        marks = self._unanswered.pop(key)
         self._close()
-        self._own.add(str(image.unique_id))
+        self._own.add(key)
         if choice == "recover":
             self._panel.point.restore(image, marks)
         self.save(image)

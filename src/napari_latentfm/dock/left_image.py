@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
 
+from latentfm_core.names import counted
 from latentfm_core.worklist.order import tally
 from napari_latentfm.background.signals import listen
 from napari_latentfm.dock.kept_marks import KeptMarks
+from napari_latentfm.prompting.objects import count_objects
 from napari_latentfm.worklist.browsing import ALL_DONE
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ class LeftImage(QObject):
             items = self._queue.work.items()
             counts = tally(items)
             text = DONE_EMPTY if items[name].empty else DONE
-            self._note = text.format(name=name, done=counts.done, count=counts.total)
+            done = text.format(name=name, done=counts.done, count=counts.total)
+            self._note = f"{done} {self._panel.point.left_to_others()}".strip()
 
     def _on_closed(self, layer: Image) -> None:
         if self._open is None or self._open[0] != str(layer.unique_id):
@@ -66,8 +69,9 @@ class LeftImage(QObject):
         self.marks.save(layer)
         if left:
             self._kept[folder, name] = left
-            count = "1 object was" if len(left) == 1 else f"{len(left)} objects were"
-            left_text = LEFT.format(name=name, count=count)
+            count = count_objects((one.number, one.plane.index) for one in left)
+            were = counted(count, "object was", "objects were")
+            left_text = LEFT.format(name=name, count=were)
             self._note = f"{self._note} {left_text}".strip()
 
     def _on_shown(self, name: str) -> None:

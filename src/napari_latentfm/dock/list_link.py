@@ -1,4 +1,4 @@
-"""Connects the work list with the header, the footer and the tabs of the dock."""
+"""Connect the work list with the header, the footer and the tabs of the dock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
-from qtpy.QtWidgets import QMainWindow, QWidget
+
+from napari_latentfm.dock.accepting import NO_IMAGE
+from napari_latentfm.ui.common import on_click
 
 if TYPE_CHECKING:
     from napari_latentfm.background.job import Update
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ListLink(QObject):
-    """Shows in header and footer what the work list does, and goes to *Annotate* for a new image.
+    """Shows the progress of the work list in header and footer, and *Annotate* for a new image.
 
     Parameters
     ----------
@@ -31,9 +33,9 @@ class ListLink(QObject):
         self._learns_from: Path | None = None
         queue = self._queue
         panel.footer.noted.connect(queue.states.note)
+        on_click(panel.footer.flag, self._flag)
         # After the form's own slots, which look the name up.
-        queue.form.model.currentTextChanged.connect(self._name_empty)
-        queue.form.model_folder.textChanged.connect(self._name_empty)
+        queue.form.model.changed.connect(self._name_empty)
         queue.status_changed.connect(self._on_status)
         queue.listed.connect(self.show_item)
         queue.shown.connect(self._on_shown)
@@ -50,10 +52,16 @@ class ListLink(QObject):
 
     def show_item(self) -> None:
         """Show the state of the chosen image in the footer."""
-        queue = self._queue
-        name = queue.current if self._accepting.in_list else None
+        queue, in_list = self._queue, self._accepting.in_list
+        self._panel.footer.offer_accept("" if in_list or self._panel.chosen.name else NO_IMAGE)
+        name = queue.current if in_list else None
         item = None if name is None or queue.work is None else queue.work.item(name)
         self._panel.footer.show_item(name, item)
+
+    def _flag(self) -> None:
+        self._panel.footer.commit()
+        self._queue.states.flag()
+        self.show_item()
 
     def _on_shown(self, _name: str) -> None:
         self._follow_folder()
@@ -61,7 +69,7 @@ class ListLink(QObject):
         if self._to_annotate:
             self._to_annotate = False
             self._panel.tabs.setCurrentWidget(self._panel.annotate)
-            self.focus_canvas()
+            self._panel.canvas_focus.take()
 
     def _follow_folder(self) -> None:
         """Learn from the folder that is open, unless the user has chosen another one."""
@@ -72,22 +80,14 @@ class ListLink(QObject):
             images.set_path(work.folder)
             self._learns_from = work.folder
 
-    def focus_canvas(self) -> None:
-        """Give the keyboard to the image: Enter accepts it."""
-        window = self._panel.window()
-        middle = window.centralWidget() if isinstance(window, QMainWindow) else None
-        for widget in [] if middle is None else middle.findChildren(QWidget):
-            if widget.inherits("QOpenGLWidget"):
-                widget.setFocus()
-                return
-
     def _on_settled(self, ending: str) -> None:
-        self._panel.session.work.note(self._cancel, False)
-        self._panel.header.settle(ending)
+        self._panel.session.work.set_running(self._cancel, False)
+        if not self._panel.review.strokes.running:
+            self._panel.header.settle(ending)
 
     def _on_progress(self, kind: str, update: Update) -> None:
         if kind == "open":
-            self._panel.session.work.note(self._cancel, True)
+            self._panel.session.work.set_running(self._cancel, True)
             self._panel.header.follow(update)
 
     def _cancel(self) -> None:

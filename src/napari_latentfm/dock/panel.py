@@ -22,20 +22,23 @@ from qtpy.QtWidgets import (
 
 from napari_latentfm import preferences
 from napari_latentfm.adapting.adapting import Adapting
-from napari_latentfm.annotation.acceptance import newer_by_strokes, visible_but_not_taken
 from napari_latentfm.background.lasting import LastingObjects
 from napari_latentfm.background.signals import listen
-from napari_latentfm.dock.accepting import RUNNING, Accepting
+from napari_latentfm.dock.accepting import Accepting
 from napari_latentfm.dock.annotate_tab import COMPARE, SECTION, AnnotateTab, remember
+from napari_latentfm.dock.canvas_focus import CanvasFocus
 from napari_latentfm.dock.chosen_image import ChosenImage
 from napari_latentfm.dock.dock_keys import DockKeys
+from napari_latentfm.dock.figures_link import FiguresLink
 from napari_latentfm.dock.folder_drop import FolderDrop
 from napari_latentfm.dock.footer import Footer
 from napari_latentfm.dock.footer_reports import FooterReports
 from napari_latentfm.dock.header import Header
 from napari_latentfm.dock.left_image import LeftImage
 from napari_latentfm.dock.list_link import ListLink
+from napari_latentfm.dock.notice_area import NoticeArea
 from napari_latentfm.dock.recovery_link import RecoveryLink
+from napari_latentfm.dock.removed_image import RemovedImage
 from napari_latentfm.dock.sharing import SharedModel
 from napari_latentfm.dock.style import STYLE
 from napari_latentfm.dock.welcome import Welcome
@@ -88,8 +91,8 @@ class LatentFMPanel(QWidget):
         self.tabs = QTabWidget()
         self._lay_out()
         self._shared = SharedModel(self.sampling.form, self.queue.form, self.learning.form)
-        saver = self.review.annotation.autosaver
-        self.accepting = Accepting(self.session, self.chosen, self.queue, saver, self.footer)
+        self.accepting = Accepting(self)
+        self.canvas_focus = CanvasFocus(self)
         self._list = ListLink(self, self.accepting)
         self.adapting = Adapting(self.queue, self.sampling)
         self._drop = FolderDrop(self)
@@ -97,9 +100,11 @@ class LatentFMPanel(QWidget):
         self._connect()
         self._reports = FooterReports(self, self._keys.tool)
         self._left = LeftImage(self)
+        self._notices = self._add_notices()
+        self._column.addWidget(self.footer)
         self._lasting = LastingObjects(napari_viewer, self.session.changed, self)
         self._recovery = RecoveryLink(self, self._left.marks)
-        self._column.insertWidget(1, self._left.marks.bar)
+        self._figures, self._removed = FiguresLink(self), RemovedImage(self)
         self._list.show_item()
 
     def show_place(self, place: Place) -> None:
@@ -123,16 +128,13 @@ class LatentFMPanel(QWidget):
 
     def accept(self) -> None:
         """Accept the annotation, or the mean mask if you changed nothing; go to the next image."""
-        self.annotate.note_place()
-        if self._is_ready() and self._is_clear():
+        if not self.accepting.is_repeated():
             self.accepting.accept()
 
     def accept_empty(self) -> None:
-        """Accept that there is nothing to mark in this image; go to the next image."""
-        self.annotate.note_place()
-        if self._is_ready():
-            layer = self.chosen.layer
-            self.accepting.accept_empty(0 if layer is None else len(self.point.untaken(layer)))
+        """Accept this image as empty; go to the next image."""
+        if not self.accepting.is_repeated():
+            self.accepting.accept_empty()
 
     def next_image(self) -> None:
         """Keep the annotation and open the next image of the folder."""
@@ -147,10 +149,10 @@ class LatentFMPanel(QWidget):
         self.queue.previous()
 
     def switch_focus(self) -> None:
-        """Move the keyboard from the image to the dock, where it was last, or back."""
+        """Move the keyboard focus from the image to the last used control of the dock, or back."""
         here = QApplication.focusWidget()
         if here is not None and self.isAncestorOf(here):
-            self._list.focus_canvas()
+            self.canvas_focus.take()
         else:
             last = self.focusWidget()
             (last if last is not None and last.isVisible() else self.tabs.tabBar()).setFocus()
@@ -186,7 +188,7 @@ class LatentFMPanel(QWidget):
             part.release()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Bind the keys in a dock; end when taken out of it, which sends no close event."""
+        """Bind the keys in a dock; end when the panel leaves it, which sends no close event."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange:
             if self.parent() is not None:
@@ -203,36 +205,11 @@ class LatentFMPanel(QWidget):
         self._drop.watch(self.window())
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
-        """Release the keys: a hidden dock must not accept anything."""
+        """Release the keys, since a hidden dock must not accept anything; keep what was typed."""
         super().hideEvent(event)
         self._keys.release()
-        self._left.marks.flush()
-
-    def _is_ready(self) -> bool:
-        """Return whether the chosen image can be accepted now; say why not."""
-        if self.accepting.is_repeated():
-            return False
         self.footer.commit()
-        self.chosen.settle()
-        problem = RUNNING if self.session.renewing else self.queue.keeper.recovery.unanswered()
-        if problem:
-            self.footer.say(self.chosen.say(problem))
-        return not problem
-
-    def _is_clear(self) -> bool:
-        """Take outlines; return whether the screen shows what would be accepted, or say why not."""
-        if problem := self.point.unanswered():
-            self.annotate.uncover("Point")
-        elif (reviewed := self.session.current) is not None:
-            touched = self.accepting.is_touched(reviewed)
-            problem = (
-                newer_by_strokes(self.session)
-                or self.review.hypotheses.unclear(touched, self.point.outlines_to_take())
-                or visible_but_not_taken(self.session)
-            )
-        if problem := problem or self.point.take_pending():
-            self.footer.say(self.chosen.say(problem))
-        return not problem
+        self._left.marks.flush()
 
     def _lay_out(self) -> None:
         self.setObjectName("LatentFM")
@@ -256,35 +233,40 @@ class LatentFMPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(self.tabs, 1)
-        if preferences.get(SECTION).get("welcome") is not False:
-            # Below the tabs: nothing above it and no button of the footer moves when it closes.
-            welcome = Welcome()
-            welcome.dismissed.connect(lambda: remember(welcome=False))
-            # Accepting an image completes the three steps.
-            self.queue.completed.connect(lambda: welcome.dismiss())
-            layout.addWidget(welcome)
-        layout.addWidget(self.footer)
         for line in (*self.annotate.findChildren(QLineEdit), *self.queue.findChildren(QLineEdit)):
             line.setAcceptDrops(False)  # a folder that is dropped there is opened, too
         self.footer.note.setAcceptDrops(False)
         for table in self.findChildren(QAbstractItemView):
             table.setTabKeyNavigation(False)  # Tab goes on to the next control
 
+    def _add_notices(self) -> NoticeArea:
+        """Add notices below the tabs: no button moves when one closes."""
+        footer = self.footer
+        notices = [self._left.marks.bar, footer.notice, footer.message, footer.tool]
+        if preferences.get(SECTION).get("welcome") is not False:
+            welcome = Welcome()
+            welcome.dismissed.connect(lambda: remember(welcome=False))
+            # Accepting an image completes the three steps.
+            self.queue.completed.connect(lambda: welcome.dismiss())
+            notices.append(welcome)
+        area = NoticeArea(*notices)
+        footer.announced.connect(area.show_newest)
+        self._column.addWidget(area)
+        return area
+
     def _connect(self) -> None:
         footer = self.footer
+        for button in (footer.accept, footer.accept_empty):
+            self.canvas_focus.take_after_click(button)
         for button, slot in (
             (footer.accept, self.accept),
             (footer.accept_empty, self.accept_empty),
-            (footer.flag, self._flag),
             (footer.export, self.review.annotation.export),
         ):
             on_click(button, slot)
+        listen(self, self.review.strokes.progressed, self.header.follow)
+        listen(self, self.review.strokes.finished, self.header.settle)
         listen(self, self.chosen.changed, self._on_chosen)
-
-    def _flag(self) -> None:
-        self.footer.commit()
-        self.queue.states.flag()
-        self._list.show_item()
 
     def _on_chosen(self) -> None:
         """Clear everything about another image."""

@@ -1,4 +1,4 @@
-"""Offers to recover a kept annotation of the chosen image."""
+"""Offer to recover an autosaved annotation of the chosen image."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from napari_latentfm.dock.panel import LatentFMPanel
 
 KEPT_MS = 250
-"""Pause between choosing an image and looking for its kept annotation, since files that are opened
-together are chosen one after the other."""
+"""Milliseconds between choosing an image and looking for its autosaved annotation, because files
+that are opened together are chosen one after the other."""
 
 
 class RecoveryLink(QObject):
-    """Looks for a kept annotation when an image is chosen, and draws the samples that it needs."""
+    """Looks for an autosaved annotation of a chosen image, and draws the samples that it needs."""
 
     def __init__(self, panel: LatentFMPanel, marks: KeptMarks) -> None:
         super().__init__(panel)
@@ -35,7 +35,7 @@ class RecoveryLink(QObject):
         self._timer.start()
 
     def _look_for_kept(self) -> None:
-        """Offer a kept annotation of the chosen image; the list looks for its own."""
+        """Offer an autosaved annotation of the chosen image, unless it is in a work list."""
         if not self._panel.accepting.in_list:
             self._recovery.look_at(self._panel.chosen.layer)
             self._marks.offer(self._panel.chosen.layer)

@@ -26,7 +26,7 @@ class KeptReviews:
         self._session = session
         self._kept: dict[str, StackReview | Reviewed] = {}
         self._last = ""
-        self.note()
+        self.remember()
 
     @property
     def layer(self) -> Image | None:
@@ -39,7 +39,7 @@ class KeptReviews:
         """Return whether what is under review belongs to an image; nothing fits every image."""
         return self.layer is None or (chosen is not None and _belongs(self.layer, chosen))
 
-    def note(self) -> None:
+    def remember(self) -> None:
         """Keep what is under review now; if that is nothing, forget what was before."""
         layer, session = self.layer, self._session
         if layer is None:

@@ -41,6 +41,9 @@ QLabel[objectName="LatentFM tool"] {{
 QFrame[objectName="LatentFM notice"] {{
     border: 1px solid {WARNING};
 }}
+QLabel[objectName="LatentFM question"] {{
+    padding: 0px;
+}}
 QLabel[objectName="LatentFM small"] {{
     font-size: 8pt;
     padding: 0px;

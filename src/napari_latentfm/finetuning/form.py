@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -17,35 +17,24 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from latentfm_core.errors import ConfigError
+from latentfm_core.errors import ConfigError, ModelFolderError
 from latentfm_core.finetuning.request import LearningRequest
-from latentfm_core.model_io.bundled import bundled_models
-from latentfm_core.model_io.card import CARD, DISCLAIMER
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.card import DISCLAIMER, read_only_card
 from napari_latentfm.finetuning.plot import BLUE, ORANGE, CurvePlot
-from napari_latentfm.preferences import data_folder
 from napari_latentfm.reading import learning_overrides
 from napari_latentfm.sampling.controls import DEVICES
-from napari_latentfm.ui.choices import FOLDER_CHOICE, model_choices, model_source
-from napari_latentfm.ui.common import narrow, push_button, row_of, wrapped_text
+from napari_latentfm.ui.common import push_button, row_of, wrapped_text
 from napari_latentfm.ui.folder_edit import FolderEdit
+from napari_latentfm.ui.model_chooser import ModelChooser, models_folder
 
 ANNOTATIONS = "latentfm_annotations"
 """Subfolder of the images with the accepted masks."""
 START_TIP = "Train a copy of the model on the accepted masks."
-STOPPED_TIP = "A stopped run has this name. Resume it with its own images, or change the name."
+STOPPED_TIP = "A stopped run has this name. Resume it with the same images, or change the name."
 DEFAULT_MINUTES = 5.0
 MAX_MINUTES = 600.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-def models_folder() -> Path:
-    """Return the folder of fine-tuned models, which need not exist yet."""
-    return data_folder() / "models"
-
-
-def learned_models() -> list[str]:
-    """Return the names of the models in `models_folder`."""
-    return sorted(card.parent.name for card in models_folder().glob(f"*/{CARD}"))
 
 
 def free_name(model: str) -> str:
@@ -66,18 +55,15 @@ class LearningForm(QWidget):
         self._make_buttons()
         self._make_report()
         self._lay_out()
-        self.model.currentTextChanged.connect(self._on_model)
+        self.model.changed.connect(self.suggest_name)
         self.images.changed.connect(self._show_default_masks)
-        self._on_model()
+        self.suggest_name()
         self._show_default_masks()
 
     def _make_choices(self) -> None:
-        self.model = narrow(QComboBox())
-        self.model.setToolTip(
+        self.model = ModelChooser(
             "The model to start from. A copy of it is trained; the model itself does not change."
         )
-        self._offer_models()
-        self.folder = FolderEdit("Folder with model.json and model.safetensors.")
         self.images = FolderEdit("Folder of images; images without a mask are ignored.")
         self.masks = FolderEdit(
             "Folder of masks named like the images. Leave it empty to use the accepted masks in "
@@ -103,7 +89,7 @@ class LearningForm(QWidget):
             "Make model", "Make a model from the last checkpoint of the stopped run."
         )
         self.keep_new = push_button(
-            "Keep new", "Add the new model to the choice of models, and use it."
+            "Keep new", "Add the new model to the list of models, and use it."
         )
         self.keep_old = push_button(
             "Keep old", "Keep using the old model; the new one stays in its folder."
@@ -126,11 +112,10 @@ class LearningForm(QWidget):
         )
 
     def _lay_out(self) -> None:
-        choices = self._choices = QFormLayout()
+        choices = QFormLayout()
         choices.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         for label, widget in (
             ("Model", self.model),
-            ("Folder", self.folder),
             ("Images", self.images),
             ("Masks", self.masks),
             ("Time", self.minutes),
@@ -165,23 +150,22 @@ class LearningForm(QWidget):
         images = self.images.path()
         return self.masks.path() or (images / ANNOTATIONS if images else None)
 
-    def model_source(self) -> str:
-        """Return a bundled model's name or a folder; raise `ModelFolderError` without one."""
-        chosen = str(self.model.currentData())
-        if chosen in bundled_models():
-            return chosen
-        if chosen != FOLDER_CHOICE:
-            return str(models_folder() / chosen)
-        return str(Path(model_source(chosen, self.folder.line.text())).expanduser())
-
     def request(self, overrides: tuple[str, ...] = ()) -> LearningRequest:
-        """Return the request for a run; raise `ConfigError` if something is missing."""
+        """Return the request for a run.
+
+        Raises
+        ------
+        LatentFMError
+            If something is missing, or the model cannot be read or is an ensemble.
+        """
         images, masks = self.images.path(), self.masks_folder()
         if images is None or masks is None:
             raise ConfigError("No images are given. Choose the folder of the annotated images.")
+        model = self.model.source()
+        read_only_card(resolve_model(model))
         return LearningRequest(
             out=self.out(),
-            model=self.model_source(),
+            model=str(model),
             images=images.resolve(),
             masks=masks.resolve(),
             minutes=self.minutes.value(),
@@ -189,37 +173,17 @@ class LearningForm(QWidget):
             overrides=(*learning_overrides(), *overrides),
         )
 
-    def refresh_models(self) -> None:
-        """Offer models that were fine-tuned in the meantime."""
-        chosen = self.model.currentData()
-        with QSignalBlocker(self.model):
-            self.model.clear()
-            self._offer_models()
-            self.model.setCurrentIndex(max(0, self.model.findData(chosen)))
-
-    def _offer_models(self) -> None:
-        *bundled, folder = model_choices()
-        for title, name in (*bundled, *((name, name) for name in learned_models()), folder):
-            self.model.addItem(title, name)
-
     def suggest_name(self) -> None:
         """Suggest an unused name for the new model."""
-        chosen = str(self.model.currentData())
-        folder = self.folder.path()
-        self.name.setText(free_name(str(folder or "model") if chosen == FOLDER_CHOICE else chosen))
+        try:
+            model = str(self.model.source())
+        except ModelFolderError:
+            model = "model"  # no folder is chosen yet
+        self.name.setText(free_name(model))
 
     def choice_widgets(self) -> tuple[QWidget, ...]:
         """Return the controls that are disabled during a run."""
-        folders = (self.folder, self.images, self.masks)
-        return (self.model, *folders, self.minutes, self.name, self.device)
-
-    def _on_model(self) -> None:
-        shown = self.model.currentData() == FOLDER_CHOICE
-        self.folder.setVisible(shown)
-        label = self._choices.labelForField(self.folder)
-        if label is not None:
-            label.setVisible(shown)
-        self.suggest_name()
+        return (self.model, self.images, self.masks, self.minutes, self.name, self.device)
 
     def _show_default_masks(self) -> None:
         images = self.images.path()

@@ -105,7 +105,7 @@ class LearningPanel(DockPanel):
             return
         out = self._out
         self._decide(f"Kept: {out.name}. Choose it as the model for sampling.")
-        self.form.refresh_models()
+        self.form.model.refresh()
         self.kept.emit(out)
         session_of(self._viewer).model_kept.emit(out)
 
@@ -116,13 +116,11 @@ class LearningPanel(DockPanel):
 
     def _restore_choices(self) -> None:
         kept = preferences.get(SECTION)
-        for box, index in (
-            (self.form.model, self.form.model.findData(str(kept.get("model", "")))),
-            (self.form.device, self.form.device.findText(str(kept.get("device", "")))),
-        ):
-            if index >= 0:
-                box.setCurrentIndex(index)
-        for name in ("folder", "images", "masks"):
+        self.form.model.restore(kept)
+        index = self.form.device.findText(str(kept.get("device", "")))
+        if index >= 0:
+            self.form.device.setCurrentIndex(index)
+        for name in ("images", "masks"):
             if isinstance(kept.get(name), str):
                 getattr(self.form, name).set_path(kept[name])
         if isinstance(kept.get("minutes"), int | float):
@@ -131,8 +129,7 @@ class LearningPanel(DockPanel):
     def _keep_choices(self, request: LearningRequest) -> None:
         form = self.form
         values = {
-            "model": form.model.currentData(),
-            "folder": str(form.folder.path() or ""),
+            **form.model.state(),
             "images": str(request.images),
             "masks": str(form.masks.path() or ""),
             "minutes": form.minutes.value(),
@@ -273,8 +270,8 @@ _STOPPED = (
     "run, change the name."
 )
 _OTHER_IMAGES = (
-    "{name} is a stopped run with other images. To resume it, choose {folder} under Images and its "
-    "name."
+    "{name} is a stopped run with other images. To resume it, choose {folder} under Images, and "
+    "this name."
 )
 _NOTHING = "Stopped before the first step; no model was made."
 _CLOSING = "Stopping the training, because its panel was closed. The progress is being saved…"

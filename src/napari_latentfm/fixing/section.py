@@ -176,7 +176,7 @@ class FixSection(QWidget):
     def _on_working(self, working: bool) -> None:
         # A range from 0 to 0 shows a busy indicator.
         self.progress.setRange(0, 0 if working else 1)
-        self._session.work.note(self.editor.cancel, working)
+        self._session.work.set_running(self.editor.cancel, working)
 
     def _on_changed(self, _event: Any = None) -> None:
         reviewed = self._session.current

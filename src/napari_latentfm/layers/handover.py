@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Labels
 
 from napari_latentfm.layers.edits import is_edited
+from napari_latentfm.layers.placement import place
 from napari_latentfm.layers.specs import METADATA_KEY
 
 if TYPE_CHECKING:
@@ -56,6 +57,12 @@ def hand_over(layers: Sequence[Layer], image: Image, plane: Plane) -> list[Layer
         layer.metadata = {**layer.metadata, METADATA_KEY: facts}
         assigned.append(layer)
     return assigned
+
+
+def share_units(layers: Sequence[Layer], image: Image) -> None:
+    """Give hidden layers the units of the next image; napari warns if those of layers differ."""
+    for layer in layers:
+        place(layer, {"units": (*layer.units[: -image.ndim], *image.units)})
 
 
 def is_handed_over(layer: Layer) -> bool:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError
 from latentfm_core.types import ImageInput, refuse_masked
+from napari_latentfm.layers.file_steps import steps_of
 from napari_latentfm.layers.planes import Plane, plane_index, unit_factor
 from napari_latentfm.layers.pyramid import level_zero
 
@@ -71,8 +72,9 @@ def plane_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float], str]
 
 def _pixel_size(layer: Image, plane: Plane) -> tuple[tuple[float, float], Any]:
     row, column = plane.axes
-    unit = layer.units[row]
+    steps, units = steps_of(layer, plane.axes)
+    unit = units[row]
     # Readers of NIfTI files mirror axes by negative steps; a size is positive.
-    per_row = abs(float(layer.scale[row]))
-    per_column = abs(float(layer.scale[column])) * unit_factor(layer.units[column], unit)
+    per_row = abs(steps[row])
+    per_column = abs(steps[column]) * unit_factor(units[column], unit)
     return (per_row, per_column), unit

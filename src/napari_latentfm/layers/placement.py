@@ -40,13 +40,15 @@ def placement(layer: Image, plane: Plane | PlaneStack) -> dict[str, Any]:
 def place(layer: Layer, space: Mapping[str, Any]) -> None:
     """Give a layer a `placement`; what is equal already is not set, since that emits events."""
     for key, value in space.items():
-        if not _equal(getattr(layer, key), value):
+        if not _equal(key, getattr(layer, key), value, layer.ndim):
             setattr(layer, key, value)
 
 
-def _equal(old: Any, new: Any) -> bool:
+def _equal(key: str, old: Any, new: Any, ndim: int) -> bool:
     if isinstance(new, tuple):
         return tuple(map(str, old)) == tuple(map(str, new))
+    if key == "shear":
+        old, new = shear_matrix(old, ndim), shear_matrix(new, ndim)
     return np.array_equal(np.asarray(old), new)
 
 

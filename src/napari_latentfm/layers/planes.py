@@ -125,7 +125,7 @@ def axes_on_screen(layer: Image, dims: Dims) -> set[int]:
     """
     if dims.ndisplay != 2:
         raise ImageError(
-            f"The viewer shows {layer.name!r} in 3D, but samples are drawn of a 2D plane. Press "
+            f"The viewer shows {layer.name!r} in 3D, but samples are drawn for a 2D plane. Press "
             "the 2D/3D button at the lower left, then choose the plane with the slider."
         )
     missing = dims.ndim - layer.ndim

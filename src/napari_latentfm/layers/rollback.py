@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from napari.experimental import unlink_layers
 from napari.layers import Labels
 from napari.utils.notifications import show_info
 
@@ -69,11 +70,13 @@ def unlink(viewer: ViewerModel, layers: Sequence[Layer]) -> None:
     linked = []
     for layer in layers:
         before = len(layer.events.opacity.callbacks)
-        viewer.layers.unlink_layers([layer])
+        unlink_layers([layer])
         if len(layer.events.opacity.callbacks) < before:
-            linked.append(layer.name)
+            linked.append(layer)
     if linked:
-        show_info(f"No longer linked, so that the result can be written: {', '.join(linked)}.")
+        viewer.layers.unlink_layers(linked)  # napari's menus follow, which takes 5 ms a call
+        names = ", ".join(layer.name for layer in linked)
+        show_info(f"No longer linked, so that the result can be written: {names}.")
 
 
 @contextmanager

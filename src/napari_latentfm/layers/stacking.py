@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -150,7 +150,8 @@ def bring_forward(viewer: ViewerModel, source: Image) -> int:
         if str(layer.unique_id) in _HIDDEN and own in (str(layer.unique_id), source_of(layer)):
             _HIDDEN.discard(str(layer.unique_id))
             layer.visible = True
-    source.visible = True
+    if not source.visible:  # setting it draws the layer again
+        source.visible = True
     _SHOWN_BY_USER.discard(own)
     above = layers[ids.index(own) + 1 :]
     images = [
@@ -167,6 +168,11 @@ def bring_forward(viewer: ViewerModel, source: Image) -> int:
     }
     _hide(layers, hidden)
     return len(images)
+
+
+def show_with_image(layers: Iterable[Layer]) -> None:
+    """Let `bring_forward` show hidden layers again when it shows their image."""
+    _HIDDEN.update(str(layer.unique_id) for layer in layers)
 
 
 def hide_others(viewer: ViewerModel, source: Image, but: Collection[Layer] = ()) -> tuple[str, ...]:

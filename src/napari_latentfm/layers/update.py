@@ -67,7 +67,7 @@ def place_steps(
             new.append(None)
     with all_or_nothing(viewer, [layer for layer in targets if layer is not None]) as added:
         for layer in kept:
-            _release(layer)
+            detach(layer)
         above: Layer | None = None
         for spec, target, fresh in reversed(list(zip(specs, targets, new, strict=True))):
             if fresh is not None:
@@ -146,7 +146,7 @@ def _find(
     return next((it for it in found if it.ndim == ndim and it.multiscale == multiscale), None)
 
 
-def _release(layer: Layer) -> None:
+def detach(layer: Layer) -> None:
     """Detach a layer, so that later runs do not update it."""
     kept = {**layer.metadata[METADATA_KEY], "layer_id": None}
     layer.metadata = {**layer.metadata, METADATA_KEY: kept}

@@ -11,7 +11,10 @@ import numpy as np
 import zarr
 
 from latentfm_core.colours import checked_colours
+from latentfm_core.config import READING
 from latentfm_core.errors import ImageError
+from latentfm_core.images.checked_codecs import bounded_array
+from latentfm_core.images.regular_store import RegularStore
 from latentfm_core.output.maps import ATTRIBUTES
 from napari_latentfm.layers.specs import CLASS_AXIS, METADATA_KEY, SAMPLE_AXIS, TITLES, Role, look
 
@@ -74,14 +77,14 @@ def stored_maps(folder: Path) -> list[StoredMap]:
         If the folder does not contain a complete result.
     """
     try:
-        root = zarr.open_group(str(folder), mode="r")
+        root = zarr.open_group(RegularStore.at(folder), mode="r")
         facts = cast("dict[str, Any]", root.attrs[ATTRIBUTES])
         several = len(facts["classes"]) > 1
         groups = [
             (role, cast("zarr.Group", root[name])) for name, role in _ROLES.items() if name in root
         ]
         own = checked_colours(facts.get("class_colours"))
-        return [_stored(role, group, several, own) for role, group in groups]
+        return [_stored(folder, role, group, several, own) for role, group in groups]
     except Exception as error:
         raise ImageError(
             f"{folder} has no complete result of an image in tiles "
@@ -116,15 +119,18 @@ def _read(path: str) -> list[tuple[Any, dict[str, Any], str]]:
 
 def _facts(folder: Path) -> Any:
     try:
-        return zarr.open_group(str(folder), mode="r").attrs.get(ATTRIBUTES)
+        return zarr.open_group(RegularStore.at(folder), mode="r").attrs.get(ATTRIBUTES)
     except Exception:
         # A damaged or foreign folder is not a result.
         return None
 
 
-def _stored(role: Role, group: zarr.Group, several: bool, own: tuple[str, ...]) -> StoredMap:
+def _stored(
+    folder: Path, role: Role, group: zarr.Group, several: bool, own: tuple[str, ...]
+) -> StoredMap:
     scales = cast("list[dict[str, Any]]", group.attrs["multiscales"])[0]
-    levels = [dask.array.from_zarr(group[entry["path"]]) for entry in scales["datasets"]]
+    arrays = [cast("zarr.Array[Any]", group[entry["path"]]) for entry in scales["datasets"]]
+    levels = [dask.array.from_zarr(bounded_array(each, folder, READING)) for each in arrays]
     first, second = scales["datasets"][0]["coordinateTransformations"]
     return StoredMap(
         role=role,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
 
-from napari_latentfm.prompting.objects import listed
+from napari_latentfm.prompting.objects import listed, on_planes
 from napari_latentfm.prompting.runner import PromptRunner
 from napari_latentfm.prompting.shown_objects import row_of
 from napari_latentfm.results.objects import ObjectsRun
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from napari_latentfm.prompting.context import PromptContext
     from napari_latentfm.prompting.objects import PromptObject
     from napari_latentfm.prompting.prompt_model import PromptModel
-    from napari_latentfm.prompting.selection import ObjectSelection
-    from napari_latentfm.prompting.shown_objects import ShownObjects
     from napari_latentfm.prompting.stacks import FollowedStacks
     from napari_latentfm.results.session import Reviewed
     from napari_latentfm.sampling.plane import Place
@@ -40,6 +38,10 @@ UNANSWERED = (
     "Object {} has no outline for its last mark yet. Click it in the section Point to draw it, "
     "or remove the mark with Undo mark."
 )
+UNDRAWN = (
+    "The outlines of {objects}{planes} are not drawn yet. Go there with the slider, and press Draw "
+    "all again in the section Point; or untick the objects there."
+)
 
 
 class Answers:
@@ -54,19 +56,18 @@ class Answers:
     def __init__(
         self,
         context: PromptContext,
-        shown: ShownObjects,
-        selection: ObjectSelection,
         model: PromptModel,
         stacks: FollowedStacks,
         parent: QObject,
     ) -> None:
-        self._context, self._shown, self._selection = context, shown, selection
-        self._model, self._stacks = model, stacks
+        self._context, self._model, self._stacks = context, model, stacks
+        self._shown, self._selection = context.shown, context.selection
         self.runner = PromptRunner(context.panel, parent)
         self._waiting: PromptObject | None = None
         self._note = ""
         self._then: Callable[[], None] | None = None
         self._drawn: Mapping[PromptObject, Prompt] = {}
+        self._restored: set[PromptObject] = set()
 
     def run(self, place: Place, one: PromptObject, replaces: bool = False) -> None:
         """Draw the samples of an object, or show none if it has no marks.
@@ -108,6 +109,15 @@ class Answers:
         self._want(drawn, partial(self._context.panel.run_objects, prompts, at))
         self.show_running()
 
+    def draw_restored(self, objects: Sequence[PromptObject] = ()) -> None:
+        """Draw objects whose marks were restored, those of each plane once it is on screen."""
+        self._restored.update(objects)
+        place = self._context.place()
+        here = [] if place is None else self._context.book.on(place.layer, place.plane)
+        if self._restored.intersection(here):
+            self._restored.difference_update(here)
+            self.run_all()
+
     def show(self, place: Place, one: PromptObject, then: Callable[[], None] | None = None) -> None:
         """Show the samples of an object again, and call `then` when they are under review.
 
@@ -133,12 +143,18 @@ class Answers:
             panel.show_samples(samples, one.model, replace(place, label=one.number))
 
     def unanswered(self, place: Place) -> str:
-        """Return what to do about a visible object whose marks have no outline yet, or ""."""
-        for one in self._context.book.on(place.layer, place.plane):
-            if one.visible and not one.answered and not one.prompt.is_empty:
+        """Return what to do about visible objects whose marks have no outline yet, or ""."""
+        every = self._context.book.all(place.layer)
+        open_ones = [each for each in every if not (each.answered or each.prompt.is_empty)]
+        elsewhere = []
+        for one in filter(lambda each: each.visible, open_ones):
+            if one.plane.index == place.plane.index:
                 waits = one is self._waiting and not self._context.form.notice.isHidden()
                 return WAITS if waits else UNANSWERED.format(one.number)
-        return ""
+            elsewhere += [one] * (not one.closed)
+        if not elsewhere:
+            return ""
+        return UNDRAWN.format(objects=listed(elsewhere), planes=on_planes(elsewhere))
 
     def go_on(self, place: Place | None) -> None:
         """Run the object that waited for a model, if it is on screen."""
@@ -156,7 +172,7 @@ class Answers:
         if ending == "failed" and panel.last_error is not None:
             self._context.say(panel.last_error)
         elif ending == "done":
-            self._tell_note([one for one in drawn if one.not_found])
+            self._report_note([one for one in drawn if one.not_found])
             if then is not None:
                 then()
 
@@ -183,9 +199,9 @@ class Answers:
 
     def show_running(self) -> None:
         """Show whether a run can be cancelled, or is waited for."""
-        self._context.session.work.note(self.cancel, self.runner.busy)
+        self._context.session.work.set_running(self.cancel, self.runner.busy)
         if self.runner.waiting and not self.runner.running:
-            self._context.say("Another run is in progress. The prompt follows when it ends.")
+            self._context.say("Another run is in progress. The prompt runs when it ends.")
 
     def _want(self, drawn: Mapping[PromptObject, Prompt], start: Callable[[], None]) -> None:
         """Start a run as soon as possible, and note which prompts it draws."""
@@ -196,7 +212,7 @@ class Answers:
 
         self.runner.want(begin)
 
-    def _tell_note(self, missing: Sequence[PromptObject]) -> None:
+    def _report_note(self, missing: Sequence[PromptObject]) -> None:
         note, self._note = self._note, ""
         if missing:
             about = NOT_FOUND.format(name=missing[0].name, objects=listed(missing))

@@ -11,14 +11,19 @@ from latentfm_core.images.intensity import different_values
 from napari_latentfm.annotation.layer import annotation_on
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.planes import Plane, plane_index
-from napari_latentfm.prompting.prompt_model import card_of
+from napari_latentfm.prompting.objects import ObjectBook
+from napari_latentfm.prompting.selection import ObjectSelection
+from napari_latentfm.prompting.shown_objects import ShownObjects
+from napari_latentfm.prompting.stroke_marks import StrokeMarks
+from napari_latentfm.ui.choices import card_of
 
 if TYPE_CHECKING:
     from napari.layers import Image
+    from qtpy.QtCore import QObject
 
     from napari_latentfm.prompting.form import PromptForm
     from napari_latentfm.prompting.mark_layers import MarkLayers
-    from napari_latentfm.prompting.objects import ObjectBook, PromptObject
+    from napari_latentfm.prompting.objects import PromptObject
     from napari_latentfm.results.session import ReviewSession
     from napari_latentfm.sampling.panel import SamplingPanel
     from napari_latentfm.sampling.plane import Place
@@ -27,8 +32,17 @@ if TYPE_CHECKING:
 class PromptContext:
     """The plane on screen, its objects, and the result under review.
 
+    Parameters
+    ----------
+    parent
+        The section, with which all ends.
+
     Attributes
     ----------
+    book, selection, shown
+        All objects; the current one; the list of those on screen, with their outlines.
+    marks, strokes
+        The layers of boxes and points, and those of strokes.
     reported
         Emitted with what the user should know though the section may be out of sight.
     """
@@ -40,12 +54,13 @@ class PromptContext:
         session: ReviewSession,
         panel: SamplingPanel,
         form: PromptForm,
-        book: ObjectBook,
         marks: MarkLayers,
+        parent: QObject,
     ) -> None:
-        self.session, self.panel = session, panel
-        self.form, self.book, self.marks = form, book, marks
-        self.viewer = session.viewer
+        self.session, self.panel, self.viewer = session, panel, session.viewer
+        self.form, self.marks, self.book = form, marks, ObjectBook()
+        self.shown, self.strokes = ShownObjects(self, parent), StrokeMarks(self, parent)
+        self.selection = ObjectSelection(self)
 
     def say(self, text: str) -> None:
         """Show a text in the status line."""

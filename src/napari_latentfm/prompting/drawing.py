@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from napari_latentfm.prompting.answers import Answers
     from napari_latentfm.prompting.context import PromptContext
     from napari_latentfm.prompting.objects import PromptObject
-    from napari_latentfm.prompting.selection import ObjectSelection
-    from napari_latentfm.prompting.shown_objects import ShownObjects
-    from napari_latentfm.prompting.stroke_marks import StrokeMarks
     from napari_latentfm.sampling.plane import Place
 
 CLICK = 5.0
@@ -40,17 +37,10 @@ class Drawing:
     """
 
     def __init__(
-        self,
-        context: PromptContext,
-        shown: ShownObjects,
-        strokes: StrokeMarks,
-        selection: ObjectSelection,
-        answers: Answers,
-        write_later: Callable[[], None],
+        self, context: PromptContext, answers: Answers, write_later: Callable[[], None]
     ) -> None:
-        self._context, self._shown, self._strokes = context, shown, strokes
-        self._selection, self._answers = selection, answers
-        self._write_later = write_later
+        self._context, self._answers, self._write_later = context, answers, write_later
+        self._selection, self._strokes = context.selection, context.strokes
         self._unwritten: Callable[[], None] | None = None
 
     def read_marks(self) -> None:
@@ -93,7 +83,7 @@ class Drawing:
         self._change(place, one, replace(one.prompt, strokes=strokes))
 
     def use_labels(self) -> None:
-        """Make the chosen label of the selected Labels layer a rough mask, or strokes."""
+        """Use the chosen label of the selected Labels layer as a rough mask, or as strokes."""
         context = self._context
         place = context.place()
         layer = context.viewer.layers.selection.active
@@ -146,7 +136,7 @@ class Drawing:
         if one is None:
             # Removes the mark from its layer.
             context.marks.write(place.layer, place.plane, 0, Prompt())
-            self._shown.dim_marks(place)
+            context.shown.dim_marks(place)
             if complaint:
                 self._context.report(complaint)
             return
@@ -171,7 +161,7 @@ class Drawing:
     def _write(self, place: Place, number: int, prompt: Prompt) -> None:
         if place.layer in self._context.viewer.layers:
             self._context.marks.write(place.layer, place.plane, number, prompt)
-            self._shown.dim_marks(place)
+            self._context.shown.dim_marks(place)
 
     def _checked(self, place: Place, drawn: Prompt) -> tuple[Prompt, str]:
         """Return the marks that lie in the image, and a message about the others."""

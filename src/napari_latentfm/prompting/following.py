@@ -60,7 +60,7 @@ class Following:
         )
         self.button.hide()
         self.take_button.hide()
-        self._said = ""
+        self._message = ""
 
     def renew(self) -> None:
         """Show whether the object on screen can be followed."""
@@ -103,7 +103,7 @@ class Following:
         # Sample n continues from plane to plane only with the same seeds, steps and solver.
         drawn = SamplingConfig(**one.samples.settings)
         same = settings.model_copy(update={name: getattr(drawn, name) for name in DRAWN})
-        self._said = ""
+        self._message = ""
         self._context.say(f"Object {one.number} is being followed through {len(planes)} planes.")
         self._answers.runner.want(partial(self._context.panel.run_target, target, same))
         self._answers.show_running()
@@ -111,9 +111,9 @@ class Following:
 
     def on_finished(self, ending: str) -> None:
         """Describe where the object was found, after a run that followed it."""
-        said, self._said = self._said, ""
-        if said and ending == "done":
-            self._context.say(said)
+        message, self._message = self._message, ""
+        if message and ending == "done":
+            self._context.say(message)
         self.renew()
 
     def _planes(self, place: Place) -> PlaneStack | None:
@@ -189,7 +189,7 @@ class Following:
                 book.remove(place.layer, there)
                 boxes.append((plane, None))
         self._context.marks.write_boxes(place.layer, one.number, boxes)
-        self._said = _summary(one.number, followed.found, followed.missed)
+        self._message = _summary(one.number, followed.found, followed.missed)
 
 
 def _prompt_of(samples: SampleSet) -> Prompt:

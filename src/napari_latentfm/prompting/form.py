@@ -28,7 +28,7 @@ TOOLS = {
 
 
 class ModelNotice(QFrame):
-    """Says that the chosen model does not take prompts, and offers one that does."""
+    """Reports that the chosen model does not take prompts, and offers one that does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class PromptForm(QWidget):
         )
         self.labels_button = push_button(
             "Use a Labels layer",
-            "Make the chosen label of the selected Labels layer the rough mask of the object.",
+            "Use the chosen label of the selected Labels layer as the rough mask of the object.",
         )
         self.labels_as = QComboBox()
         self.labels_as.addItems(CHOICES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from napari.layers import Points, Shapes
 from numpy.typing import NDArray
 
 from latentfm_core.prompts import Box, Point, Prompt
+from napari_latentfm.layers.annotation_record import PlaneIndex
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.strokes import NOT_COLOUR, POSITIVE_COLOUR
 
@@ -90,6 +91,13 @@ def is_on(mark: Any, plane: Plane) -> bool:
     return all(bool((np.rint(points[:, axis]) == at).all()) for axis, at in plane.fixed.items())
 
 
+def _is_on_any(shape: Any, planes: Mapping[PlaneIndex, Plane]) -> bool:
+    """Return whether a shape is on one of several planes of the same axes, without a search."""
+    like, corner = next(iter(planes)), np.rint(shape[0])
+    index = tuple(None if at is None else int(corner[axis]) for axis, at in enumerate(like))
+    return index in planes and is_on(shape, planes[index])
+
+
 def box_of(shape: Any, plane: Plane) -> Box:
     """Return a rectangle of a Shapes layer as a box in pixels of the plane."""
     corners = np.asarray(shape, float)[:, plane.axes] + EDGE
@@ -119,24 +127,38 @@ def write_boxes(layer: Shapes, number: int, boxes: Sequence[tuple[Plane, Box | N
     layer, number
         The layer of boxes, and the object.
     boxes
-        At least one plane, each with its new box or None.
+        At least one plane, each with its new box or None; all planes have the same axes.
     """
-    planes = [plane for plane, _ in boxes]
+    planes = {plane.index: plane for plane, _ in boxes}
     kept = [
         (shape, owner)
         for shape, owner in zip(layer.data, owners_of(layer), strict=True)
-        if owner != 0 and not (owner == number and any(is_on(shape, plane) for plane in planes))
+        if owner != 0 and not (owner == number and _is_on_any(shape, planes))
     ]
     kept += [(_corners(box, plane), number) for plane, box in boxes if box is not None]
-    mode = layer.mode
+    mode, shapes = layer.mode, [np.asarray(shape) for shape, _ in kept]
     layer.selected_data = set()
-    layer.data = [(np.asarray(shape), "rectangle") for shape, _ in kept]
+    # A first box is there already; writing all again takes a tenth of a second. In a stack it is
+    # necessary, see below.
+    drawn = layer.ndim == 2 and len(shapes) == len(layer.data) > 0
+    if not (drawn and all(map(np.allclose, shapes, layer.data))):
+        _write_shapes(layer, shapes, line_width(boxes[0][0]))
     if kept:
         layer.features = {OBJECT: np.array([owner for _, owner in kept])}
-        layer.edge_width = [line_width(planes[0])] * len(kept)
-        layer.face_color = "transparent"
     layer.feature_defaults = {OBJECT: 0}
     layer.mode = mode
+
+
+def _write_shapes(layer: Shapes, shapes: Sequence[NDArray[Any]], width: float) -> None:
+    """Replace all boxes of a layer."""
+    if any(layer.z_index):
+        # Drawn boxes are in front of others, and napari 0.9 then shows boxes of other planes.
+        # Without boxes it forgets that; setting each one takes seconds in a large stack.
+        layer.data = []
+    layer.data = [(shape, "rectangle") for shape in shapes]
+    if shapes:
+        layer.edge_width = [width] * len(shapes)
+        layer.face_color = "transparent"
 
 
 def write_points(layer: Points, plane: Plane, number: int, prompt: Prompt) -> None:

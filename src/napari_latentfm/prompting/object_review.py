@@ -11,10 +11,7 @@ if TYPE_CHECKING:
     from napari_latentfm.prompting.context import PromptContext
     from napari_latentfm.prompting.following import Following
     from napari_latentfm.prompting.objects import PromptObject
-    from napari_latentfm.prompting.selection import ObjectSelection
-    from napari_latentfm.prompting.shown_objects import ShownObjects
     from napari_latentfm.prompting.stacks import FollowedStacks
-    from napari_latentfm.prompting.stroke_marks import StrokeMarks
     from napari_latentfm.results.session import Reviewed
     from napari_latentfm.sampling.plane import Place
 
@@ -25,15 +22,12 @@ class ObjectReview:
     def __init__(
         self,
         context: PromptContext,
-        shown: ShownObjects,
-        strokes: StrokeMarks,
-        selection: ObjectSelection,
         answers: Answers,
         stacks: FollowedStacks,
         following: Following,
     ) -> None:
         self._context, self._session = context, context.session
-        self._shown, self._strokes, self._selection = shown, strokes, selection
+        self._shown, self._selection = context.shown, context.selection
         self._answers, self._stacks, self._following = answers, stacks, following
 
     def show_current(self) -> None:
@@ -56,6 +50,8 @@ class ObjectReview:
                     self._show_without_object(place)
         elif reviewed is None and one is not None and not busy:
             self._answers.show(place, one)
+        if not busy:
+            self._answers.draw_restored()
         self._renew()
 
     def keep(self) -> bool:
@@ -63,12 +59,12 @@ class ObjectReview:
         reviewed = self._session.current
         if reviewed is None:
             return False
-        self._stacks.note()
+        self._stacks.remember()
         self._selection.stale.follow(self._session)
         if reviewed.label is not None:
             self._answers.keep(reviewed)
             if (strokes := strokes_of(self._context.viewer, reviewed.layer)) is not None:
-                self._strokes.follow(strokes)
+                self._context.strokes.follow(strokes)
         self._renew()
         return reviewed.label is not None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 HISTORY = 100
 """Largest number of marks that can be undone."""
+NAMED = 6
+"""Largest number of planes that a message names."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class PromptObject:
     drawn_for
         The prompt that it was drawn for.
     domain_score
-        How unlike the training images the plane is; None if unknown.
+        Domain score of the plane; None if unknown.
     history
         Earlier prompts, the oldest first.
     """
@@ -231,13 +234,30 @@ class ObjectBook:
 
 
 def listed(objects: Sequence[PromptObject]) -> str:
-    """Return for example "object 2" or "objects 1, 2 and 4"."""
-    numbers = [str(one.number) for one in objects]
+    """Return for example "object 2" or "objects 1, 2 and 4"; each number once."""
+    numbers = list(dict.fromkeys(str(one.number) for one in objects))
     if len(numbers) == 1:
         return f"object {numbers[0]}"
     return f"objects {', '.join(numbers[:-1])} and {numbers[-1]}"
 
 
-def counted(count: int, noun: str) -> str:
-    """Return for example "1 object" or "2 objects"."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def count_objects(marked: Iterable[tuple[int, PlaneIndex]]) -> int:
+    """Return how many objects are marked, from the number and the plane of each entry.
+
+    One number on several planes is one object, and twice on the same plane it is two.
+    """
+    most: dict[int, int] = {}
+    for (number, _), times in Counter(marked).items():
+        most[number] = max(most.get(number, 0), times)
+    return sum(most.values())
+
+
+def on_planes(objects: Iterable[PromptObject]) -> str:
+    """Return for example " on planes [1], [4]"; "" for an image with one plane."""
+    planes = {tuple(one.plane.fixed.values()): one.plane for one in objects}
+    names = [planes[at].label().strip() for at in sorted(planes)]
+    if not any(names):
+        return ""
+    if len(names) > NAMED:
+        return f" on {len(names)} planes"
+    return f" on plane{'s' * (len(names) > 1)} {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""Whether the chosen model takes prompts, and what to do if not."""
+"""Check whether the chosen model takes prompts, and offer one that does."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from psygnal import Signal
 
 from latentfm_core.config import ANY_OBJECT_MODEL
 from latentfm_core.errors import LatentFMError
-from latentfm_core.model_io.bundled import bundled_models, resolve_model
-from latentfm_core.model_io.card import ModelCard, read_card
-from napari_latentfm.ui.choices import title_of
+from latentfm_core.model_io.bundled import bundled_models
+from napari_latentfm.ui.choices import card_of, title_of
 
 if TYPE_CHECKING:
     from napari_latentfm.prompting.context import PromptContext
@@ -53,7 +52,7 @@ class PromptModel:
         """Choose a model that takes prompts; return whether there is one."""
         better = promptable_model()
         if better is not None:
-            self._context.panel.form.model.value = better
+            self._context.panel.form.model.choose(better)
         return better is not None
 
     def may_paint(self, image: object) -> bool:
@@ -66,14 +65,6 @@ class PromptModel:
         except LatentFMError:
             return True  # no folder is chosen yet
         return not takes_prompts(source) or self.is_usable()
-
-
-def card_of(source: str | Path) -> ModelCard | None:
-    """Return the card of a model, or None if it cannot be read; a run says why."""
-    try:
-        return read_card(resolve_model(source))
-    except LatentFMError:
-        return None
 
 
 def takes_prompts(source: str | Path) -> bool:

@@ -24,12 +24,9 @@ from napari_latentfm.prompting.layer_keys import LayerKeys
 from napari_latentfm.prompting.mark_layers import MarkLayers
 from napari_latentfm.prompting.mark_records import from_record
 from napari_latentfm.prompting.object_review import ObjectReview
-from napari_latentfm.prompting.objects import ObjectBook, PromptObject
+from napari_latentfm.prompting.objects import PromptObject
 from napari_latentfm.prompting.prompt_model import PromptModel
-from napari_latentfm.prompting.selection import ObjectSelection
-from napari_latentfm.prompting.shown_objects import ShownObjects
 from napari_latentfm.prompting.stacks import FollowedStacks
-from napari_latentfm.prompting.stroke_marks import StrokeMarks
 from napari_latentfm.prompting.taking import Taking
 from napari_latentfm.prompting.tools import PromptTools
 from napari_latentfm.results.session import ReviewSession
@@ -75,26 +72,21 @@ class PromptSection(QWidget):
         self._stroked = pause_timer(self, STROKE_MS, self._read_strokes)
         self._settle = pause_timer(self, SETTLE_MS, lambda: self._review.show_current())
         self._refresh = pause_timer(self, SETTLE_MS, lambda: self._shown.renew())
-        self._book = ObjectBook()
         # napari emits its event while it is still changing the layer.
         self._marks = MarkLayers(self._viewer, self._look.start, lambda: self._drawing.undo())
-        self._context = PromptContext(session, panel, self.form, self._book, self._marks)
-        self._shown = ShownObjects(self._context, self._refresh.start, self)
-        self._shown.renewed.connect(self.marked.emit)
-        self._strokes = StrokeMarks(self._context, self._stroked.start, self)
-        self._selection = ObjectSelection(self._context, self._shown, self._strokes)
-        self._model = PromptModel(self._context)
-        parts = (self._context, self._shown, self._strokes, self._selection)
-        self.tools = PromptTools(*parts, self._model)
-        self.model_missing = self._model.missing
+        self._context = context = PromptContext(session, panel, self.form, self._marks, self)
+        self._book, self._selection = context.book, context.selection
+        self._shown, self._strokes = context.shown, context.strokes
+        self._model = PromptModel(context)
+        self.tools = PromptTools(context, self._model)
+        self.model_missing, self.reported = self._model.missing, context.reported
         self._stacks = FollowedStacks(session, self._book)
-        shown = (self._context, self._shown, self._selection)
-        self._answers = Answers(*shown, self._model, self._stacks, self)
-        self._runner, self.reported = self._answers.runner, self._context.reported
-        self._drawing = Drawing(*parts, self._answers, self._written.start)
-        self._taking = Taking(self._context, self._answers, self._selection, self._shown)
-        self._following = Following(self._context, self._answers)
-        self._review = ObjectReview(*parts, self._answers, self._stacks, self._following)
+        self._answers = Answers(context, self._model, self._stacks, self)
+        self._runner = self._answers.runner
+        self._drawing = Drawing(context, self._answers, self._written.start)
+        self._taking = Taking(context, self._answers)
+        self._following = Following(context, self._answers)
+        self._review = ObjectReview(context, self._answers, self._stacks, self._following)
         self.form.add_below_objects(self._following.button, self._following.take_button)
         self._keys = LayerKeys(self._viewer, LAYER_KEYS, self)
         layout = QVBoxLayout(self)
@@ -128,6 +120,11 @@ class PromptSection(QWidget):
         """Write visible objects that were not taken yet; return what to do if they were cut."""
         return self._taking.take_pending()
 
+    def left_to_others(self) -> str:
+        """Return, once, how much of the objects taken last was left to other labels, or ""."""
+        left, self._taking.left = self._taking.left, ""
+        return left
+
     def outlines_to_take(self) -> list[Layer | None]:
         """Return the layers that show what `take_pending` would write."""
         return self._taking.outlines_to_take()
@@ -151,7 +148,7 @@ class PromptSection(QWidget):
         place = self._context.place() if objects else None
         if place is not None and place.layer == image:
             self._selection.bring_back(place, objects)
-            self._answers.run_all()
+            self._answers.draw_restored(objects)
 
     def unanswered(self) -> str:
         """Return what to do about marks or outlines that could not be accepted now, or ""."""
@@ -210,6 +207,7 @@ class PromptSection(QWidget):
     def _on_image(self, _value: Any = None) -> None:
         """Clear what belongs to the previous image."""
         self.tools.drop()
+        self._taking.left = ""
         self.form.notice.hide()
         self.form.say(READY)
         self._settle.start()
@@ -248,13 +246,15 @@ class PromptSection(QWidget):
         form.cover.toggled.connect(partial(setattr, self._session, "cover_others"))
         form.objects.chosen.connect(self.choose)
         form.objects.toggled.connect(self._shown.toggle)
+        self._shown.renewed.connect(self.marked.emit)
+        self._shown.annotated.connect(lambda: self._refresh.start())
+        self._strokes.painted.connect(lambda: self._stroked.start())
         listen(self, self._session.changed, self._on_reviewed)
         listen(self, self._session.taken, self._on_taken)
         listen(self, self._session.untaken, self._on_untaken)
         listen(self, self._session.redraw_asked, self._on_redraw_asked)
         listen(self, self._panel.finished, self._on_finished)
-        listen(self, self._panel.form.model.changed, self._on_model)
-        listen(self, self._panel.form.folder.changed, self._on_model)
+        self._panel.form.model.changed.connect(self._on_model)
         listen(self, self._panel.form.image.changed, self._on_image)
         for name in ("current_step", "order", "ndisplay"):
             listen(self, self._viewer.dims.events.emitters[name], self._on_dims)

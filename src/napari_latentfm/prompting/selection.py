@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from napari_latentfm.prompting.context import PromptContext
     from napari_latentfm.prompting.objects import PromptObject
-    from napari_latentfm.prompting.shown_objects import ShownObjects
-    from napari_latentfm.prompting.stroke_marks import StrokeMarks
     from napari_latentfm.sampling.plane import Place
 
 
@@ -28,8 +26,8 @@ class ObjectSelection:
         Results of objects that are no longer current.
     """
 
-    def __init__(self, context: PromptContext, shown: ShownObjects, strokes: StrokeMarks) -> None:
-        self._context, self._shown, self._strokes = context, shown, strokes
+    def __init__(self, context: PromptContext) -> None:
+        self._context, self._shown, self._strokes = context, context.shown, context.strokes
         self.stale = StaleResults(context.viewer)
 
     def for_mark(self, place: Place, keep_strokes: bool = False) -> PromptObject | None:
@@ -43,7 +41,7 @@ class ObjectSelection:
             return one
         number = context.next_number(place)
         if number > MAX_LABEL:
-            context.say(f"An annotation has no more than {MAX_LABEL} labels. Delete an object.")
+            context.say(f"An annotation can have at most {MAX_LABEL} labels. Delete an object.")
             return None
         self.clear(place, keep_strokes)
         return context.book.add(place.layer, place.plane, context.class_name(), number - 1)

@@ -27,24 +27,20 @@ if TYPE_CHECKING:
 class ShownObjects(QObject):
     """Shows the objects of the plane on screen in the list and on the image.
 
-    Parameters
-    ----------
-    annotated
-        Called after every change of the annotation.
-
     Attributes
     ----------
+    annotated
+        Emitted after every change of the annotation.
     renewed
         Emitted with the image on screen when its objects were shown again.
     """
 
+    annotated = Signal()
     renewed = Signal(object)
 
-    def __init__(
-        self, context: PromptContext, annotated: Callable[[], None], parent: QObject
-    ) -> None:
+    def __init__(self, context: PromptContext, parent: QObject) -> None:
         super().__init__(parent)
-        self._context, self._annotated = context, annotated
+        self._context = context
         self._outlines = Outlines(context.viewer)
         self._annotation: Labels | None = None
         self._endings: list[Callable[[], None]] = []
@@ -116,7 +112,7 @@ class ShownObjects(QObject):
                 self._endings = [listen(self, each, self._on_annotated) for each in emitters]
 
     def _on_annotated(self, _event: Any = None) -> None:
-        self._annotated()
+        self.annotated.emit()
 
 
 def row_of(

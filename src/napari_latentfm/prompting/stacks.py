@@ -22,7 +22,7 @@ DRAWN = ("n_samples", "steps", "solver", "seed")
 
 
 class FollowedStacks:
-    """Remembers through which planes each object was followed.
+    """Records the planes through which each object was followed.
 
     Only the last review of an image is kept, whose maps are in the layers. Other objects are
     summarised again from the samples of their planes.
@@ -33,7 +33,7 @@ class FollowedStacks:
         self._planes: dict[tuple[str, int], PlaneStack] = {}
         self._last: dict[str, StackReview] = {}
 
-    def note(self) -> None:
+    def remember(self) -> None:
         """Remember the stack under review, if there is one."""
         stack = self._session.stack
         if stack is not None:

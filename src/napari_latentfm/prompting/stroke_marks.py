@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from psygnal import Signal
 from qtpy.QtCore import QObject
 
 from napari_latentfm.annotation.layer import STROKE_EVENTS
@@ -26,17 +27,16 @@ if TYPE_CHECKING:
 class StrokeMarks(QObject):
     """Writes strokes into their layer, and reports those that the user paints.
 
-    Parameters
+    Attributes
     ----------
     painted
-        Called after every event of the layer that may be a stroke.
+        Emitted after every event of the layer that may be a stroke.
     """
 
-    def __init__(
-        self, context: PromptContext, painted: Callable[[], None], parent: QObject
-    ) -> None:
+    painted = Signal()
+
+    def __init__(self, context: PromptContext, parent: QObject) -> None:
         super().__init__(parent)
-        self._context, self._painted = context, painted
         self._viewer = context.viewer
         self._layer: Labels | None = None
         self._ends: list[Callable[[], None]] = []
@@ -97,4 +97,4 @@ class StrokeMarks(QObject):
         return found
 
     def _on_event(self, _event: Any = None) -> None:
-        self._painted()
+        self.painted.emit()

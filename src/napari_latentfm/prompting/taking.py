@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from latentfm_core.errors import LatentFMError
+from latentfm_core.names import counted
 from latentfm_core.prompts import Prompt
-from napari_latentfm.annotation.layer import annotation_on
+from napari_latentfm.annotation.layer import annotation_of, annotation_on
 from napari_latentfm.annotation.mean_mask import mean_mask_layer
 from napari_latentfm.annotation.taking import RENEWING
 from napari_latentfm.annotation.writing import (
     PlaneObject,
     write_mean_mask,
     write_objects,
-    write_planes,
 )
 from napari_latentfm.layers.planes import plane_index
+from napari_latentfm.prompting.cutting import cut_by_others
 from napari_latentfm.prompting.erasing import erase_label
-from napari_latentfm.prompting.objects import counted, listed
+from napari_latentfm.prompting.objects import listed
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from napari_latentfm.prompting.answers import Answers
     from napari_latentfm.prompting.context import PromptContext
     from napari_latentfm.prompting.objects import PromptObject
-    from napari_latentfm.prompting.selection import ObjectSelection
-    from napari_latentfm.prompting.shown_objects import ShownObjects
     from napari_latentfm.sampling.plane import Place
 
 BESIDE_ANOTHER = (
@@ -45,25 +44,21 @@ REFINED = (
     "The outline of {objects} has changed since it was taken. Press Take all in the section Point "
     "to take it again, or Undo mark to return to the annotation."
 )
-CUT = (
-    "{lost:,} of {all:,} pixels in the outline of {objects} have other labels, which were kept. If "
-    "what is on screen now is right, accept again. Otherwise press Ctrl+Z, and tick May cover "
-    "other labels in the section Point."
-)
+UNDOES = "Ctrl+Z undoes it."
 
 
 class Taking:
-    """Writes the mean masks of objects, each with its own label, and deletes objects."""
+    """Writes the mean masks of objects, each with its own label, and deletes objects.
 
-    def __init__(
-        self,
-        context: PromptContext,
-        answers: Answers,
-        selection: ObjectSelection,
-        shown: ShownObjects,
-    ) -> None:
+    Attributes
+    ----------
+    left
+        How much of the objects written last by `take_pending` was left to other labels, or "".
+    """
+
+    def __init__(self, context: PromptContext, answers: Answers) -> None:
         self._context, self._answers = context, answers
-        self._selection, self._shown = selection, shown
+        self.left = ""
 
     def take(self) -> None:
         """Write the mean mask of the current object into the annotation."""
@@ -79,7 +74,8 @@ class Taking:
         except LatentFMError as error:
             self._context.say(str(error))
         else:
-            self._say_taken(f"Object {reviewed.label}", changed)
+            one = self._context.book.find(reviewed.layer, reviewed.label, reviewed.plane)
+            self._say_taken(f"Object {reviewed.label}", changed, [] if one is None else [one])
 
     def take_all(self) -> None:
         """Write all objects of the plane into the annotation, as one undo step."""
@@ -95,9 +91,7 @@ class Taking:
             self._context.book.choose(place.layer, place.plane, first)
             self._answers.show(place, first, then=self.take_all)
         else:
-            changed = self._write(place, objects)
-            if changed is not None:
-                self._say_taken(counted(len(objects), "object"), changed)
+            self._take(place, objects, counted(len(objects), "object"))
 
     def take_on_all_planes(self) -> None:
         """Write the current object on all planes where it was found, as one undo step.
@@ -109,7 +103,6 @@ class Taking:
             return
         reviewed = self._context.session.current
         if reviewed is None or reviewed.layer != place.layer:
-            # What is written goes to the image under review.
             self._answers.show(place, one, then=self.take_on_all_planes)
             return
         objects = self._found(place, one.number)
@@ -118,41 +111,32 @@ class Taking:
                 f"Object {one.number} was already taken on every plane where it was found."
             )
             return
-        changed = self._write_planes(place, objects)
-        if changed is not None:
-            self._say_taken(f"Object {one.number} on {counted(len(objects), 'plane')}", changed)
+        self._take(place, objects, f"Object {one.number} on {counted(len(objects), 'plane')}")
 
     def take_pending(self) -> str:
-        """Write visible objects that were not taken yet into the annotation.
+        """Write visible objects that were not taken yet into the annotation, as one undo step.
 
         Objects that were followed through a stack are written on all planes where they were found.
-        Returns what to do if other labels on this plane have cut objects, else "".
+        Returns why that failed, or what to do if an object lost much to others, else "".
         """
         place = self._context.place()
         if place is None or not self._reviews_object(place):
             return ""
         pending = self._pending(place)
-        if pending and self._write(place, pending) is None:
-            return ""
         for number in sorted({one.number for one in self._context.book.all(place.layer)}):
             planes = self._context.book.everywhere(place.layer, number)
             found = [one for one in self._found(place, number) if one.visible and not one.closed]
-            if len(planes) > 1 and found:
-                self._write_planes(place, found)
-        return self._cut(place, pending)
-
-    def _cut(self, place: Place, written: Sequence[PromptObject]) -> str:
-        """Return what to do if other labels have cut objects that were written, else ""."""
-        layer = annotation_on(self._context.viewer, place.layer, place.plane)
-        wanted = np.zeros(place.plane.shape, bool)
-        for one in written:
-            if one.mask is not None:
-                one.mask.paint(wanted, True)
-        labels = () if layer is None else layer.data[plane_index(place.plane)][wanted]
-        others = ~np.isin(labels, [0, *(one.number for one in written)])
-        if not (lost := np.count_nonzero(others)):
+            if len(planes) > 1:
+                pending += [one for one in found if one not in pending]
+        if not pending:
             return ""
-        return CUT.format(lost=lost, all=np.count_nonzero(wanted), objects=listed(written))
+        try:
+            self._write(place, pending)
+        except LatentFMError as error:
+            return str(error)
+        loss, advice = self._lost(pending)
+        self.left = "" if advice else loss
+        return loss + advice if advice else ""
 
     def outlines_to_take(self) -> list[Layer | None]:
         """Return the layers that show what `take_pending` would write."""
@@ -161,7 +145,8 @@ class Taking:
             return []
         pending, label = {one.number for one in self._pending(place)}, session.current.label
         current = mean_mask_layer(session) if label in pending else None
-        return [current, self._shown.outlines(place.layer) if pending - {label} else None]
+        others = self._context.shown.outlines(place.layer) if pending - {label} else None
+        return [current, others]
 
     def uncertain(self) -> str:
         """Return what to do if it is not certain which outlines on screen to accept, or ""."""
@@ -186,9 +171,9 @@ class Taking:
             return
         erased = self._erase(place, one)
         context.marks.write(place.layer, one.plane, one.number, Prompt())
-        self._selection.clear(place)
+        context.selection.clear(place)
         context.book.remove(place.layer, one)
-        self._shown.renew()
+        context.shown.renew()
         undo = " Ctrl+Z restores its pixels in the annotation." if erased else ""
         say = partial(context.say, f"Object {one.number} was removed.{undo}")
         self._show_another(place, then=say)  # which describes the other object
@@ -257,44 +242,37 @@ class Taking:
             and not (layer is not None and np.any(layer.data[plane_index(each.plane)] == number))
         ]
 
-    def _write(self, place: Place, objects: list[PromptObject]) -> int | None:
-        """Write objects; return the number of changed pixels, None if it failed."""
-        masks = {
-            each.number: each.mask.whole(place.plane.shape)
-            for each in objects
-            if each.mask is not None
-        }
+    def _take(self, place: Place, objects: list[PromptObject], subject: str) -> None:
+        """Write objects, and say how that has ended."""
         try:
-            changed = write_objects(self._context.session, masks)
+            self._say_taken(subject, self._write(place, objects), objects)
         except LatentFMError as error:
             self._context.say(str(error))
-            return None
+
+    def _write(self, place: Place, objects: list[PromptObject]) -> int:
+        """Write objects on their planes; return the number of changed pixels."""
+        planes = [
+            PlaneObject(
+                each.number,
+                each.plane,
+                each.mask.whole(each.plane.shape),
+                each.samples,
+                each.domain_score,
+            )
+            for each in objects
+            if each.mask is not None and each.samples is not None
+        ]
+        changed = write_objects(self._context.session, planes)
         self._context.marks.hide(place.layer)
         for each in objects:
             each.take()
         return changed
 
-    def _write_planes(self, place: Place, objects: list[PromptObject]) -> int | None:
-        """Write one object on its planes; return as `_write`."""
-        shape = place.plane.shape
-        planes = [
-            PlaneObject(each.plane, each.mask.whole(shape), each.samples, each.domain_score)
-            for each in objects
-            if each.mask is not None and each.samples is not None
-        ]
-        try:
-            changed = write_planes(self._context.session, objects[0].number, planes)
-        except LatentFMError as error:
-            self._context.say(str(error))
-            return None
-        for each in objects:
-            each.take()
-        return changed
+    def _lost(self, written: list[PromptObject]) -> tuple[str, str]:
+        """Return what objects that were just written lost; see `cut_by_others`."""
+        layer = annotation_of(self._context.session, create=False)
+        return ("", "") if layer is None else cut_by_others(layer, written)
 
-    def _say_taken(self, subject: str, changed: int) -> None:
-        hint = ""
-        if not self._context.session.cover_others:
-            hint = " Pixels of other labels were kept."
-        self._context.say(
-            f"{subject}: {changed:,} pixels of the annotation changed.{hint} Ctrl+Z undoes it."
-        )
+    def _say_taken(self, subject: str, changed: int, written: list[PromptObject]) -> None:
+        text = f"{subject}: {changed:,} pixels of the annotation changed."
+        self._context.say(" ".join(filter(None, (text, self._lost(written)[0], UNDOES))))

@@ -12,9 +12,6 @@ from napari_latentfm.prompting.answers import READY
 if TYPE_CHECKING:
     from napari_latentfm.prompting.context import PromptContext
     from napari_latentfm.prompting.prompt_model import PromptModel
-    from napari_latentfm.prompting.selection import ObjectSelection
-    from napari_latentfm.prompting.shown_objects import ShownObjects
-    from napari_latentfm.prompting.stroke_marks import StrokeMarks
 
 TOOL_MODES = ("add_rectangle", "add", "paint")
 """Modes of the mark and stroke layers while a tool is selected."""
@@ -23,17 +20,8 @@ TOOL_MODES = ("add_rectangle", "add", "paint")
 class PromptTools:
     """Selects a tool: its layer, the mode of the layer, and the button in the form."""
 
-    def __init__(
-        self,
-        context: PromptContext,
-        shown: ShownObjects,
-        strokes: StrokeMarks,
-        selection: ObjectSelection,
-        model: PromptModel,
-    ) -> None:
-        self._context, self._shown, self._strokes = context, shown, strokes
-        self._selection, self._model = selection, model
-        self._tool = ""
+    def __init__(self, context: PromptContext, model: PromptModel) -> None:
+        self._context, self._model, self._tool = context, model, ""
 
     @property
     def is_painting(self) -> bool:
@@ -76,7 +64,7 @@ class PromptTools:
         place = self._context.place(is_asked=True)
         if place is None:
             return
-        self._selection.clear(place)
+        self._context.selection.clear(place)
         number = self._context.next_number(place)
         self._context.say(f"Object {number}: {READY[0].lower()}{READY[1:]}")
         self.select(self._tool or "box")
@@ -88,12 +76,13 @@ class PromptTools:
             return
         one = self._context.book.current(place.layer, place.plane)
         if one is not None and one.closed:
-            self._selection.clear(place)
+            self._context.selection.clear(place)
         self._tool = tool
         if self.is_painting:
             if not self._model.may_paint(place.layer):
                 return
-            self._strokes.take_brush(place, FOREGROUND if tool == "stroke" else BACKGROUND)
+            label = FOREGROUND if tool == "stroke" else BACKGROUND
+            self._context.strokes.take_brush(place, label)
         else:
             self._model.is_usable()  # shows a notice if it does not take prompts
             marks = self._context.marks
@@ -101,7 +90,7 @@ class PromptTools:
                 marks.take_box(place.layer, place.plane)
             else:
                 marks.take_point(place.layer, place.plane, tool == "point")
-        self._shown.dim_marks(place)
+        self._context.shown.dim_marks(place)
         self._context.form.hold(tool)
 
     def drop(self) -> None:

@@ -123,7 +123,7 @@ class ReviewSession:
         prompted = self._current is not None and self._current.label is not None
         return prompted and len(self.redraw_asked) > 0
 
-    def note_taken(self) -> None:
+    def record_taken(self) -> None:
         """Record that a mask of the result under review was written into the annotation."""
         if self._current is not None:
             self._taken_from = ref(self._current.result)

@@ -9,6 +9,7 @@ from napari.layers import Layer
 from psygnal import Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
+from latentfm_core.names import counted
 from latentfm_core.uncertainty.hypotheses import Hypothesis, Order, ordered
 from napari_latentfm import preferences
 from napari_latentfm.annotation.layer import annotation_of
@@ -95,7 +96,7 @@ class HypothesesSection(QWidget):
         """Preview the hypothesis at an index of `hypotheses`; -1 ends the preview."""
         problem = RENEWING if self._session.renewing else hidden_plane(self._session)
         if index >= 0 and problem:
-            self._tell(problem)
+            self._report(problem)
             return
         reviewed = self._session.current
         if reviewed is None or not 0 <= index < len(self.hypotheses):
@@ -142,11 +143,11 @@ class HypothesesSection(QWidget):
         if reviewed is None:
             return
         if self.chosen is None:
-            self._tell("Choose a hypothesis first: click a picture, or press H.")
+            self._report("Choose a hypothesis first: click a picture, or press H.")
             return
         medoid = self.chosen.medoid
         mask = reviewed.result.summary.sample_masks[medoid]
-        self._tell(take_mask(session, mask, f"sample {medoid}", how, in_region))
+        self._report(take_mask(session, mask, f"sample {medoid}", how, in_region))
 
     def _on_changed(self) -> None:
         reviewed = self._session.current
@@ -173,7 +174,7 @@ class HypothesesSection(QWidget):
             self._result = result
             self._fill()
             count = len(result.reviewed.result.summary.sample_masks)
-            several = f"{len(self.hypotheses)} hypotheses among {count} samples."
+            several = f"{len(self.hypotheses)} hypotheses among {counted(count, 'sample')}."
             self._say(several if len(self.hypotheses) > 1 else f"All {count} samples look alike.")
 
     def _fill(self) -> None:
@@ -249,7 +250,7 @@ class HypothesesSection(QWidget):
     def _say(self, text: str) -> None:
         self.status.setText(text)
 
-    def _tell(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         self._say(text)
         self.reported.emit(text)
 

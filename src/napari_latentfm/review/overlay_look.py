@@ -10,7 +10,7 @@ from napari.layers import Layer
 from psygnal import Signal
 
 from napari_latentfm.layers.specs import METADATA_KEY
-from napari_latentfm.layers.stacking import source_of
+from napari_latentfm.layers.stacking import show_with_image, source_of
 from napari_latentfm.review.overlays import OVERLAY_KEY
 
 if TYPE_CHECKING:
@@ -134,11 +134,13 @@ class _Hidden:
         self._show(self._key)
 
     def show_every(self) -> None:
-        """Show the layers of every image; those of a hidden one would cover another image."""
+        """Show the layers of every image; those of a hidden one are shown with it."""
         shown = {str(each.unique_id) for each in self._session.viewer.layers if each.visible}
-        for key in self._layers.keys() & shown:
-            self._show(key)
-        self._layers.clear()
+        for key in list(self._layers):
+            if key in shown:
+                self._show(key)
+            else:
+                show_with_image(self._layers.pop(key))
 
     def _show(self, key: str) -> None:
         for layer in list(self._layers.pop(key, ())):

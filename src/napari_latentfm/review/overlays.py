@@ -1,4 +1,4 @@
-"""Temporary layers on the image, which contain no work of the user."""
+"""Temporary layers on the image, which never contain work of the user."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.config import SamplingConfig
+from latentfm_core.names import counted
 from napari_latentfm.background.image_request import ImageRequest, Result
 from napari_latentfm.background.job import JobRequest
 from napari_latentfm.layers.edits import AskAboutEdits
@@ -85,6 +86,6 @@ def describe(reviewed: Reviewed) -> str:
     pixels = int(np.count_nonzero(samples.strokes))
     mask = describe_mask(reviewed.layer, reviewed.plane, reviewed.result)
     return (
-        f"{len(samples)} samples agree with {pixels:,} painted pixels, in {samples.seconds:.1f} s. "
-        f"{mask} Clear the strokes, or undo them, to go back."
+        f"{counted(len(samples), 'sample agrees', 'samples agree')} with {pixels:,} painted "
+        f"pixels, in {samples.seconds:.1f} s. {mask} Clear the strokes, or undo them, to go back."
     )

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = ("", "Place", "Size", "At stake", "Confidence")
 TOOLTIPS = (
-    "Check it when you have reviewed this region (J).",
+    "Tick it when you have reviewed this region (J).",
     "On the outline of the mean mask, or separate from it.",
     "Size of the region.",
     "Expected area of errors in this region if the mean mask is taken.",
@@ -95,9 +95,7 @@ class RegionTable(QTableWidget):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setStretchLastSection(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setToolTip(
-            "Click a row to go to its region. Check the regions that you have reviewed."
-        )
+        self.setToolTip("Click a row to go to its region. Tick the regions that you have reviewed.")
         self.itemChanged.connect(self._on_item)
         self.cellClicked.connect(lambda row, _column: self.chosen.emit(row + 1))
 

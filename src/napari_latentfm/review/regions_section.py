@@ -22,7 +22,7 @@ from napari_latentfm.review.histogram import Histogram
 from napari_latentfm.review.overlays import Overlays
 from napari_latentfm.review.regions_parts import MeasuredRegions, RegionTable, interval, measure
 from napari_latentfm.review.reviewed_regions import ReviewedRegions
-from napari_latentfm.sampling.status import describe_mask, warning
+from napari_latentfm.sampling.status import describe_mask
 from napari_latentfm.ui.common import push_button, row_of, wrapped_text
 from napari_latentfm.ui.units import area_text, square
 
@@ -40,7 +40,7 @@ class RegionsSection(QWidget):
     here
         Rank of the region on screen; 0 for none.
     ticked
-        Emitted when a region was checked or unchecked.
+        Emitted when a region was ticked or unticked.
     """
 
     ticked = Signal()
@@ -95,7 +95,7 @@ class RegionsSection(QWidget):
         self._count()
 
     def resolve(self) -> None:
-        """Check the region on screen and go to the next open one, or uncheck it."""
+        """Tick the region on screen and go to the next open one, or untick it."""
         if not self.here:
             self.next()
             return
@@ -159,7 +159,7 @@ class RegionsSection(QWidget):
             self._restore_checks()
 
     def _restore_checks(self) -> None:
-        """Check the regions that were reviewed before."""
+        """Tick the regions that were reviewed before."""
         measured = self._measured
         if measured is not None:
             layer, index = measured.reviewed.layer, measured.reviewed.plane.index
@@ -190,9 +190,8 @@ class RegionsSection(QWidget):
         _, unit = plane_spacing(reviewed.layer, reviewed.plane)
         self.histogram.show_values(measured.area.values, lambda value: area_text(value, unit))
         text = describe_mask(reviewed.layer, reviewed.plane, reviewed.result)
-        unlike = warning(reviewed.result)
         self.sizes.setText(
-            f"{f'⚠ {unlike} ' if unlike else ''}{text}\n"
+            f"{text}\n"
             f"Samples, area: {interval(measured.area)} {square(unit)}\n"
             f"Samples, diameter: {interval(measured.diameter)} {unit}"
         )
@@ -235,7 +234,7 @@ class RegionsSection(QWidget):
         )
         self.next_button = push_button("Next (N)", "Go to the next uncertain region.", self.next)
         self.resolve_button = push_button(
-            "Resolved (J)", "Check the region on screen and go to the next open one.", self.resolve
+            "Resolved (J)", "Tick the region on screen and go to the next open one.", self.resolve
         )
         self.status = wrapped_text("")
         layout = QVBoxLayout(self)

@@ -41,11 +41,14 @@ class StrokesSection(QWidget):
 
     Attributes
     ----------
+    progressed
+        Emitted with the progress of a redraw.
     finished
         Emitted in the GUI thread after every redraw, with ``"done"``, ``"cancelled"`` or
         ``"failed"``.
     """
 
+    progressed = Signal(Update)
     finished = Signal(str)
 
     def __init__(self, session: ReviewSession) -> None:
@@ -119,6 +122,7 @@ class StrokesSection(QWidget):
             return
         self._runs.append(run)
         self._set_running(True)
+        self.progressed.emit(Update("starting…"))
 
     def _ask(self, names: Sequence[str]) -> EditedLayers:
         return self.ask_about_edits(names)
@@ -201,6 +205,7 @@ class StrokesSection(QWidget):
     def _on_progress(self, update: Update) -> None:
         self._say(update.text)
         show_progress(self.progress, update.done, update.total)
+        self.progressed.emit(update)
 
     def _on_end(self, end: RunEnd) -> None:
         target, again = self._runs[0].target, self._again
@@ -227,7 +232,7 @@ class StrokesSection(QWidget):
 
     def _set_running(self, running: bool) -> None:
         self._session.renewing = running
-        self._session.work.note(self.cancel, running)
+        self._session.work.set_running(self.cancel, running)
         self.redraw_button.setEnabled(not running)
         show_progress(self.progress, 0, 1)
 

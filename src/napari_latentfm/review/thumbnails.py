@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtGui import QColor
 from scipy.ndimage import binary_dilation
-from skimage.segmentation import find_boundaries
-from skimage.transform import resize
 
 from latentfm_core.colours import ROLE_COLOURS, outline_colour
 from latentfm_core.errors import LatentFMError
@@ -62,6 +60,9 @@ def thumbnails(
     own
         The model's own colours of its classes; empty if it has none.
     """
+    # Here, in the worker, because every window would otherwise load it when the dock is opened.
+    from skimage.transform import resize
+
     window = _window(sample_masks)
     crop = image[window]
     factor = PICTURE_SIDE / max(crop.shape[:2])
@@ -99,6 +100,8 @@ def _window(masks: Mask) -> tuple[slice, slice]:
 
 
 def _outlined(ground: NDArray[np.floating], mask: Mask, colours: Mapping[int, str]) -> Picture:
+    from skimage.segmentation import find_boundaries
+
     labels = mask.astype(np.uint8)
     line = find_boundaries(labels, mode="inner")
     line = binary_dilation(line) & (labels > 0)

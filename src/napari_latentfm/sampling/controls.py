@@ -20,8 +20,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QSizePolicy
 
 from latentfm_core.config import SAMPLE_SLIDER_MAX, SamplingConfig, SolverName, TilingConfig
-from napari_latentfm.ui.choices import bounds, model_choices
-from napari_latentfm.ui.common import narrow
+from napari_latentfm.ui.choices import bounds
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 CALIBRATED, RAW = "calibrated", "raw"
@@ -70,22 +69,6 @@ def results_edit() -> FileEdit:
     )
 
 
-def model_box() -> ComboBox:
-    """Return the choice of a model."""
-    box = ComboBox(
-        choices=model_choices(),
-        label="Model",
-        tooltip="A bundled model, or the folder of a model or ensemble from latentfm-train.",
-    )
-    narrow(box.native)
-    return box
-
-
-def model_folder_edit() -> FileEdit:
-    """Return the control of the model folder."""
-    return _folder_edit("Folder", "Folder with model.json and model.safetensors.")
-
-
 def samples_slider() -> Slider:
     """Return the control of the number of samples, without a readout."""
     low, high = bounds("n_samples")
@@ -95,7 +78,7 @@ def samples_slider() -> Slider:
         min=low,
         max=min(high, SAMPLE_SLIDER_MAX),
         readout=False,
-        tooltip="Number of plausible masks to draw. More make the mean and the confidence "
+        tooltip="Number of plausible masks to draw. More samples make the mean and the confidence "
         "map steadier, and take longer.",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,19 +18,21 @@ from latentfm_core.config import (
     tiling_settings,
 )
 from latentfm_core.errors import LatentFMError, ResourceError
-from latentfm_core.model_io.bundled import resolve_model
-from latentfm_core.model_io.card import DISCLAIMER, ModelCard, read_card
+from latentfm_core.model_io.card import DISCLAIMER, ModelCard
 from latentfm_core.model_io.usable import usability_warning
 from napari_latentfm.sampling import controls
 from napari_latentfm.sampling.controls import CALIBRATED, DEFAULTS, RAW, TILES
 from napari_latentfm.sampling.plane_choice import PlaneChoice
-from napari_latentfm.ui.choices import FOLDER_CHOICE, model_source
-from napari_latentfm.ui.common import show_progress
+from napari_latentfm.ui.choices import card_of
+from napari_latentfm.ui.common import labelled, show_progress
+from napari_latentfm.ui.model_chooser import ModelChooser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari.layers import Image
+
+    from napari_latentfm.background.job import Update
 
 LABEL_WIDTH = 84
 """Pixels."""
@@ -61,8 +64,7 @@ class SamplingForm(Container[Any]):
         self.field = controls.field_box()
         self.scale = controls.scale_box()
         self.results = controls.results_edit()
-        self.model = controls.model_box()
-        self.folder = controls.model_folder_edit()
+        self.model = ModelChooser()
         self.stand_in: Callable[[str | Path], str | Path] = lambda source: source
         self._card: ModelCard | None = None
         self._note = ""
@@ -71,8 +73,9 @@ class SamplingForm(Container[Any]):
         super().__init__()
         self._add_rows()
         self._align_labels()
+        self.model_row = labelled("Model", self.model, LABEL_WIDTH)
+        self.native.layout().insertWidget(len(self._inputs), self.model_row)
         self._connect()
-        self._toggle_folder()
         self._toggle_tiling()
         self._take_model()
 
@@ -102,10 +105,10 @@ class SamplingForm(Container[Any]):
     def _add_rows(self) -> None:
         # Called after the constructor of Container: only then magicgui aligns the labels.
         where = (self.image, *self.plane_choice.rows, self.field, self.scale, self.results)
-        self._inputs = (*where, self.model, self.folder)
+        self._inputs = where
         self.extend(
             [
-                *self._inputs,
+                *where,
                 self.samples_row,
                 self.steps,
                 self.solver,
@@ -122,9 +125,7 @@ class SamplingForm(Container[Any]):
 
     def _connect(self) -> None:
         self.field.changed.connect(self._toggle_tiling)
-        self.model.changed.connect(self._toggle_folder)
         self.model.changed.connect(self._take_model)
-        self.folder.changed.connect(self._take_model)
         self.n_samples.changed.connect(self._show_sample_count)
         self.device.changed.connect(self.show_device)
 
@@ -152,7 +153,7 @@ class SamplingForm(Container[Any]):
         ModelFolderError
             If the folder is not given.
         """
-        return self.stand_in(model_source(str(self.model.value), self.folder.line_edit.value))
+        return self.stand_in(self.model.source())
 
     def has_model(self) -> bool:
         """Return whether the chosen model can be read."""
@@ -178,6 +179,7 @@ class SamplingForm(Container[Any]):
             self.unload_button,
         ):
             control.enabled = not running
+        self.model.setEnabled(not running)
         self.confidence.enabled = not running and self._is_calibrated()
         self.progress.native.setFormat("%p%" if running else "")
         if not running:
@@ -192,6 +194,14 @@ class SamplingForm(Container[Any]):
         """Show that a run succeeded."""
         self.progress.native.setFormat("done")
         self.show_progress(1, 1)
+
+    def show_update(self, update: Update) -> None:
+        """Show which phase of a run is in progress, and how far it is."""
+        phase = re.split("[,:…]", update.text)[0]
+        phase = phase[:1].upper() + phase[1:]
+        # Qt shows no text in a busy bar.
+        self.progress.native.setFormat(f"{phase} %p%" if update.total else f"{phase}…")
+        self.show_progress(update.done, update.total or 1)
 
     def show_progress(self, done: int, total: int) -> None:
         """Show `done` of `total`; a total of 0 shows a busy indicator."""
@@ -210,12 +220,9 @@ class SamplingForm(Container[Any]):
     def _toggle_tiling(self) -> None:
         self.scale.visible = self.results.visible = self.field.value == TILES
 
-    def _toggle_folder(self) -> None:
-        self.folder.visible = self.model.value == FOLDER_CHOICE
-
     def _read_card(self) -> ModelCard | None:
         try:
-            return read_card(resolve_model(self.model_source()))
+            return card_of(self.model_source())
         except LatentFMError:
             return None  # a run with this model reports the error
 
@@ -244,7 +251,7 @@ class SamplingForm(Container[Any]):
             notes.append(f"⚠ {warning}")
         if self._card is not None and self._card.members:
             count = len(self._card.members)
-            notes.append(f"{ENSEMBLE} {count} models, each of which draws a part of the samples.")
+            notes.append(f"{ENSEMBLE} {count} models that share the samples: draw {count} or more.")
         if notes or self.status.value == self._note:
             self._note = self.status.value = " ".join(notes)
 

@@ -10,7 +10,6 @@ from magicgui.widgets import FileEdit
 
 from napari_latentfm import preferences
 from napari_latentfm.background.signals import listen
-from napari_latentfm.ui.choices import FOLDER_CHOICE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,9 +23,6 @@ SECTION = "sampling"
 """Section of the preferences."""
 RECALLED = ("n_samples", "steps", "solver", "seed")
 _SAVED = (
-    # The model is restored first, since it brings its own settings.
-    "folder",
-    "model",
     *RECALLED,
     "device",
     "confidence",
@@ -72,16 +68,17 @@ class FormMemory:
     def _take_model(self, folder: Path) -> None:
         """Choose a model that was trained in this window."""
         if not self._is_running():
-            restore(self._form, {"folder": str(folder), "model": FOLDER_CHOICE})
+            self._form.model.choose(folder)
 
 
 def state(form: SamplingForm) -> dict[str, Any]:
     """Return the choices as JSON values, for `restore`."""
-    return {name: _json_value(getattr(form, name)) for name in _SAVED}
+    return form.model.state() | {name: _json_value(getattr(form, name)) for name in _SAVED}
 
 
 def restore(form: SamplingForm, kept: Mapping[str, Any]) -> None:
     """Restore choices; unknown names and values out of range are ignored."""
+    form.model.restore(kept)  # first, since it brings its own settings
     for name in _SAVED:
         # A folder control would read an empty text as the current directory.
         if kept.get(name, "") != "":

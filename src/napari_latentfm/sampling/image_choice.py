@@ -68,6 +68,8 @@ class ImageChoice:
         image.reset_choices()
         if chosen is not None and chosen in image.choices:
             image.value = chosen
+        elif chosen is not None and image.value is None:
+            image.changed.emit(None)  # magicgui does not report that no choice is left
         self.refreshed.emit()
 
     def _on_any_event(self, event: Any) -> None:

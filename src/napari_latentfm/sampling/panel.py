@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from napari.layers import Image
 from psygnal import Signal
@@ -13,12 +12,12 @@ from qtpy.QtGui import QShowEvent
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import LatentFMError
-from napari_latentfm.annotation.keeper import keeper_of
+from napari_latentfm.annotation.autosave_service import autosave_service_of
 from napari_latentfm.background.gl_context import protect_canvas
 from napari_latentfm.background.job import Update, job_of
 from napari_latentfm.background.signals import abandon, listen
 from napari_latentfm.layers.edits import AskAboutEdits, EditedLayers
-from napari_latentfm.notices import show_error, show_warning
+from napari_latentfm.notices import show_error
 from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.form import SamplingForm
 from napari_latentfm.sampling.form_memory import FormMemory
@@ -66,7 +65,6 @@ class SamplingPanel(DockPanel):
         self._viewer = napari_viewer
         self._session = session_of(napari_viewer)
         self._renews = False
-        self._warned: WeakSet[Image] = WeakSet()
         self._runs: list[TargetRun[Any]] = []
         self.job = job_of(napari_viewer)
         self.ask_about_edits: AskAboutEdits = partial(ask_about_edits, parent=self)
@@ -82,7 +80,7 @@ class SamplingPanel(DockPanel):
         self.images = ImageChoice(napari_viewer, self.form, self, lambda: self.running)
         self._status = StatusLine(self.form, self._session, lambda: self.running)
         self._follow_viewer()
-        self._keeper = keeper_of(self._session, self)
+        self._autosave = autosave_service_of(self._session, self)
         self._status.suggest()
         open_panel_of(self._session).enter(self)
 
@@ -153,6 +151,11 @@ class SamplingPanel(DockPanel):
             if remember:
                 self._memory.keep()
 
+    def describe(self) -> None:
+        """Describe what is under review again, for example when another mask is on screen."""
+        if self._session.current is not None:
+            self._status.describe_review()
+
     def place_on_screen(self) -> Place:
         """Return the plane on screen of the chosen image; raise `ImageError` if there is none."""
         layer = chosen_image(self.form)
@@ -174,7 +177,7 @@ class SamplingPanel(DockPanel):
         run.start(self.job)
         self._runs.append(run)
         self.form.set_running(True)
-        self._session.work.note(self.cancel, True)
+        self._session.work.set_running(self.cancel, True)
         self._session.renewing = self._renews = True
         self._status.say("starting…")
         self.started.emit()
@@ -185,7 +188,7 @@ class SamplingPanel(DockPanel):
     def cancel(self) -> None:
         """Cancel the run; it ends within one ODE step and changes no layer."""
         for run in self._runs:
-            self._session.work.note(self.cancel, False)
+            self._session.work.set_running(self.cancel, False)
             self._status.say("cancelling…")
             run.cancel()
 
@@ -228,7 +231,7 @@ class SamplingPanel(DockPanel):
 
     def _on_progress(self, update: Update) -> None:
         self._status.say(update.text)
-        self.form.show_progress(update.done, update.total)
+        self.form.show_update(update)
 
     def _on_end(self, end: RunEnd) -> None:
         layer = self._runs[0].target.layer
@@ -240,16 +243,9 @@ class SamplingPanel(DockPanel):
             self.form.device_label.value = end.device
         elif end.ending == "done":
             self.form.show_device()
-        self._warn_once(layer, end.warning)
         self._finish(end.ending, end.text)
         if layer is not self.form.image.value:
             self._status.clear()  # another image was opened meanwhile, or none is left
-
-    def _warn_once(self, layer: Image, text: str) -> None:
-        """Show the warning about an image the first time."""
-        if text and layer not in self._warned:
-            self._warned.add(layer)
-            show_warning(f"{layer.name}: {text}")
 
     def _fail(self, error: LatentFMError) -> None:
         self.last_error = self._status.named(str(error))
@@ -258,7 +254,7 @@ class SamplingPanel(DockPanel):
 
     def _finish(self, ending: Ending, text: str) -> None:
         self.form.set_running(False)
-        self._session.work.note(self.cancel, False)
+        self._session.work.set_running(self.cancel, False)
         if self._renews:
             self._session.renewing = self._renews = False
         if ending == "done":

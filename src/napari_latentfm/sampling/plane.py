@@ -19,7 +19,7 @@ from napari_latentfm.background.image_request import (
     summary_updates,
 )
 from napari_latentfm.background.job import JobRequest, Outcome, Update, WorkRequest
-from napari_latentfm.layers.camera import keeping_view
+from napari_latentfm.layers.camera import bringing_into_view, keeping_view
 from napari_latentfm.layers.edits import AskAboutEdits
 from napari_latentfm.layers.pixels import plane_spacing, read_plane
 from napari_latentfm.layers.planes import Plane
@@ -106,6 +106,8 @@ class PlaneTarget(ReviewTarget[Result]):
             if self.keeps_view:
                 kept.enter_context(keeping_active(viewer))
                 kept.enter_context(keeping_view(viewer))
+            else:
+                kept.enter_context(bringing_into_view(viewer, self.layer))
             stack = session_of(viewer).stack
             # A correction of an object that was followed through a stack belongs to its layers.
             is_part = stack is not None and self.label is not None and stack.label == self.label

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from napari_latentfm.background.image_request import Result
 from napari_latentfm.results.session import ReviewSession
-from napari_latentfm.sampling.status import session_status, warning
+from napari_latentfm.sampling.status import session_status
 
 ResultT = TypeVar("ResultT", bound=Result)
 
@@ -17,10 +17,6 @@ class ReviewTarget(Generic[ResultT]):
     def status(self, session: ReviewSession, _result: ResultT) -> str:
         """Return a description of the result under review."""
         return session_status(session)
-
-    def warning(self, result: ResultT) -> str:
-        """Return a warning if the image is unlike the training images, else ""."""
-        return warning(result)
 
     def device(self, result: ResultT) -> str:
         """Return the device that drew a result."""

@@ -14,7 +14,7 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.progress import follow_until
 from napari_latentfm.background.image_request import check_same_model
 from napari_latentfm.background.job import JobRequest, Outcome, Update, WorkRequest
-from napari_latentfm.layers.camera import keeping_view
+from napari_latentfm.layers.camera import bringing_into_view, keeping_view
 from napari_latentfm.layers.edits import AskAboutEdits
 from napari_latentfm.layers.specs import Role
 from napari_latentfm.layers.stacking import keeping_active
@@ -72,6 +72,8 @@ class StackTarget(ReviewTarget[StackRun]):
             if self.label is not None:
                 kept.enter_context(keeping_active(viewer))
                 kept.enter_context(keeping_view(viewer))
+            else:
+                kept.enter_context(bringing_into_view(viewer, layer))
             if not (yield from place_result_steps(viewer, layer, planes, run, ask, self.roles)):
                 return False
         session_of(viewer).follow(StackReview(viewer, layer, planes, self.model, run, self.label))
@@ -135,4 +137,4 @@ def _summary_text(step: StackProgress) -> str:
 
 def _plane_text(step: StackProgress) -> str:
     """Return the plane as napari's slider numbers it, from 0, and how many were begun."""
-    return f"Plane {step.plane - 1} ({step.plane} of {step.planes})"
+    return f"Plane {step.plane} ({step.plane + 1} of {step.planes})"

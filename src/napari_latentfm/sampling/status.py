@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.names import counted
 from latentfm_core.types import is_out_of_domain
 from latentfm_core.uncertainty.domain_advice import unlike_advice
 from latentfm_core.uncertainty.figures import MaskFigures
+from napari_latentfm.annotation.mean_mask import annotation_instead, is_mean_mask_shown
 from napari_latentfm.background.image_request import Result
 from napari_latentfm.layers.pixels import plane_spacing
 from napari_latentfm.layers.planes import Plane
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
     from napari_latentfm.results.session import ReviewSession
 
 READY = "ready."
+EMPTY = "Annotation: empty."
+MEAN_MASK, HIDDEN_MASK = "Mean mask: ", "Mean mask (hidden): "
 _UNLIKE = "This image is unlike those that the model was trained on: "
 UNLIKE = f"{_UNLIKE}{unlike_advice(prompted=False)}."
 POINTED_AT = f"{_UNLIKE}{unlike_advice(prompted=True)}."
@@ -50,34 +57,61 @@ def _stack_warning(run: StackRun) -> str:
 
 
 def session_status(session: ReviewSession) -> str:
-    """Return a description of what is under review: a plane, or the whole stack."""
-    if session.stack is not None:
-        return describe_stack(session.stack.layer, session.stack.run)
-    last = session.current
-    return READY if last is None else describe(last.layer, last.plane, last.result)
+    """Return a description of what is under review: a plane, or the whole stack.
+
+    Its figures are those of the mask on screen: the mean mask, or the annotation made from it. If
+    neither is on screen, they are those of the mean mask, which is called hidden.
+    """
+    labels, last, stack = annotation_instead(session), session.current, session.stack
+    hidden = last is not None and not is_mean_mask_shown(session)
+    heading = HIDDEN_MASK if hidden else MEAN_MASK
+    if stack is not None:
+        return describe_stack(stack.layer, stack.run, labels, heading)
+    if last is not None:
+        return describe(last.layer, last.plane, last.result, labels, heading)
+    return READY
 
 
-def describe(layer: Image, plane: Plane, result: Result) -> str:
-    """Return the status of the result of a plane: its image, a warning if there is one, figures."""
-    mask = describe_mask(layer, plane, result)
-    figures = _warned(warning(result), f"{mask} {_sampling(result)}")
-    return f"{layer.name}{plane.label()}: {figures}"
+def describe(
+    layer: Image, plane: Plane, result: Result, labels: NDArray[Any] | None, heading: str
+) -> str:
+    """Return the status of the result of a plane: its image, a hint at a warning, figures.
+
+    `labels` are those of an annotation that is on screen instead of the mean mask, `heading`
+    precedes the figures of the latter.
+    """
+    if labels is None:
+        mask = describe_mask(layer, plane, result, heading)
+    else:
+        (height, width), unit = plane_spacing(layer, plane)
+        area = np.count_nonzero(labels) * height * width
+        mask = _annotated(labels, f", {area_text(area, unit)}")
+    return f"{layer.name}{plane.label()}: {_hint(result)}{mask} {_sampling(result)}"
 
 
-def describe_stack(layer: Image, run: StackRun) -> str:
-    """Return the status of the result of a stack: its image, a warning if there is one, figures."""
-    return f"{layer.name}: {_warned(warning(run), _planes(run) + _sampling(run))}"
+def describe_stack(layer: Image, run: StackRun, labels: NDArray[Any] | None, heading: str) -> str:
+    """Return the status of the result of a stack: its image, a hint at a warning, figures.
+
+    `labels` and `heading` as in `describe`.
+    """
+    return f"{layer.name}: {_hint(run)}{_planes(run, labels, heading)}{_sampling(run)}"
 
 
-def _warned(unlike: str, text: str) -> str:
-    return f"⚠ {unlike} {text}" if unlike else text
+def _annotated(labels: NDArray[Any], area: str = "") -> str:
+    count = np.count_nonzero(labels)
+    return f"Annotation: {count / labels.size:.1%} of the image{area}." if count else EMPTY
+
+
+def _hint(result: Result) -> str:
+    """Return a hint at the warning, which the footer shows in full, or ""."""
+    return "⚠ Unlike the training images. " if warning(result) else ""
 
 
 def _sampling(result: Result) -> str:
     samples = result.samples
     return (
-        f"{len(samples)} samples in {samples.record.seconds:.2f} s, seed {samples.seeds[0]}, "
-        f"{samples.record.model_id}.{_calibration(result)}"
+        f"{counted(len(samples), 'sample')} in {samples.record.seconds:.2f} s, seed "
+        f"{samples.seeds[0]}, {samples.record.model_id}.{_calibration(result)}"
     )
 
 
@@ -88,11 +122,12 @@ def _calibration(result: Result) -> str:
     return f" Confidence: {CALIBRATED if result.summary.calibrated else RAW}."
 
 
-def describe_mask(layer: Image, plane: Plane, result: Result) -> str:
-    """Return size and expected Dice of the mean mask on screen."""
+def describe_mask(layer: Image, plane: Plane, result: Result, heading: str = MEAN_MASK) -> str:
+    """Return size and expected Dice of the mean mask."""
     spacing, unit = plane_spacing(layer, plane)
     figures = result.figures(spacing)
-    return " ".join(filter(None, (_size(figures, result.samples.classes, unit), _dice(figures))))
+    size = _size(figures, result.samples.classes, unit, heading)
+    return " ".join(filter(None, (size, _dice(figures))))
 
 
 def foreground(classes: Sequence[str]) -> str:
@@ -100,14 +135,14 @@ def foreground(classes: Sequence[str]) -> str:
     return classes[0] if len(classes) == 1 else "foreground"
 
 
-def _size(figures: MaskFigures, classes: Sequence[str], unit: str) -> str:
+def _size(figures: MaskFigures, classes: Sequence[str], unit: str, heading: str) -> str:
     name = foreground(classes)
     if figures.empty:
         return f"No {name}: no pixel reached the threshold, the mean mask is empty."
     if figures.full:
         return f"The mean mask covers {figures.share:.1%} of the image."
     return (
-        f"Mean mask: {name} on {figures.share:.1%} of the image, "
+        f"{heading}{name} on {figures.share:.1%} of the image, "
         f"{area_text(figures.area, unit)}, diameter {number(figures.diameter)} {unit}."
     )
 
@@ -117,10 +152,10 @@ def _dice(figures: MaskFigures) -> str:
     return "" if expected is None else f"Expected Dice: {expected:.2f}."
 
 
-def _planes(run: StackRun) -> str:
-    """Return number of planes, size of the mean mask, and the least reliable plane."""
+def _planes(run: StackRun, labels: NDArray[Any] | None, heading: str) -> str:
+    """Return number of planes, size of the mask, and the least reliable plane of the mean mask."""
     pixels = run.plane_pixels
-    size = f"Mean mask: {sum(pixels) / run.summary.mean_mask.size:.1%} of the image. "
+    size = f"{heading}{sum(pixels) / run.summary.mean_mask.size:.1%} of the image. "
     if not any(pixels):
         size = "No pixel reached the threshold: the mean mask is empty. "
     stack = run.stack
@@ -129,6 +164,8 @@ def _planes(run: StackRun) -> str:
     by_plane = {n: d for n, d in enumerate(stack.expected_dice) if d is not None}
     # The expected Dice of a plane without foreground is not informative.
     shown = {n: d for n, d in by_plane.items() if pixels[n]}
+    if labels is not None:
+        size, shown = f"{_annotated(labels)} ", {}
     if not shown:
         return f"{len(stack)} planes. {blank.strip()} {size}".replace("  ", " ")
     worst, best = min(shown, key=shown.__getitem__), max(shown.values())

@@ -1,4 +1,4 @@
-"""The interface for what the sampling panel segments, and the target under review."""
+"""The interface for what the sampling panel segments."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from latentfm_core.config import SamplingConfig
-from napari_latentfm.background.image_request import Result
 from napari_latentfm.background.job import JobRequest
 from napari_latentfm.layers.edits import AskAboutEdits
-from napari_latentfm.layers.specs import CALIBRATED_ROLES
-from napari_latentfm.results.session import ReviewSession
-from napari_latentfm.sampling.plane import PlaneTarget
-from napari_latentfm.sampling.stack import StackTarget
 
 if TYPE_CHECKING:
     import napari
     from napari.layers import Image
+
+    from napari_latentfm.results.session import ReviewSession
 
 R = TypeVar("R")
 
@@ -59,24 +56,5 @@ class SamplingTarget(Protocol[R]):
     def status(self, session: ReviewSession, result: R) -> str:
         """Return a description of a result that was shown."""
 
-    def warning(self, result: R) -> str:
-        """Return a warning if the image is unlike the training images, else ""."""
-
     def device(self, result: R) -> str:
         """Return the device that drew a result, "" if it is not known."""
-
-
-def target_under_review(session: ReviewSession) -> tuple[PlaneTarget | StackTarget, Result] | None:
-    """Return a target that summarises the samples under review again, and their result."""
-    stack, last, roles = session.stack, session.current, CALIBRATED_ROLES
-    if stack is not None:
-        run = stack.run
-        drawn = run.stack.samples
-        return StackTarget(stack.layer, stack.planes, stack.model, drawn, roles, stack.label), run
-    if last is None:
-        return None
-    samples = last.result.samples
-    target = PlaneTarget(
-        last.layer, last.plane, last.model, last.label, samples=samples, roles=roles
-    )
-    return target, last.result

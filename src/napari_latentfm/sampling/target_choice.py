@@ -8,11 +8,11 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError
 from napari_latentfm.layers.crop import crop_on_screen
 from napari_latentfm.layers.planes import displayed_plane
+from napari_latentfm.layers.specs import CALIBRATED_ROLES
 from napari_latentfm.sampling.controls import CALIBRATED, TILES, VISIBLE, WHOLE
 from napari_latentfm.sampling.form import SamplingForm
 from napari_latentfm.sampling.plane import PlaneTarget
 from napari_latentfm.sampling.stack import StackTarget
-from napari_latentfm.sampling.target import target_under_review
 from napari_latentfm.sampling.tiled import TiledTarget, results_folder
 from napari_latentfm.sampling.viewport import ViewportTarget
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Image
 
+    from napari_latentfm.background.image_request import Result
     from napari_latentfm.results.session import ReviewSession
     from napari_latentfm.sampling.target import SamplingTarget
 
@@ -59,7 +60,7 @@ def summary_again(
     ModelFolderError
         If the folder of the model is not given.
     """
-    under_review = target_under_review(session)
+    under_review = _under_review(session)
     # Without a model, its folder is about to be chosen.
     if under_review is None or not form.has_model():
         return None
@@ -69,6 +70,22 @@ def summary_again(
         return None
     settings = SamplingConfig(**result.samples.settings)
     return target, settings.model_copy(update={"calibrated": wanted})
+
+
+def _under_review(session: ReviewSession) -> tuple[PlaneTarget | StackTarget, Result] | None:
+    """Return a target that summarises the samples under review again, and their result."""
+    stack, last, roles = session.stack, session.current, CALIBRATED_ROLES
+    if stack is not None:
+        run = stack.run
+        drawn = run.stack.samples
+        return StackTarget(stack.layer, stack.planes, stack.model, drawn, roles, stack.label), run
+    if last is None:
+        return None
+    samples = last.result.samples
+    target = PlaneTarget(
+        last.layer, last.plane, last.model, last.label, samples=samples, roles=roles
+    )
+    return target, last.result
 
 
 def _planes(

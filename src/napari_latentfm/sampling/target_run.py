@@ -37,15 +37,12 @@ class RunEnd:
         Kind of ending, and what to tell the user.
     device
         The device that drew the result, "" if it is not known.
-    warning
-        A warning if the image is unlike the training images, else "".
     """
 
     ending: Ending
     text: str
     error: LatentFMError | None = None
     device: str = ""
-    warning: str = ""
 
 
 class TargetRun(Generic[R]):
@@ -123,7 +120,7 @@ class TargetRun(Generic[R]):
         target, device = self.target, self.target.device(result)
         if shown:
             text = target.status(session_of(self._viewer), result)
-            self._end(RunEnd("done", text, device=device, warning=target.warning(result)))
+            self._end(RunEnd("done", text, device=device))
         else:
             text = CANCELLED if shown is None else LAYERS_KEPT
             self._end(RunEnd("cancelled", text, device=device))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import SamplingConfig, TilingConfig
 from latentfm_core.errors import OutputError
+from latentfm_core.names import counted
 from latentfm_core.progress import follow_until
 from latentfm_core.types import is_out_of_domain
 from napari_latentfm.background.job import JobRequest, Outcome, Update, WorkRequest
@@ -67,7 +68,7 @@ class TiledTarget:
     def show(
         self, viewer: napari.viewer.Viewer, result: LargeResult, _ask: AskAboutEdits
     ) -> Generator[None, None, bool]:
-        """Add the maps as layers aligned with their image and are read from disk."""
+        """Add the maps, read from disk, as layers aligned with their image."""
         from napari_latentfm.layers.zarr import stored_maps
 
         layers = [self._layer(result, stored) for stored in stored_maps(result.folder)]
@@ -81,16 +82,12 @@ class TiledTarget:
     def status(self, _session: ReviewSession, result: LargeResult) -> str:
         """Return a description of the result, and where it was written."""
         drawn, record = result.drawn, result.drawn.record
-        unlike = self.warning(result)
-        first = f"⚠ {unlike} " if unlike else ""
+        first = f"⚠ {UNLIKE} " if is_out_of_domain(drawn.domain_score) else ""
         return (
-            f"{first}{drawn.tiles} tiles, {len(record.seeds)} samples in {record.seconds:.0f} s, "
-            f"seed {record.seeds[0]}, {record.model_id}. Written to {result.folder}."
+            f"{first}{counted(drawn.tiles, 'tile')}, {counted(len(record.seeds), 'sample')} in "
+            f"{record.seconds:.0f} s, seed {record.seeds[0]}, {record.model_id}. Written to "
+            f"{result.folder}."
         )
-
-    def warning(self, result: LargeResult) -> str:
-        """Return a warning if the image is unlike the training images, else ""."""
-        return UNLIKE if is_out_of_domain(result.drawn.domain_score) else ""
 
     def device(self, _result: LargeResult) -> str:
         """Return ""; the result does not record its device."""

@@ -1,4 +1,4 @@
-"""Panels in a dock: they scroll vertically, never horizontally, and end when taken out."""
+"""Dock panels, which scroll vertically only and end their work when removed from the dock."""
 
 from __future__ import annotations
 

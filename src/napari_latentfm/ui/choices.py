@@ -1,4 +1,4 @@
-"""Choices and bounds that several panels offer, such as that of a model."""
+"""Bounds of settings, and facts about a chosen model, for several panels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from functools import cache
 from pathlib import Path
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.errors import LatentFMError, ModelFolderError
-from latentfm_core.model_io.bundled import bundled_models, resolve_model
-from latentfm_core.model_io.card import read_card
-
-FOLDER_CHOICE = "Folder…"
+from latentfm_core.errors import LatentFMError
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.card import ModelCard, read_card
 
 
 def bounds(name: str) -> tuple[int, int]:
@@ -21,39 +19,16 @@ def bounds(name: str) -> tuple[int, int]:
     return low, high
 
 
-def model_choices() -> list[tuple[str, str]]:
-    """Return title and name of each bundled model, followed by the choice of a folder."""
-    names = bundled_models()
-    titles = [title_of(name) for name in names]
-    # A list with two equal texts could not tell the models apart.
-    shown = [
-        t if titles.count(t) == 1 else f"{t} ({n})" for t, n in zip(titles, names, strict=True)
-    ]
-    return [*zip(shown, names, strict=True), (FOLDER_CHOICE, FOLDER_CHOICE)]
-
-
-def model_source(choice: str, folder: str) -> str | Path:
-    """Return the model of a choice: the name of a bundled model, or a folder.
-
-    Raises
-    ------
-    ModelFolderError
-        If a folder is chosen and its control is empty.
-    """
-    if choice != FOLDER_CHOICE:
-        return choice
-    if not folder.strip():
-        raise ModelFolderError(
-            "No model folder is given. Choose the folder that latentfm-train wrote, or a bundled "
-            "model."
-        )
-    return Path(folder.strip())
+def card_of(source: str | Path) -> ModelCard | None:
+    """Return the card of a model, or None if it cannot be read; a run says why."""
+    try:
+        return read_card(resolve_model(source))
+    except LatentFMError:
+        return None
 
 
 @cache
 def title_of(name: str) -> str:
     """Return the title of a bundled model, as the lists of models show it."""
-    try:
-        return read_card(resolve_model(name)).title or name
-    except LatentFMError:
-        return name  # a run with this model reports the error
+    card = card_of(name)
+    return name if card is None else card.title or name

@@ -42,6 +42,25 @@ def row_of(*widgets: QWidget) -> QHBoxLayout:
     return row
 
 
+def top_label(text: str) -> QLabel:
+    """Return a label for a control of several rows: it is next to the first."""
+    label = QLabel(text)
+    label.setContentsMargins(0, 4, 0, 0)
+    label.setAlignment(Qt.AlignmentFlag.AlignTop)
+    return label
+
+
+def labelled(text: str, control: QWidget, width: int) -> QWidget:
+    """Return a control with a label before it that is at least `width` pixels wide."""
+    row, label = QWidget(), top_label(text)
+    label.setMinimumWidth(width)
+    layout = QHBoxLayout(row)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.addWidget(label)
+    layout.addWidget(control, 1)
+    return row
+
+
 def narrow(box: QComboBox) -> QComboBox:
     """Let a combo box be narrower than its longest choice; its list shows choices in full."""
     policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon

@@ -7,6 +7,8 @@ from pathlib import Path
 from qtpy.QtCore import Signal as QtSignal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QWidget
 
+from latentfm_core.files.user_path import user_path
+
 
 class FolderEdit(QWidget):
     """A line for the path of a folder, with a button to choose it.
@@ -60,7 +62,7 @@ class FolderEdit(QWidget):
     def path(self) -> Path | None:
         """Return the folder, or None if none is given."""
         text = self.line.text().strip()
-        return Path(text).expanduser() if text else None
+        return user_path(text) if text else None
 
     def set_path(self, path: Path | str) -> None:
         """Set the folder."""

@@ -17,6 +17,7 @@ from napari_latentfm.worklist.form import QueueForm
 from napari_latentfm.worklist.list_sampling import ListSampling
 from napari_latentfm.worklist.navigator import Navigator
 from napari_latentfm.worklist.open_image import OpenImage
+from napari_latentfm.worklist.saving import ready_as_empty, ready_to_accept
 
 ALL_DONE = "All images are done. Export them in the tab Folder."
 
@@ -24,8 +25,16 @@ ALL_DONE = "All images are done. Export them in the tab Folder."
 class Browsing:
     """Goes through the images of a folder in the order of the form.
 
+    Parameters
+    ----------
+    check
+        Called with whether the open image is to be accepted as empty; returns why it cannot be now.
+
     Attributes
     ----------
+    prepare
+        Called with the same before the open image is accepted: makes it ready, or says why not and
+        returns False. The dock replaces it by its own, which checks more.
     reported
         Emitted with a text for the user.
     failed
@@ -50,11 +59,14 @@ class Browsing:
         open_image: OpenImage,
         form: QueueForm,
         sampling: ListSampling,
+        check: Callable[[bool], str],
     ) -> None:
         self._navigator, self._open_image = navigator, open_image
         self._form, self._sampling = form, sampling
         self._direction = 1
         self.note = ""
+        self._check = check
+        self.prepare: Callable[[bool], bool] = self._prepare
 
     def open_folder(self) -> None:
         """Open the chosen folder as a work list, and its first image."""
@@ -110,15 +122,14 @@ class Browsing:
         else:
             self.ended.emit(self.note)
 
-    def complete(
-        self, ready: Callable[[WorkList, OpenImage, str, str], Snapshot | str], empty_name: str
-    ) -> None:
-        """Accept the annotation that `ready` returns, or show its reason not to."""
+    def complete(self, empty: bool) -> None:
+        """Accept the open image, or show why not; with `empty`, that there is nothing to mark."""
         work, name = self._navigator.work, self._open_image.name
-        if work is None or name is None or self._navigator.moving:
+        if work is None or name is None or self._navigator.moving or not self.prepare(empty):
             return
+        ready = ready_as_empty if empty else ready_to_accept
         try:
-            ready_or_reason = ready(work, self._open_image, name, empty_name)
+            ready_or_reason = ready(work, self._open_image, name, self._form.empty_name)
         except LatentFMError as error:
             self.failed.emit(error)
             return
@@ -126,6 +137,12 @@ class Browsing:
             self._navigator.complete(ready_or_reason)
         else:
             self.reported.emit(f"{name}: {ready_or_reason}")
+
+    def _prepare(self, empty: bool) -> bool:
+        problem = self._check(empty)
+        if problem:
+            self.reported.emit(f"{self._open_image.name}: {problem}")
+        return not problem
 
     def is_accepted_elsewhere(self) -> bool:
         """Return whether another window has accepted the open image since it was opened here."""
@@ -173,8 +190,12 @@ class Browsing:
         elif self._direction < 0:
             self.ended.emit("This is the first image.")
         else:
-            self.ended.emit(rest_of(work.items(), self._open_image.name))
+            # The image that stays open may have been changed since it was accepted.
+            self._navigator.save(partial(self._end, work))
         return name is not None
+
+    def _end(self, work: WorkList) -> None:
+        self.ended.emit(rest_of(work.items(), self._open_image.name))
 
 
 def rest_of(items: Mapping[str, Item], here: str | None = None) -> str:
@@ -197,7 +218,9 @@ def rest_of(items: Mapping[str, Item], here: str | None = None) -> str:
     if left:
         are = "image is" if left == 1 else "images are"
         return f"{left} earlier {are} not done: Page Up."
-    return f"{done} done, {unread} cannot be read." if unread else "This is the last image."
+    if unread:
+        return f"{done} done, {unread} cannot be read."
+    return f"All other images are done. {here} is not accepted yet."
 
 
 def _is_done(item: Item) -> bool:

@@ -49,27 +49,41 @@ class Exporting:
         self._form, self._navigator = form, navigator
         self._task: ThreadTask | None = None
         self._ending = ""
+        self._asking = False
         self.ask: Callable[[WorkList, bool], Wanted | None] = partial(ask_export, form)
         self.may_replace: Callable[[list[Path]], bool] = partial(_may_replace, form)
-        on_click(form.export, partial(self._ask_and_start, table=False))
-        on_click(form.sizes, partial(self._ask_and_start, table=True))
+        on_click(form.export, partial(self._save_and_ask, table=False))
+        on_click(form.sizes, partial(self._save_and_ask, table=True))
 
     @property
     def busy(self) -> bool:
         """Whether an export is running."""
         return self._task is not None
 
-    def _ask_and_start(self, table: bool) -> None:
+    def _save_and_ask(self, table: bool) -> None:
+        """Save the open image: changes since it was accepted are not in any file yet."""
+        self._navigator.save(partial(self._ask, table))
+
+    def _ask(self, table: bool) -> None:
         """Ask for the options, and export annotations or a table of measurements."""
         work = self._navigator.work
-        wanted = None if self.busy or work is None else self.ask(work, table)
-        if work is None or wanted is None:
+        if self.busy or self._asking or work is None:
             return
+        self._asking = True
+        try:
+            wanted = self.ask(work, table)
+        finally:
+            self._asking = False
+        if wanted is not None:
+            self._start(work, wanted)
+
+    def _start(self, work: WorkList, wanted: Wanted) -> None:
         try:
             files = set(export_files(work, wanted.target, wanted.kind).values())
             existing = sorted(file for file in files if file.exists())
         except LatentFMError as error:
             self.failed.emit(error)
+            self.finished.emit("failed")
             return
         if existing and not self.may_replace(existing):
             return
@@ -104,7 +118,7 @@ class Exporting:
             if not report.name:
                 self._ending = "done"
                 text = _summary(report, wanted.target.name)
-                if report.problems:
+                if report.problems or report.notes:
                     show_warning(text)
             self._form.status.setText(text)
 
@@ -127,6 +141,7 @@ def _summary(report: Progress, target: str) -> str:
     """Return a summary of the exported images and of those that failed."""
     count = report.total - len(report.problems)
     text = f"Exported {'1 image' if count == 1 else f'{count} images'} to {target}."
+    text = " ".join((text, *report.notes))
     if not report.problems:
         return text
     more = len(report.problems) - _PROBLEMS_SHOWN

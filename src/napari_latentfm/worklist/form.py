@@ -26,9 +26,10 @@ from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import read_card
 from latentfm_core.worklist.order import ordered, step, tally
 from latentfm_core.worklist.state import WorkList
-from napari_latentfm.ui.choices import FOLDER_CHOICE, bounds, model_choices, model_source
-from napari_latentfm.ui.common import narrow, push_button, row_of, wrapped_text
+from napari_latentfm.ui.choices import bounds
+from napari_latentfm.ui.common import push_button, row_of, top_label, wrapped_text
 from napari_latentfm.ui.folder_edit import FolderEdit
+from napari_latentfm.ui.model_chooser import ModelChooser
 from napari_latentfm.worklist.reading_controls import ReadingControls
 from napari_latentfm.worklist.table import ImageTable
 
@@ -64,12 +65,11 @@ class QueueForm(QWidget):
         self._make_status()
         self._lay_out()
         self.search.textChanged.connect(self.table.filter)
-        self.model.currentTextChanged.connect(self._take_model)
-        self.model_folder.textChanged.connect(self._take_model)
+        self.model.changed.connect(self._take_model)
         self._take_model()
-        for edit in (*self._folders.values(), self.model_row):
+        for edit in self._folders.values():
             edit.chosen.connect(partial(self._on_folder, edit))
-        self.model.activated.connect(lambda _: self._waits and self.ask_to_open())
+        self.model.picked.connect(lambda: self._waits and self.ask_to_open())
         self.open_button.clicked.connect(lambda: self.ask_to_open())
 
     def _make_folders(self) -> None:
@@ -93,18 +93,7 @@ class QueueForm(QWidget):
         self.folder_edit.add(self.open_button)
 
     def _make_sampling(self) -> None:
-        self.model = narrow(QComboBox())
-        for title, name in model_choices():
-            self.model.addItem(title, name)
-        self.model.setToolTip(
-            "A bundled model, or the folder of a model or ensemble from latentfm-train."
-        )
-        self.model_row = FolderEdit(
-            "Folder with model.json and model.safetensors.",
-            "Choose the model folder",
-            compact=True,
-        )
-        self.model_folder = self.model_row.line
+        self.model = ModelChooser()
         self.n_samples = QSpinBox()
         self.n_samples.setRange(bounds("n_samples")[0], SAMPLE_SLIDER_MAX)
         self.n_samples.setToolTip("Number of plausible masks to draw for each image.")
@@ -195,13 +184,9 @@ class QueueForm(QWidget):
         self._busy = self._busy | {work} if busy else self._busy - {work}
         self._offer()
 
-    def chosen_model(self) -> str | Path:
-        """Return a bundled model's name or a folder; raise `ModelFolderError` without one."""
-        return model_source(str(self.model.currentData()), self.model_folder.text())
-
     def source(self, name: str | None = None) -> str | Path:
-        """Return the model to use for an image, or for any: `chosen_model`, or its stand-in."""
-        return self.stand_in(self.chosen_model(), name)
+        """Return the model to use for an image, or for any: the chosen one, or its stand-in."""
+        return self.stand_in(self.model.source(), name)
 
     def settings(self) -> SamplingConfig:
         """Return the sampling settings of the chosen model.
@@ -246,9 +231,8 @@ class QueueForm(QWidget):
         self.missing.setText(text)
         self.missing.setVisible(self._waits)
 
-    def _take_model(self, _text: str = "") -> None:
+    def _take_model(self) -> None:
         self.missing.hide()
-        self.model_row.setVisible(self.model.currentData() == FOLDER_CHOICE)
         try:
             config = read_card(resolve_model(self.source())).config
         except LatentFMError:
@@ -265,14 +249,13 @@ class QueueForm(QWidget):
         # In the order of the decisions: the list opens as soon as its folder is chosen.
         rows: tuple[tuple[str, QWidget], ...] = (
             ("Model", self.model),
-            ("", self.model_row),
             ("", self.missing),
             ("Samples", self.n_samples),
             *self._folders.items(),
         )
         for row, (title, widget) in enumerate(rows):
             if title:
-                grid.addWidget(QLabel(title), row, 0)
+                grid.addWidget(top_label(title) if widget is self.model else QLabel(title), row, 0)
             grid.addWidget(widget, row, 1)
         layout = self._column = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)

@@ -24,8 +24,7 @@ class FormMemory(QObject):
         self._form = form
         restore(form, preferences.get(SECTION))
         for change in (
-            form.model.currentTextChanged,
-            form.model_folder.editingFinished,
+            form.model.changed,
             form.n_samples.valueChanged,
             form.order.currentTextChanged,
             form.skip.toggled,
@@ -40,8 +39,7 @@ class FormMemory(QObject):
 def state(form: QueueForm) -> dict[str, Any]:
     """Return the choices as JSON values for `restore`, without the folders of a list."""
     return {
-        "model": form.model.currentData(),
-        "model_folder": form.model_folder.text().strip(),
+        **form.model.state(),
         "n_samples": form.n_samples.value(),
         "order": form.order.currentText(),
         "skip": form.skip.isChecked(),
@@ -53,14 +51,11 @@ def restore(form: QueueForm, kept: Mapping[str, Any]) -> None:
     form.folder.setText(str(kept.get("folder", "")))
     form.output.setText(str(kept.get("output", "")))
     # The model comes first, since it brings its own number of samples.
-    form.model_folder.setText(str(kept.get("model_folder", "")))
+    form.model.restore(kept)
     order = str(kept.get("order", ""))
-    for box, row in (
-        (form.model, form.model.findData(str(kept.get("model", "")))),
-        (form.order, form.order.findText(FORMER_ORDERS.get(order, order))),
-    ):
-        if row >= 0:
-            box.setCurrentIndex(row)
+    row = form.order.findText(FORMER_ORDERS.get(order, order))
+    if row >= 0:
+        form.order.setCurrentIndex(row)
     if isinstance(kept.get("n_samples"), int):
         form.n_samples.setValue(kept["n_samples"])
     form.skip.setChecked(kept.get("skip") is not False)

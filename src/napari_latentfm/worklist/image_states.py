@@ -6,6 +6,7 @@ from psygnal import Signal
 
 from latentfm_core.errors import LatentFMError
 from latentfm_core.worklist.item import MAX_NOTE
+from latentfm_core.worklist.state import WorkList
 from napari_latentfm.worklist.navigator import Navigator
 from napari_latentfm.worklist.open_image import OpenImage
 
@@ -24,6 +25,11 @@ class ImageStates:
 
     def __init__(self, navigator: Navigator, open_image: OpenImage) -> None:
         self._navigator, self._open_image = navigator, open_image
+
+    @property
+    def work(self) -> WorkList | None:
+        """The work list, or None."""
+        return self._navigator.work
 
     def update(self, name: str, **changes: object) -> bool:
         """Change what is recorded about an image; return whether it was saved."""

@@ -1,4 +1,4 @@
-"""Warnings that wait until an image is open."""
+"""Delay warnings until an image is open."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from napari_latentfm.notices import show_error
 
 
 class LateWarnings:
-    """Keeps warnings until an image is open: an image that is opened ends older ones.
+    """Delays warnings until an image is open, because opening an image dismisses older ones.
 
     Parameters
     ----------

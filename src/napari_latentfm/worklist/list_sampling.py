@@ -9,7 +9,7 @@ from latentfm_core.types import ImageInput
 from latentfm_core.worklist.order import uncertainty_of
 from napari_latentfm.worklist.form import QueueForm
 from napari_latentfm.worklist.image_states import ImageStates
-from napari_latentfm.worklist.measuring import Measuring
+from napari_latentfm.worklist.measuring import Measuring, is_final
 from napari_latentfm.worklist.navigator import Navigator
 from napari_latentfm.worklist.prefetch import Drawn, Prefetcher, Task
 from napari_latentfm.worklist.saving import missing_folder
@@ -137,6 +137,9 @@ class ListSampling:
             self.cancelled.emit(task.name)
 
     def _record(self, task: Task, drawn: Drawn) -> None:
+        work = self._navigator.work
+        if work is not None and is_final(work.item(task.name)):
+            return
         uncertainty = uncertainty_of(drawn.result.summary)
         measured = {"uncertainty": uncertainty, "measured_with": task.key()}
         if not self._states.update(task.name, **measured):

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from qtpy.QtWidgets import QProgressBar
 
+from latentfm_core.worklist.item import Item
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.ui.common import show_progress
 from napari_latentfm.worklist.prefetch import Prefetcher, Task
@@ -40,4 +41,9 @@ def _is_settled(work: WorkList, task: Task) -> bool:
     """Return whether the uncertainty of an image is known, or its file cannot be read."""
     item = work.item(task.name)
     known = item.uncertainty is not None and item.measured_with == task.key()
-    return known or bool(item.error)
+    return known or is_final(item) or bool(item.error)
+
+
+def is_final(item: Item) -> bool:
+    """Return whether an image is done and measured; another model does not change that."""
+    return item.state == "completed" and item.uncertainty is not None

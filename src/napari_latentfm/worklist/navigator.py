@@ -36,6 +36,8 @@ class Navigator:
         Emitted with the name of an image that cannot be read, and the error.
     completed
         Emitted with the name and the file of an annotation that was accepted.
+    kept
+        Emitted when the annotation of the open image, which stays open, was saved.
     warned
         Emitted with a message for the user; the move continues.
     failed
@@ -48,6 +50,7 @@ class Navigator:
     arrived = Signal(str, object)
     unreadable = Signal(str, object)
     completed = Signal(str, object)
+    kept = Signal()
     warned = Signal(str)
     failed = Signal(object)
 
@@ -66,6 +69,20 @@ class Navigator:
         `into` is the work list that it is saved in; None for the current one.
         """
         self.moving = True
+        self._save(then, into)
+
+    def save(self, then: Callable[[], None]) -> None:
+        """Save the annotation of the open image, which stays open, then call `then`."""
+        if self.moving:
+            self._worker.submit(list, lambda _done: then())  # the move saves it
+        else:
+            self._save(partial(self._kept, then))
+
+    def _kept(self, then: Callable[[], None]) -> None:
+        self.kept.emit()
+        then()
+
+    def _save(self, then: Callable[[], None], into: WorkList | None = None) -> None:
         snapshot, work = self._open_image.snapshot(), into or self.work
         if snapshot is None or work is None:
             self.count_time()

@@ -10,14 +10,14 @@ from napari.layers import Image, Labels
 from napari.layers._source import layer_source
 
 from latentfm_core.annotation.fingerprint import labels_digest
-from latentfm_core.types import ImageInput
+from latentfm_core.prompts.field import extent
 from napari_latentfm.annotation.acceptance import NOT_SAMPLED, take_mean_mask
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.provenance import carry, facts_of, remember, space_of
 from napari_latentfm.layers.annotation_record import Record, record_of
-from napari_latentfm.layers.camera import camera_of, fit_view
+from napari_latentfm.layers.camera import camera_of, fit_view, frame_of, shows_half_of
 from napari_latentfm.layers.edits import EditedLayers, is_edited
-from napari_latentfm.layers.handover import hand_over, is_handed_over
+from napari_latentfm.layers.handover import hand_over, is_handed_over, share_units
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.pyramid import level_zero
 from napari_latentfm.layers.specs import METADATA_KEY, own_facts
@@ -26,6 +26,7 @@ from napari_latentfm.results.session import Reviewed, session_of
 from napari_latentfm.results.show import show_result_steps
 from napari_latentfm.worklist.clock import Clock
 from napari_latentfm.worklist.files import Opened, Snapshot
+from napari_latentfm.worklist.list_layer import image_layer
 from napari_latentfm.worklist.prefetch import Drawn, Task
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class OpenImage:
         self.digest = ""
         self._names: dict[int, str] = {}
         self._view: tuple[Any, ...] = ()
+        self._kept_view: tuple[Any, ...] = ()
+        self._frame: tuple[Any, ...] = ()
         self._covered: tuple[str, ...] = ()
         viewer.layers.events.inserted.connect(self._on_inserted)
         self._session.changed.connect(self._on_changed)
@@ -78,12 +81,15 @@ class OpenImage:
         with layer_source(path=str(opened.path)):
             self.layer = image_layer(opened.image)
         layers = self._viewer.layers
+        share_units(self._old, self.layer)
         # Below the layers of the previous image, so that its result layers can be handed over.
         below = min((layers.index(each) for each in self._old if each in layers), default=None)
         layers.insert(len(layers) if below is None else below, self.layer)
         self._covered = hide_others(self._viewer, self.layer, self._old)
-        fit_view(self._viewer, self.layer)
-        self._view = self._camera()
+        before, self._frame = self._frame, frame_of(self.layer)
+        self._view, self._kept_view = (), self._camera()
+        if before != self._frame:
+            self._fit_view()  # otherwise the zoom is kept
         self.clock.start()
 
     def remove_previous(self) -> None:
@@ -98,16 +104,16 @@ class OpenImage:
         with getattr(self._viewer.layers, "batched_update", nullcontext)():
             for each in present:
                 self._viewer.layers.remove(each)
-        if old and self.layer is not None and self._camera() == self._view:
+        if old and self._camera() == self._view:
             # The previous layers may have been larger. A view that the user changed is kept.
-            fit_view(self._viewer, self.layer)
+            self._fit_view()
 
     def discard_previous(self) -> None:
         """Remove the hidden layers of the previous image, whose work is saved, at an early end.
 
         Without another image they stay, since the viewer must not be empty.
         """
-        if self.layer is not None and self.layer in self._viewer.layers:
+        if self.layer is not None and not self.is_removed:
             self.remove_previous()
 
     def show_steps(self, task: Task, drawn: Drawn) -> Generator[None, None, bool]:
@@ -115,7 +121,7 @@ class OpenImage:
 
         Then the layers of the previous image are removed. Returns False if the image was closed.
         """
-        if self.layer is None or self.layer not in self._viewer.layers:
+        if self.layer is None or self.is_removed:
             return False
         shape = drawn.image.pixels.shape
         plane = Plane((shape[0], shape[1]), (None, None), (shape[0], shape[1]))
@@ -124,23 +130,29 @@ class OpenImage:
         used, axes = hand_over(present, self.layer, plane), self._viewer.dims.ndim
         yield from show_result_steps(self._viewer, reviewed, lambda _names: EditedLayers.KEEP)
         self._old = [each for each in self._old if each not in used or is_handed_over(each)]
-        if self._viewer.dims.ndim != axes and self.layer is not None:
-            # napari has fitted the view to all layers.
-            fit_view(self._viewer, self.layer)
-            self._view = self._camera()
+        box = extent(drawn.result.summary.mean_mask > 0)
+        # A zoom kept from the previous image must not hide what the next key accepts.
+        out_of_view = box and not shows_half_of(self._viewer, self.layer, box)
+        if self._viewer.dims.ndim != axes or (out_of_view and self._camera() == self._kept_view):
+            self._fit_view()
         yield
         self.remove_previous()
         return True
 
     @property
     def hidden_note(self) -> str:
-        """Which images of the user were hidden since they cover this one; else ``""``."""
+        """Message about images that were hidden because they cover this one; else ``""``."""
         if not self._covered:
             return ""
         names = ", ".join(map(repr, self._covered))
         is_one = len(self._covered) == 1
         covers, was = ("covers", "was") if is_one else ("cover", "were")
         return f"{names} {covers} this image and {was} hidden in the layer list."
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether the user has removed the open image from the layer list."""
+        return self.layer is not None and self.layer not in self._viewer.layers
 
     @property
     def is_reviewed(self) -> bool:
@@ -176,7 +188,7 @@ class OpenImage:
             annotation_of(self._session)
 
     def take_mean_mask(self, none: str) -> str:
-        """Make the mean mask the annotation; return "", or why not (see `take_mean_mask`)."""
+        """Make the mean mask the annotation; return "" or the problem (see `take_mean_mask`)."""
         return take_mean_mask(self._session, none) if self.is_reviewed else NOT_SAMPLED
 
     def snapshot(self, force: bool = False) -> Snapshot | None:
@@ -233,6 +245,11 @@ class OpenImage:
             if isinstance(each, Labels):
                 each.editable = False
 
+    def _fit_view(self) -> None:
+        if self.layer is not None:
+            fit_view(self._viewer, self.layer)
+            self._view = self._camera()
+
     def _camera(self) -> tuple[Any, ...]:
         camera = camera_of(self._viewer)
         return (*camera.center, camera.zoom)
@@ -272,18 +289,6 @@ class OpenImage:
         layer = self.annotation
         if layer is not None:
             remember(layer, current)
-
-
-def image_layer(image: ImageInput) -> Image:
-    """Return the layer of an image: in colour for RGB and RGBA, else its first channel."""
-    pixels = image.pixels
-    colour = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
-    if pixels.ndim == 3 and not colour:
-        pixels = pixels[..., 0]
-    options: dict[str, Any] = {}
-    if image.spacing is not None:
-        options = {"scale": image.spacing, "units": (image.unit, image.unit)}
-    return Image(pixels, rgb=colour, name=image.name, **options)
 
 
 def _is_ours(layer: Any, key: str) -> bool:

@@ -12,13 +12,14 @@ from psygnal import Signal
 from latentfm_core.errors import LatentFMError
 from latentfm_core.worklist.classes import read_classes
 from latentfm_core.worklist.state import WorkList
-from napari_latentfm.annotation.keeper import keeper_of
+from napari_latentfm.annotation.acceptance import not_ready
+from napari_latentfm.annotation.autosave_service import autosave_service_of
 from napari_latentfm.background.job import Update
 from napari_latentfm.background.signals import listen
 from napari_latentfm.layers.planes import load_units
 from napari_latentfm.notices import show_error
 from napari_latentfm.results.session import session_of
-from napari_latentfm.sampling.status import describe
+from napari_latentfm.sampling.status import session_status
 from napari_latentfm.ui.area import DockPanel
 from napari_latentfm.ui.common import on_click
 from napari_latentfm.worklist.browsing import Browsing
@@ -33,7 +34,6 @@ from napari_latentfm.worklist.navigator import Navigator
 from napari_latentfm.worklist.open_image import OpenImage
 from napari_latentfm.worklist.prefetch import Task
 from napari_latentfm.worklist.sample_display import SampleDisplay
-from napari_latentfm.worklist.saving import ready_as_empty, ready_to_accept
 from napari_latentfm.worklist.unsaved import UnsavedSearch
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ class QueuePanel(DockPanel):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        load_units()
         self._viewer = napari_viewer
         self.form = QueueForm()
         self.open_image = OpenImage(napari_viewer)
@@ -77,13 +76,14 @@ class QueuePanel(DockPanel):
         self._warnings = LateWarnings(lambda: self._navigator.moving)
         self.fill("LatentFM queue", self.form)
         self._memory = FormMemory(self.form)
-        self.keeper = keeper_of(session_of(napari_viewer), self)
+        self.autosave = autosave_service_of(session_of(napari_viewer), self)
         self.states = ImageStates(self._navigator, self.open_image)
         self.sampling = ListSampling(self._navigator, self.form, self.states)
         self.sampler = self.sampling.sampler
-        self.browsing = Browsing(self._navigator, self.open_image, self.form, self.sampling)
+        check = partial(not_ready, session_of(napari_viewer), self.autosave.recovery)
+        self.browsing = Browsing(self._navigator, self.open_image, self.form, self.sampling, check)
         self._display = SampleDisplay(self.open_image, self.sampling)
-        self._unsaved = UnsavedSearch(self.keeper.autosaver, self._navigator, self.form.table)
+        self._unsaved = UnsavedSearch(self.autosave.autosaver, self.states, self.form.table)
         self._connect_form()
         self._connect_parts()
         endings = (
@@ -125,11 +125,11 @@ class QueuePanel(DockPanel):
 
     def accept(self) -> None:
         """Save the annotation, or else the mean mask, as done, and open the next image."""
-        self.browsing.complete(ready_to_accept, self.form.empty_name)
+        self.browsing.complete(empty=False)
 
     def accept_empty(self) -> None:
         """Save an empty annotation as done, and open the next image."""
-        self.browsing.complete(ready_as_empty, self.form.empty_name)
+        self.browsing.complete(empty=True)
 
     def cancel(self) -> None:
         """Stop all background work; it ends within one ODE step."""
@@ -146,6 +146,7 @@ class QueuePanel(DockPanel):
 
     def _on_opened(self, work: WorkList) -> None:
         """Show a work list whose first image is about to be opened."""
+        load_units()
         self._memory.keep(folder=str(work.folder), output=self.form.output.text().strip())
         self._refresh()
         self._warnings.keep(work.warning)
@@ -165,7 +166,7 @@ class QueuePanel(DockPanel):
     def _on_completed(self, name: str, path: Path) -> None:
         if self.open_image.annotation is not None:
             # It is saved in a file now, and not offered for recovery after a crash.
-            self.keeper.autosaver.exported(self.open_image.annotation, self.open_image.digest)
+            self.autosave.autosaver.exported(self.open_image.annotation, self.open_image.digest)
         self.completed.emit(name, path)
         self._refresh()
         is_last = not self.browsing.step(1)
@@ -197,12 +198,18 @@ class QueuePanel(DockPanel):
         self.shown.emit(task.name)
         self.settled.emit("done")
 
+    def describe(self) -> None:
+        """Describe what is under review again, without a message about the image."""
+        if self.open_image.is_reviewed:
+            text = self.described = session_status(session_of(self._viewer))
+            note, hidden = self.browsing.note, self.open_image.hidden_note
+            self.form.status.setText(f"{note} {text} {hidden}".strip())
+
     def _describe(self) -> None:
         """Describe what is under review now, for example after strokes."""
-        current = session_of(self._viewer).current
-        if current is not None and self.open_image.is_reviewed:
-            text = self.described = describe(current.layer, current.plane, current.result)
-            self._say(f"{self.browsing.note} {text} {self.open_image.hidden_note}".strip())
+        if self.open_image.is_reviewed:
+            self.describe()
+            self.status_changed.emit(self.form.status.text())
 
     def _mark_bad(self, name: str, error: object) -> None:
         text = f"{name} is flagged: {self.states.mark_bad(name, error)}"
@@ -218,7 +225,7 @@ class QueuePanel(DockPanel):
         """Mark the selected image, or else the open one, as not started."""
         name = self.form.table.selected() or self.current
         if name is not None and self.states.reset(name):
-            self._say(f"{name} is not started now. Its annotation file was kept.")
+            self._say(f"{name} is marked as not started. Its annotation file was kept.")
 
     def _on_order(self, _text: str) -> None:
         self._refresh()
@@ -264,12 +271,13 @@ class QueuePanel(DockPanel):
 
     def _connect_parts(self) -> None:
         listen(self, session_of(self._viewer).changed, self._describe)
-        listen(self, self.keeper.recovery.offered, self._unsaved.repeat)
+        listen(self, self.autosave.recovery.offered, self._unsaved.repeat)
         self._unsaved.found.connect(self._warnings.add)
         self._navigator.opening.connect(self._on_opening)
         self._navigator.arrived.connect(self._show_image)
         self._navigator.unreadable.connect(self._on_unreadable)
         self._navigator.completed.connect(self._on_completed)
+        self._navigator.kept.connect(self._refresh)
         self._navigator.warned.connect(self._warnings.keep)
         self.browsing.opened.connect(self._on_opened)
         for text in (self.browsing.reported, self.browsing.ended):

@@ -30,7 +30,7 @@ class ReadingControls(Collapsible):
         self.megapixels.setRange(1, MAX_MEGAPIXELS)
         self.megapixels.setSuffix(" megapixels")
         self.megapixels.setToolTip(
-            "Larger files are refused before they fill the memory. Raise the limit for large "
+            "Larger files are rejected before they fill the memory. Raise the limit for large "
             "images from sources that you trust."
         )
         self.channel = QSpinBox()
@@ -38,7 +38,7 @@ class ReadingControls(Collapsible):
         self.channel.setSpecialValueText("none")
         self.channel.setToolTip(
             "The channel to segment in files of several channels that are not red, green and "
-            "blue. With none, such files are refused, and a message names their channels."
+            "blue. With none, such files are rejected, and a message names their channels."
         )
         self._take_limit()
         self.add_row("Largest image", self.megapixels)

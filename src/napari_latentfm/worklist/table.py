@@ -143,7 +143,7 @@ class ImageTable(QTableView):
             header.resizeSection(column, width)
         self.setItemDelegateForColumn(1, _BeginningShown(self))
         # Names of one series differ at the end.
-        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setTextElideMode(Qt.TextElideMode.ElideLeft)
         self.activated.connect(self._on_activated)
 
     def fill(self, names: list[str], items: Mapping[str, Item], current: str | None) -> None:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -47,6 +47,7 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.model_io.card import read_card
 from latentfm_core.model_io.domain import write_domain
+from latentfm_core.model_io.folder import save_model
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.maps import BOX, NEGATIVE, POSITIVE, ROUGH_MASK
 from latentfm_core.types import ImageInput
@@ -178,6 +179,25 @@ def test_the_adapted_model_is_restored_with_the_list(
     exhaust(again.train())
     assert again.learner.steps > steps
     assert len(again.record.images) == 7
+
+
+def test_an_interrupted_version_leaves_nothing_behind(
+    adapted: AdaptationSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = AdaptationFolder(tmp_path)
+    with folder.writing():
+        adapted.save(folder)
+        before = sorted(folder.path.rglob("*"))
+
+        def fail(*arguments: Any) -> None:
+            save_model(*arguments)
+            raise OutputError("The disk is full. Free some space.")
+
+        monkeypatch.setattr("latentfm_core.adaptation.storing.save_model", fail)
+        with pytest.raises(OutputError, match="disk is full"):
+            adapted.save(folder)
+        assert sorted(folder.path.rglob("*")) == before
+    assert folder.in_use(adapted.parent_card.weights_sha256) is not None
 
 
 def test_images_like_the_accepted_ones_get_a_lower_domain_score(

@@ -15,10 +15,12 @@ import pytest
 import latentfm_core
 from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.common import NOTICE, run_cli
+from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.predict import main as predict
 from latentfm_core.model_io.bundled import resolve_model
-from latentfm_core.model_io.card import CARD
+from latentfm_core.model_io.file_names import CARD
 from tests.helpers.commands import Printed
+from tests.helpers.fixtures import Folders, copy_model
 
 COMMANDS = ("train", "predict", "evaluate", "calibrate", "export")
 OWN = {"--out", "--overwrite", "--format", "--data", "--split", "--part", "--model", "--precision"}
@@ -114,6 +116,50 @@ def test_a_number_out_of_range_is_refused_with_its_option(
     option, value = words.split()
     said = refused(main, [*rest, "--out", "out", option, value])
     assert f"error: argument {option}: '{value}' must be " in said
+
+
+FOLDERS = "--images . --masks . --allow-few --model"
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "named"),
+    [
+        ("calibrate", f"{FOLDERS} MODEL --domain-only --mask-threshold 3", "--mask-threshold has"),
+        ("calibrate", f"{FOLDERS} MODEL --domain-only --prompt box", "--prompt has"),
+        ("calibrate", f"{FOLDERS} MODEL --domain-only --samples 3 --steps 9", "--samples and --st"),
+        ("calibrate", "--model MODEL --domain-only --training-config x --part val", "--part has"),
+        ("predict", ". --out out --plane zx", "--plane has no effect without --stack"),
+        ("predict", ". --out out --keep-numbers", "--keep-numbers has no effect without --prompts"),
+        ("predict", ". --out out --box 1,1,9,9 --refine", "--refine has no effect with --box"),
+        ("export", "--format onnx --out out --max-megapixels 3", "without --test-image"),
+    ],
+)
+def test_options_without_an_effect_are_refused(
+    command: str,
+    words: str,
+    named: str,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    refused: Printed,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main = import_module(f"latentfm_core.cli.{command}").main
+    copy_model(tiny_model_folder, tmp_path / "MODEL")
+    assert named in refused(main, words.split())
+
+
+def test_options_of_simulated_prompts_need_them(
+    blob_folders: Folders, promptable_model_folder: Path, tmp_path: Path, refused: Printed
+) -> None:
+    words = ["--images", blob_folders[0], "--masks", blob_folders[1], "--out", tmp_path / "out"]
+    words += ["--model", promptable_model_folder]
+    for more, said in (
+        (["--corrections", "2"], "--corrections has no effect without --prompt corrections"),
+        (["--most-objects", "2"], "--most-objects has no effect without --prompt"),
+        (["--prompt", "box", "--refine"], "--refine has no effect with --prompt"),
+    ):
+        assert said in refused(evaluate, [*map(str, [*words, *more])])
 
 
 def test_a_bundled_model_is_not_calibrated_in_place(tmp_path: Path, refused: Printed) -> None:

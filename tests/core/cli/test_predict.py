@@ -23,7 +23,8 @@ from latentfm_core.files.digest import content_digest
 from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.bundled import bundled_models
-from latentfm_core.model_io.domain import DOMAIN, write_domain
+from latentfm_core.model_io.domain import write_domain
+from latentfm_core.model_io.file_names import DOMAIN
 from latentfm_core.model_io.folder import file_sha256, read_card
 from latentfm_core.output import result as result_module
 from latentfm_core.output.sidecar import Sidecar
@@ -192,7 +193,7 @@ def test_skip_done_segments_only_missing_images(run, folder, tmp_path, capsys, r
     before = (out / "one.json").read_bytes()
     assert run(folder, "--skip-done") == 0
     captured = capsys.readouterr()
-    assert "1 of 3 images are already done" in captured.err
+    assert "1 of 3 images already done" in captured.err
     assert (out / "one.json").read_bytes() == before
     assert {"two.json", "three.json"} < names(out)
     assert run(folder, "--skip-done") == 0
@@ -232,7 +233,7 @@ def test_skip_done_compares_image_contents_not_dates(run, folder, refused):
         Image.fromarray(255 - as_uint8(scene(*size))).save(image)
         os.utime(image, (earlier, earlier))
         message = refused(run, folder, "--skip-done")
-        assert "1 images are not those that their results were made from" in message
+        assert "1 image was replaced or changed after the results were made" in message
         assert "two.png" in message
     assert run(folder, "--overwrite") == 0
     assert run(folder, "--skip-done") == 0
@@ -249,7 +250,7 @@ def test_skip_done_compares_image_dates_for_results_of_earlier_versions(
     assert run(folder, "--skip-done") == 0
     later = time.time() + 60
     os.utime(folder / "two.png", (later, later))
-    assert "or were changed since: two.png" in refused(run, folder, "--skip-done")
+    assert "changed after the results were made: two.png" in refused(run, folder, "--skip-done")
 
 
 @pytest.mark.parametrize("whole", [2**28, 100])
@@ -276,6 +277,22 @@ def test_a_digest_covers_names_in_a_folder_and_contents(tmp_path, monkeypatch, w
 def test_a_digest_does_not_wait_for_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert digest_of(tmp_path / "pipe") == ""
+
+
+@pytest.mark.parametrize("name", ["two_mean_mask.tif", "two_samples/sample_001.png"])
+def test_skip_done_notices_maps_of_other_content(run, folder, tmp_path, refused, name):
+    assert run(folder) == 0
+    edited = tmp_path / "out" / name
+    shutil.copy(tmp_path / "out" / name.replace("two", "one"), edited)
+    message = refused(run, folder, "--skip-done")
+    assert "incomplete or changed" in message
+    assert "two_mean_mask.tif" in message
+    assert "one_mean_mask.tif" not in message
+    assert edited.read_bytes() == (tmp_path / "out" / name.replace("two", "one")).read_bytes()
+    for file in (tmp_path / "out").glob("two*"):
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    assert run(folder, "--skip-done") == 0
+    assert run(folder, "--skip-done") == 0
 
 
 def test_skip_done_refuses_results_of_another_channel(run, tmp_path, refused):

@@ -168,7 +168,7 @@ def test_overwrite_replaces_nothing_but_results(run, folder, tmp_path, refused):
     (out / "two.json").write_text('{"shapes": []}')
     before = names(out)
     message = refused(run, folder, "--overwrite")
-    assert "1 files or folders that are not results would be replaced" in message
+    assert "1 file or folder that is not a result would be replaced" in message
     assert "two.json" in message
     message = refused(run, folder / "one.png", "--tiled", "--overwrite")
     assert "one.zarr" in message
@@ -191,7 +191,7 @@ def test_an_output_folder_that_is_a_file_is_reported(folder, tmp_path, tiny_mode
     out = tmp_path / "taken"
     out.write_text("mine")
     words = [folder, "--model", tiny_model_folder, "--out", out]
-    assert "taken" in refused(main, [*map(str, words)])
+    assert "taken: it is not a folder. Choose another" in refused(main, [*map(str, words)])
     assert out.read_text() == "mine"
 
 

@@ -127,7 +127,7 @@ def test_a_second_start_segments_only_missing_images(
     before = (out / "image_03.json").read_bytes()
     for name in expected(["image_05"]):
         (out / name).unlink()
-    assert "9 of 10 images are already done" in printed(main, words)
+    assert "9 of 10 images already done" in printed(main, words)
     assert names(out) == expected(IMAGES)
     assert (out / "image_03.json").read_bytes() == before
 

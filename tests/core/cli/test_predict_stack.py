@@ -265,3 +265,12 @@ def test_wrong_combinations_name_what_is_missing(
         metadata={"axes": "TZYX"},
     )
     assert "along one axis" in refused(follow, several, "--stack", *box, "--follow", 0)
+    said = refused(follow, path, "--stack", "--box", "50,5,90,30", "--follow", 0)
+    assert "outside the image of 40 x 48 pixels" in said
+    assert "on CPU" not in said, "before the model is loaded"
+    planes = np.random.default_rng(0).normal(0, 1, (3, 40, 48)).astype(np.float32)
+    planes[2, 5, 5] = np.nan
+    tifffile.imwrite(path, planes, photometric="minisblack", metadata={"axes": "ZYX"})
+    said = refused(follow, path, "--stack", *box, "--follow", 0)
+    assert "1 NaN or infinite values in page 2" in said
+    assert "nothing was done" in said, "before any plane is segmented"

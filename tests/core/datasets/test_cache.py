@@ -76,6 +76,22 @@ def test_a_changed_file_and_other_settings_are_decoded(pairs: list[Pair], data: 
     assert len(kept(data)) == 4 + 1 + 4 + 4
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the time of change is a POSIX concept")
+def test_another_file_of_the_same_size_and_date_is_decoded(
+    pairs: list[Pair], data: DataConfig
+) -> None:
+    """As copies leave it that keep the date (``cp -p``, ``rsync``, an unpacked archive)."""
+    path = pairs[0].masks[0]
+    mask = np.array(Image.open(path))
+    Image.fromarray(mask).save(path, compress_level=0)
+    before, state = load_canvases(pairs, data), path.stat()
+    Image.fromarray(255 - mask).save(path.with_suffix(".new"), "PNG", compress_level=0)
+    os.utime(path.with_suffix(".new"), ns=(state.st_atime_ns, state.st_mtime_ns))
+    path.with_suffix(".new").replace(path)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (state.st_size, state.st_mtime_ns)
+    assert (load_canvases(pairs, data).masks[0] != before.masks[0]).mean() > 0.95
+
+
 def test_the_raters_and_the_provenance_of_a_mask_are_part_of_the_key(
     pairs: list[Pair], data: DataConfig
 ) -> None:
@@ -110,10 +126,10 @@ def test_a_damaged_cache_file_is_not_used(
 def test_the_format_number_matches_the_stored_facts() -> None:
     names = (
         "name orientation mask_orientations codings threshold scales objects square signature "
-        "raters agreements rims pieces"
+        "raters agreements rims pieces outlined pixels"
     )
     # An older file would be read without the new fields: increase the number with them.
-    assert (FORMAT, [field.name for field in fields(StoredPair)]) == (8, names.split())
+    assert (FORMAT, [field.name for field in fields(StoredPair)]) == (10, names.split())
 
 
 def test_bad_files_are_reported_each_time(pairs: list[Pair], data: DataConfig) -> None:

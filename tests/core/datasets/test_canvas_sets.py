@@ -77,7 +77,7 @@ def test_sets_whose_images_cannot_be_told_apart_are_refused(
 ) -> None:
     settings["data"]["sets"][1]["name"] = longer
     out = tmp_path / "model"
-    message = f"The sets blobs and {longer} cannot be told apart"
+    message = f"The sets blobs and {longer} cannot be distinguished"
     with pytest.raises(ConfigError, match=message):
         Trainer(config_from_mapping(settings), RunOptions(out))
     settings["data"]["folds"] = 2

@@ -70,7 +70,7 @@ def test_the_file_round_trips_and_damage_is_reported(tmp_path: Path) -> None:
     write_folds(path, folds)
     assert read_folds(path) == folds
     for damaged, message in (
-        ('{"folds": [["a"], ["a"]]}', "names 1 images twice: a"),
+        ('{"folds": [["a"], ["a"]]}', "names 1 image twice: a"),
         ('{"folds": [["a"]]}', "does not list the folds"),
         ("[]", "does not list the folds"),
         ("{", "does not list the folds"),

@@ -208,6 +208,7 @@ def test_challenges_from_other_years(blob_folders, tmp_path):
     [
         ({"file_ending": ".nii.gz"}, "volumes"),
         ({"file_ending": "/../../x.png"}, "is not one of"),
+        ({"file_ending": "png"}, 'Write ".png"'),
         ({"file_ending": None}, "not of nnU-Net 2"),
         ({"labels": {"background": 0, "whole": [1, 2], "core": 2}}, "Regions of several labels"),
         ({"labels": {"background": 0, "lesion": 1, "ignore": 2}}, "ignore"),
@@ -219,6 +220,8 @@ def test_challenges_from_other_years(blob_folders, tmp_path):
         ({"labels": {"background": 0, "x" * 61: 1}}, "at most 60"),
         ({"labels": {"background": 0, **{f"c{i}": i for i in range(1, 34)}}}, "at most 32"),
         ({"channel_names": {"0": "T1", "1": "T2"}}, "names 2 channels"),
+        ({"channel_names": {"1": "R", "2": "G", "3": "B"}}, "numbers its channels 1, 2, 3"),
+        ({"channel_names": {"0": "B", "1": "G", "2": "R"}}, "read as red, green and blue"),
         ({"dataset": {"a": {"images": ["/etc/passwd"], "label": "b"}}}, "in other folders"),
         ({"file_ending": ".tif"}, "has no .tif files"),
     ],
@@ -229,12 +232,68 @@ def test_unsupported_features_of_nnunet_are_reported(nnunet, tmp_path, refused, 
     assert not (tmp_path / "model" / "model.json").exists()
 
 
+def test_declared_numbers_of_images_and_channels_are_compared_with_the_files(
+    nnunet, tmp_path, refused, caplog
+):
+    description = read_layout(describe(nnunet, channel_names={"0": "grey"}))
+    assert len(description.pairs("train")) == COUNT - 2
+    found = f"imagesTr has {COUNT - 2} images, and dataset.json says {COUNT} (numTraining)"
+    assert found in caplog.text
+    assert len(description.pairs("test")) == 2
+    assert caplog.text.count("numTraining") == 1
+    for path in sorted((nnunet / "imagesTr").iterdir()):
+        for channel in (1, 2):
+            shutil.copy(path, path.with_name(path.name.replace("_0000", f"_000{channel}")))
+    said = refused(train, nnunet, tmp_path)
+    assert "three files for each image, and dataset.json names one channel (grey)" in said
+    caplog.clear()
+    read_layout(describe(nnunet, numTraining=COUNT - 2)).pairs("train")
+    assert not caplog.text
+
+
+def test_labels_that_the_description_lacks_are_not_to_be_named_as_classes(
+    nnunet, tmp_path, refused
+):
+    describe(nnunet, labels={"background": 0, "lesion": 1}, numTraining=COUNT - 2)
+    advice = "dataset.json names the classes, and model.classes cannot add one: correct its labels"
+    assert advice in refused(train, nnunet, tmp_path)
+    for path in sorted((nnunet / "labelsTr").iterdir())[1:]:
+        save(path, np.minimum(imread(path), 1))
+    first = min((nnunet / "labelsTr").iterdir())
+    save(first, np.minimum(imread(first), 1))
+    image = nnunet / "imagesTr" / "model.classes_0000.png"
+    shutil.copy(nnunet / "imagesTr" / "blob_000_0000.png", image)
+    damaged = nnunet / "labelsTr" / "model.classes.png"
+    damaged.write_bytes(b"")
+    said = refused(train, nnunet, tmp_path)
+    assert str(damaged) in said
+    assert advice not in said, "its name is no advice"
+    damaged.unlink()
+    image.unlink()
+    save(first, np.minimum(imread(first), 1) * 2)
+    parts = ("--set", "data.val_fraction=0", "--set", "data.test_fraction=0")
+    said = refused(train, nnunet, tmp_path, *parts)
+    assert "2 in 1 (blob_000)" in said, "in one of the masks alone"
+    assert advice in said
+    said = refused(train, nnunet, tmp_path, "--set", "model.classes=lesion,core")
+    assert "have 1 class (lesion), the model has 2. " in said
+    assert "If masks have other labels, add them in dataset.json" in said
+
+
+def test_a_class_of_the_description_that_no_mask_has_is_corrected_there(nnunet, tmp_path, caplog):
+    for path in (nnunet / "labelsTr").iterdir():
+        save(path, np.minimum(imread(path), 1))
+    assert train(nnunet, tmp_path) == 0
+    advice = "model.classes cannot add one: correct its labels, or the masks."
+    assert caplog.text.count(advice) == 2, "of the training and of the validation part"
+
+
 def test_files_that_do_not_match_are_reported(nnunet, tmp_path, refused):
     stray = nnunet / "imagesTr" / "blob_003_0001.png"
     save(stray, np.eye(8, dtype=np.uint8))
     assert "neither the one channel _0000 nor the three" in refused(train, nnunet, tmp_path)
     stray.rename(nnunet / "imagesTr" / "stray.png")
-    assert "lack the channel number: stray.png" in refused(train, nnunet, tmp_path)
+    assert "1 file lacks the channel number: stray.png" in refused(train, nnunet, tmp_path)
     (nnunet / "imagesTr" / "stray.png").unlink()
     (nnunet / "labelsTr" / "blob_004.png").unlink()
     assert "blob_004" in refused(train, nnunet, tmp_path)
@@ -258,7 +317,7 @@ def test_unknown_folders_and_duplicate_data_options_are_refused(
     assert train(isic, tmp_path, "--images", str(blob_folders[0])) == 2
     assert "use one or the other" in capsys.readouterr().err
     assert train(isic, tmp_path, "--set", 'model.classes=["a","b"]') == 2
-    assert "have 1 classes, the model has 2" in capsys.readouterr().err
+    assert "have 1 class, the model has 2" in capsys.readouterr().err
     (isic / "ISIC-2017_Training_Data").mkdir()
     assert "several challenges" in refused(train, isic, tmp_path)
 
@@ -355,4 +414,4 @@ def test_images_of_one_case_and_channel_are_refused(nnunet, tmp_path, refused):
     shutil.copy(first, first.with_suffix(".PNG"))
     if len(list(first.parent.glob(f"{first.stem}*"))) < 2:
         pytest.skip("this file system does not tell upper and lower case apart")
-    assert "1 images share a name" in refused(train, nnunet, tmp_path)
+    assert "1 pair of images shares a name" in refused(train, nnunet, tmp_path)

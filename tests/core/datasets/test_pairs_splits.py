@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from latentfm_core.config import DataConfig
-from latentfm_core.datasets import in_memory
 from latentfm_core.datasets.in_memory import load_canvases
 from latentfm_core.datasets.pair_reading import read_binary
 from latentfm_core.datasets.pairs import Pair, find_pairs
@@ -23,6 +22,7 @@ from latentfm_core.datasets.splits import (
     write_split,
 )
 from latentfm_core.errors import DatasetError, ImageError, OutputError
+from latentfm_core.once import by_cause
 from tests.helpers.fixtures import Folders
 
 
@@ -82,7 +82,7 @@ def test_images_and_masks_in_one_folder(tmp_path):
         Pair("a", tmp_path / "a.png", (tmp_path / "a_mask.png",))
     ]
     write(tmp_path / "b.png")
-    with pytest.raises(DatasetError, match=r"1 images have no mask: b\.png"):
+    with pytest.raises(DatasetError, match=r"1 image has no mask: b\.png"):
         find_pairs(tmp_path, tmp_path)
 
 
@@ -98,17 +98,71 @@ def test_unpaired_files_are_named_and_counted(tmp_path):
     assert "extra00.png" in message
     assert "extra09.png and 3 more" in message
     assert "extra10.png" not in message
-    assert "1 masks have no image: other.png" in message
+    assert "1 mask has no image: other.png" in message
+
+
+@pytest.mark.parametrize("one_folder", [False, True])
+@pytest.mark.parametrize("skip", [False, True])
+def test_numbered_parts_of_a_mask_are_refused(tmp_path, one_folder, skip):
+    """BUSI has a further file for each further lesion of an image."""
+    images = tmp_path / "images"
+    masks = images if one_folder else tmp_path / "masks"
+    for number in (1, 2, 3):
+        write(images / f"benign ({number}).png")
+        write_mask(masks / f"benign ({number})_mask.png")
+    assert len(find_pairs(images, masks, skip)) == 3
+    write_mask(masks / "benign (2)_mask_1.png")
+    with pytest.raises(DatasetError) as error:
+        find_pairs(images, masks, skip)
+    assert "benign (2)_mask.png / benign (2)_mask_1.png. Only one file" in str(error.value)
+    assert "skip_unmasked" not in str(error.value)
+    write_mask(masks / "benign (2)_mask_2.png")
+    (masks / "benign (2)_mask.png").unlink()
+    with pytest.raises(DatasetError, match=r"benign \(2\)_mask_1.png / benign \(2\)_mask_2.png"):
+        find_pairs(images, masks, skip)
+
+
+def test_images_with_numbers_are_not_parts(tmp_path):
+    images, masks = make_dataset(tmp_path, ["p", "p_1", "p_1_2", "p_1_3"])
+    assert len(find_pairs(images, masks)) == 4
+    (masks / "p_1_2.png").unlink()
+    assert len(find_pairs(images, masks, skip_unmasked=True)) == 3
+
+
+@pytest.mark.parametrize(
+    ("named", "hint"),
+    [
+        ("mask_{}.png", "names are 0.png and mask_0.png: this mask would have to be 0.png or 0_m"),
+        ("{:03d}.png", "The closest names are 0.png and 000.png: this mask would have to be 0.png"),
+        ("other.png", "one of _segmentation"),
+    ],
+)
+def test_unmatched_names_get_the_closest_ones(tmp_path, named, hint):
+    for number in range(3):
+        write(tmp_path / "i" / f"{number}.png")
+        write_mask(tmp_path / "m" / named.format(number))
+    with pytest.raises(DatasetError) as error:
+        find_pairs(tmp_path / "i", tmp_path / "m")
+    assert hint in str(error.value)
+    assert ("closest" in str(error.value)) == ("closest" in hint or "names are" in hint)
+
+
+def test_names_of_nnunet_lead_to_its_option(tmp_path):
+    for case in ("case_1", "case_2"):
+        write(tmp_path / "imagesTr" / f"{case}_0000.png")
+        write_mask(tmp_path / "labelsTr" / f"{case}.png")
+    with pytest.raises(DatasetError, match=r"named as by nnU-Net: .*--data FOLDER"):
+        find_pairs(tmp_path / "imagesTr", tmp_path / "labelsTr")
 
 
 def test_two_files_with_the_same_name(tmp_path):
     images, masks = make_dataset(tmp_path, ["a"])
     write(images / "a.jpg")
-    with pytest.raises(DatasetError, match=r"images share a name.*a\.jpg / a\.png"):
+    with pytest.raises(DatasetError, match=r"1 pair of images shares a name.*a\.jpg / a\.png"):
         find_pairs(images, masks)
     (images / "a.jpg").unlink()
     write_mask(masks / "a_seg.png")
-    with pytest.raises(DatasetError, match=r"masks share a name.*a\.png / a_seg\.png"):
+    with pytest.raises(DatasetError, match=r"1 pair of masks shares a name.*a\.png / a_seg\.png"):
         find_pairs(images, masks)
 
 
@@ -185,7 +239,7 @@ def test_a_group_file_with_file_names_extra_rows_and_a_byte_order_mark(tmp_path)
     ("rows", "header", "reason"),
     [
         ([("a", "p"), ("b", "q")], "image,patient", "2 images: c, d"),
-        ([("a", "p"), ("b", "q"), ("c", ""), ("d", "r")], "image,patient", "1 images: c"),
+        ([("a", "p"), ("b", "q"), ("c", ""), ("d", "r")], "image,patient", "1 image: c"),
         ([("a", "p"), ("a", "q")], "image,patient", "assigns a to two groups"),
         ([("a", "p")], "image,person", "no column 'patient'.*image, person"),
         ([("a", "p")], "name,patient", "no column 'image'"),
@@ -196,6 +250,13 @@ def test_bad_group_files(tmp_path, rows, header, reason):
     path = group_csv(tmp_path / "g.csv", rows, header)
     with pytest.raises(DatasetError, match=reason):
         make_split("abcd", DataConfig(group_file=path, group_column="patient"))
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_empty_lines_at_the_start_of_a_group_file(tmp_path, separator):
+    path = tmp_path / "g.csv"
+    path.write_text(f"\n\r\nimage{separator}patient\n\na{separator}p\n")
+    assert read_groups(path, "patient", ["a"]) == {"a": "p"}
 
 
 @pytest.mark.parametrize("separator", [";", "\t", ", ", " ; "])
@@ -212,7 +273,7 @@ def test_names_with_dots_are_matched_exactly(tmp_path):
     groups = read_groups(path, "patient", ["scan", "scan.1", "a.b"])
     assert groups == {"scan": "q", "scan.1": "p", "a.b": "r"}
     for missing in ("scan.2", "a", "a.b.nii"):
-        with pytest.raises(DatasetError, match=f"no patient for 1 images: {missing}"):
+        with pytest.raises(DatasetError, match=f"no patient for 1 image: {missing}"):
             read_groups(path, "patient", ["scan", missing])
 
 
@@ -224,6 +285,16 @@ def test_group_files_may_contain_folders_and_microscope_files(tmp_path):
     twice = group_csv(tmp_path / "t.csv", [("one/a.png", "p"), ("two/a.png", "q")])
     with pytest.raises(DatasetError, match="a"):
         read_groups(twice, "patient", ["a"])
+
+
+def test_split_files_take_file_names_as_group_files_do(tmp_path):
+    path = tmp_path / "split.json"
+    path.write_text('{"train": ["images/a.1.png", "b"], "val": ["C:\\\\data\\\\c.PNG"]}')
+    split = make_split(["a.1", "b", "c"], DataConfig(split_file=path))
+    assert split == Split(("a.1", "b"), ("c",))
+    path.write_text('{"train": ["one/a.png", "two/a.png"]}')
+    with pytest.raises(DatasetError, match="names 1 image twice: a"):
+        make_split(["a"], DataConfig(split_file=path))
 
 
 def test_a_group_file_in_another_encoding_is_refused(tmp_path):
@@ -307,7 +378,7 @@ def test_a_split_file_that_divides_groups_is_refused(tmp_path):
     path = tmp_path / "split.json"
     config = DataConfig(group_file=groups, group_column="patient", split_file=path)
     path.write_text(json.dumps({"train": ["a", "c"], "val": ["b"], "test": ["d"]}))
-    with pytest.raises(DatasetError, match=r"divides 1 groups .* a \(train\), b \(val\)"):
+    with pytest.raises(DatasetError, match=r"divides 1 group .* a \(train\), b \(val\)"):
         make_split("abcd", config)
     folds = config.model_copy(update={"folds": 2})
     assert make_split("abcd", folds).test == ("d",), "folds do not use the other parts"
@@ -354,7 +425,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("not json", "Cannot read"),
+        ("image,part", "it is not JSON. It must be {"),
+        ('{"train": ["a",\n b]}', "it is not JSON from line 2 on: b]}. It must be {"),
+        (" ", "it is empty. It must be {"),
+        ('[{"train": ["a"], "val": ["b"]}]', "a list of 1 folds, as splits_final.json of nnU-Net"),
         ("[]", "is malformed"),
         ("{}", "is malformed"),
         ('{"train": ["a"], "validation": ["b"]}', "validation (did you mean val?)"),
@@ -362,8 +436,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         ('{"train": ["a"], "holdout": ["b"]}', "unknown lists: holdout. It must be"),
         ('{"train": "a"}', "not a list of names"),
         ('{"train": [1, 2]}', "not a list of names"),
-        ('{"train": ["a", "b"], "test": ["b"]}', "1 images twice: b"),
-        ('{"train": ["a", "a"]}', "1 images twice: a"),
+        ('{"train": ["a", "b"], "test": ["b"]}', "1 image twice: b"),
+        ('{"train": ["a", "a"]}', "1 image twice: a"),
         ('{"train": ["a", "x", "y"]}', "2 images that do not exist: x, y"),
         ('{"val": ["a"]}', "training part is empty"),
     ],
@@ -450,16 +524,27 @@ def test_a_problem_with_many_files_is_explained_once(tmp_path):
         load_canvases(find_pairs(images, masks), DataConfig(size=32))
     lines = str(error.value).splitlines()
     assert len(lines) == 4
-    assert f"5 files in {masks} (a.png, b.png, c.png, d.png, e.png): the mask is not" in lines[1]
+    assert f"5 files in {masks} (a.png, b.png, c.png and 2 more): the mask is not" in lines[1]
     assert "set model.classes=NAME,NAME" in lines[1]
     assert str(images / "cut.png") in lines[2]
 
 
 def test_bad_files_of_several_raters_are_named_in_their_own_folders():
     problems = [f"masks/{rater}/{name}.png: bad" for rater in ("anna", "ben") for name in "abcd"]
-    lines = in_memory._by_reason(problems[:6])
-    assert lines[0] == "4 files in masks/anna (a.png, b.png, c.png, d.png): bad"
+    lines = by_cause(problems[:6])
+    assert lines[0] == "4 files in masks/anna (a.png, b.png, c.png and 1 more): bad"
     assert lines[1:] == problems[4:6]
+
+
+def test_reasons_that_differ_in_numbers_are_one_cause(tmp_path):
+    images, masks = make_dataset(tmp_path, ["a", "b", "c", "d", "e"])
+    for number, path in enumerate(sorted(masks.iterdir())):
+        write_mask(path, (12 + number, 18))
+    with pytest.raises(DatasetError) as error:
+        load_canvases(find_pairs(images, masks), DataConfig(size=32))
+    first, said, last = str(error.value).splitlines()
+    assert (first, last) == ("5 of 5 pairs cannot be used:", "No pair is left.")
+    assert "(a.png, b.png, c.png and 2 more), for example: the mask has 12 x 18 pixels" in said
 
 
 def test_skip_bad_continues_and_logs(tmp_path, caplog):
@@ -491,5 +576,5 @@ def test_mask_threshold_reaches_the_masks(tmp_path):
 def test_different_sizes_are_reported(tmp_path):
     image = write(tmp_path / "a.png", (24, 36, 3))
     mask = write_mask(tmp_path / "m.png", (36, 24))
-    with pytest.raises(ImageError, match=r"m\.png.*36 x 24.*a\.png.*24 x 36"):
+    with pytest.raises(ImageError, match=r"m\.png: the mask has 36 x 24.*its image has 24 x 36"):
         read_binary(Pair("a", image, (mask,)))

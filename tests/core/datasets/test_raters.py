@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from latentfm_core.datasets.in_memory import load_canvases
 from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.errors import ConfigError, DatasetError
 from latentfm_core.model_io.folder import load_model
-from latentfm_core.training.batch_source import Feeder
+from latentfm_core.training.batch_source import BatchLoader
 from latentfm_core.training.batches import draw_raters
 from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.helpers.fixtures import SIZE, Folders, tiny_settings
@@ -91,11 +92,11 @@ def test_a_rater_may_skip_an_image_but_masks_need_an_image(tmp_path: Path) -> No
     data = load_canvases(find_pairs(images, masks), DataConfig(size=64))
     assert data.raters.tolist() == [2, 1, 2]
     (masks / "a/01.png").unlink()
-    with pytest.raises(DatasetError, match=r"1 images have no mask: 01\.png"):
+    with pytest.raises(DatasetError, match=r"1 image has no mask: 01\.png"):
         find_pairs(images, masks)
     (images / "00.png").unlink()
     (images / "01.png").unlink()
-    with pytest.raises(DatasetError, match=r"masks have no image: 00\.png"):
+    with pytest.raises(DatasetError, match=r"mask has no image: 00\.png"):
         find_pairs(images, masks)
 
 
@@ -104,7 +105,7 @@ def test_training_draws_all_raters_about_equally_often(folders: Folders) -> None
     index = np.zeros(400, dtype=np.intp)
     raters = draw_raters(data, index, seed=1)
     assert 150 < int(raters.sum()) < 250
-    masks = Feeder(data, 1, torch.device("cpu")).masks(index[:8], raters[:8], 64)
+    masks = BatchLoader(data, 1, torch.device("cpu")).masks(index[:8], raters[:8], 64)
     areas = masks.sum(dim=(1, 2, 3)).numpy()
     expected = data.masks[0].sum(axis=(1, 2))[raters[:8]]
     np.testing.assert_array_equal(areas, expected)
@@ -163,6 +164,8 @@ def test_init_of_an_unknown_model_exits_with_2(
     words = ["--images", blob_folders[0], "--masks", blob_folders[1], "--out", tmp_path / "m"]
     assert train_main([*map(str, words), "--init", "no_such_model"]) == 2
     assert "neither a model folder nor a bundled model" in capsys.readouterr().err
+    assert train_main([*map(str, words), "--init", "isic2081"]) == 2
+    assert "Did you mean isic2018?" in capsys.readouterr().err
 
 
 def write_folders(folder: Path, shift: float, scale: float, count: int = 6) -> Folders:
@@ -199,6 +202,11 @@ def test_subfolders_that_do_not_look_like_raters_cause_a_warning(
     images, masks = write_folders(tmp_path, shift, scale)
     parts = ["--set", "data.val_fraction=0.2", "--set", "data.test_fraction=0"]
     cache = ["--cache", str(tmp_path / "cache")]
+    chosen = {"false": "lowest validation GED", "true": "highest validation Dice, .* .not GED."}
+    for prompts, by in chosen.items():
+        more = [*parts, "--set", f"model.prompts={prompts}", "--dry-run"]
+        assert train_main(words((images, masks), tmp_path / "m", *more)) == 0
+        assert re.search(rf"best weights +{by}\n", capsys.readouterr().err)
     for _ in range(2):  # the second time from the cache
         command = words((images, masks), tmp_path / "m", *parts, *cache, "--dry-run")
         assert train_main(command) == 0

@@ -82,7 +82,7 @@ def test_each_image_of_a_fold_is_evaluated_by_the_model_that_has_not_seen_it(
 ) -> None:
     out = tmp_path / "out"
     said = printed(run, evaluate, fold_models, *data, "--part", "val", "--out", out)
-    assert "Each image is segmented by the one model that was not trained on it" in said
+    assert "Each image is segmented by the one model whose training left its fold out" in said
     assert "warning: The model was trained" not in said
     found = column(out, "sample_dice")
     folds = read_folds(fold_models / "folds.json")
@@ -94,6 +94,24 @@ def test_each_image_of_a_fold_is_evaluated_by_the_model_that_has_not_seen_it(
         alone = column(out, "sample_dice")
         assert sorted(alone) == sorted(folds.folds[fold])
         assert {name: found[name] for name in alone} == alone
+
+
+def test_members_that_draw_no_sample_are_named(
+    fold_models: Path, blob_folders: Folders, tmp_path: Path, printed: Printed
+) -> None:
+    image = blob_folders[0] / "blob_003.png"
+    data = ("--images", blob_folders[0], "--masks", blob_folders[1])
+    fast = ("--steps", 1, "--device", "cpu", "--model", fold_models, "--out")
+
+    def said(main: Main, out: str, count: int, *more: object) -> str:
+        given = (*more, *fast, tmp_path / out, "--samples", count)
+        return printed(main, [str(word) for word in given])
+
+    warning = "With 2 samples, these models of the ensemble folds draw none: fold_2. Add --samples"
+    assert f"{warning} {MEMBERS}," in said(predict, "two", 2, image)
+    assert "draw none" not in said(predict, "uneven", 4, image)
+    assert "draw none: fold_1, fold_2" in said(evaluate, "test", 1, *data)
+    assert "draw none" not in said(evaluate, "val", 1, *data, "--part", "val"), "one model each"
 
 
 def test_all_members_evaluate_the_test_part_and_training_images_warn(
@@ -169,7 +187,8 @@ def test_the_domain_score_is_the_mean_over_the_members(
     folds: Path, data: tuple[object, ...], blob_folders: Folders
 ) -> None:
     assert Segmenter.load(folds, "cpu", "fp32").domain_score(noise()) is None
-    assert run_calibration(folds, data, "--domain-only") == 0
+    given = (*data, "--domain-only", "--allow-few", "--model", folds, "--device", "cpu")
+    assert calibrate([str(word) for word in given]) == 0
     ensemble = Segmenter.load(folds, "cpu", "fp32")
     known = read_image(blob_folders[0] / "blob_003.png")
     for image in (known, noise()):

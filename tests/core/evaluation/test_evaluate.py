@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -181,6 +182,15 @@ def test_a_part_of_a_split_is_evaluated(run, tmp_path, arguments, expected):
     rows = read_table(tmp_path / "out")
     assert [row["name"] for row in rows] == expected
     assert read_summary(tmp_path)["data"]["part"] == (arguments or [None, "test"])[1]
+
+
+def test_one_sample_has_no_diversity(run, tmp_path, capsys):
+    assert run("--samples", "1", "--report", "--overwrite") == 0
+    assert re.search(r"sample diversity \(1 - IoU\) +-\n", capsys.readouterr().out)
+    assert read_summary(tmp_path)["metrics"]["diversity"] is None
+    assert {row["diversity"] for row in read_table(tmp_path / "out")} == {""}
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert '<td class="value" data-metric="diversity">-</td>' in page
 
 
 # --- raters, in Python -----------------------------------------------------------------------

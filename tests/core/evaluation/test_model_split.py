@@ -50,6 +50,20 @@ def only(folders: Folders, names: tuple[str, ...], target: Path) -> Folders:
     return target / folders[0].name, target / folders[1].name
 
 
+@pytest.mark.parametrize("name", ["modle", "model/model.json"])
+def test_a_wrong_model_is_reported_before_anything_about_its_split(
+    model: Path,
+    blob_folders: Folders,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    code, _ = run_evaluation(model.parent / name, blob_folders, tmp_path / "out", "--part", "val")
+    (said,) = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert said.startswith(f"error: {model.parent / name} is ")
+
+
 def test_the_test_part_is_used_and_named(
     model: Path, blob_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,6 +199,17 @@ def test_all_unknown_images_are_used(
     shutil.rmtree(model / "training")
     assert run_evaluation(model, some, tmp_path / "out3")[0] == 0
     assert "not known which images the model was trained on" in capsys.readouterr().err
+
+
+def test_an_incomplete_part_of_the_training_folder_is_not_replaced_by_all_images(
+    model: Path, blob_folders: Folders, tmp_path: Path, refused: Printed
+) -> None:
+    split = read_split(model / "training" / "split.json")
+    most = only(blob_folders, (*split.train, *split.val, *split.test[1:]), tmp_path / "most")
+    said = refused(lambda: run_evaluation(model, most, tmp_path / "out")[0])
+    assert f"lacks 1 image of the part test of {model}/training/split.json: {split.test[0]}" in said
+    assert "add --part all" in said
+    assert run_evaluation(model, most, tmp_path / "out", "--part", "all")[0] == 0
 
 
 def run_calibration(model: Path, folders: Folders, *more: object) -> int:

@@ -74,8 +74,10 @@ def test_calibration_finds_the_scale_closest_to_the_raters(
     # Pairs of different samples: a sample's distance from itself is not spread.
     fair = np.array([[score.ged - score.diversity / 16 for score in of_one] for of_one in scores])
     table = np.array([[score.dice for score in of_one] for of_one in scores])
-    fitted = fit_calibration(segmenter, disputed, many)
-    assert fitted.noise_scale == NOISE_SCALES[choose_noise_scale(fair.T, table.T)]
+    with caplog.at_level("INFO"):
+        fitted = fit_calibration(segmenter, disputed, many)
+    assert fitted.noise_scale == NOISE_SCALES[choose_noise_scale(fair.T, table.T)[0]]
+    assert f"noise scale {fitted.noise_scale:g} is used: the " in caplog.text
     assert fitted.noise_scale > 1, "the raters differ more than what the model was trained on"
     assert ("an end of the range" in caplog.text) is (fitted.noise_scale == NOISE_SCALES[-1])
     usual = fair[NOISE_SCALES.index(1.0)].mean()
@@ -113,16 +115,20 @@ def test_the_noise_scale_stays_near_one_without_clear_gain() -> None:
     dice = np.full(ged.shape, 0.8)
     ged[:, middle], ged[:, middle + 1] = own, own + 0.01 * rng.standard_normal(40) - 0.001
     assert ged.mean(axis=0).argmin() == middle + 1, "the least mean is not enough"
-    assert choose_noise_scale(ged, dice) == middle
+    index, reason = choose_noise_scale(ged, dice)
+    assert index == middle
+    assert "GED at 1.25 is lower, but by less than the standard error" in reason
     ged[:, middle + 1] = own - 0.02 * rng.random(40)
-    assert choose_noise_scale(ged, dice) == middle + 1
+    assert choose_noise_scale(ged, dice) == (middle + 1, "the lowest GED")
     worse = dice - 0.001 * (np.arange(len(NOISE_SCALES)) == middle + 1)
-    assert choose_noise_scale(ged, worse) == middle, "the mean mask must not lose"
+    index, reason = choose_noise_scale(ged, worse)
+    assert index == middle, "the mean mask must not lose"
+    assert reason == "the lowest GED, of the scales with at least the Dice at 1"
     # One of three videos improves greatly, the others do not: one observation.
     videos = ["a"] * 30 + ["b"] * 5 + ["c"] * 5
     ged[:, middle + 1] = own - np.where(np.array(videos) == "a", 0.02, -0.03)
-    assert choose_noise_scale(ged, dice) == middle + 1
-    assert choose_noise_scale(ged, dice, videos) == middle
+    assert choose_noise_scale(ged, dice)[0] == middle + 1
+    assert choose_noise_scale(ged, dice, videos)[0] == middle
 
 
 def test_a_chance_improvement_does_not_change_the_noise(

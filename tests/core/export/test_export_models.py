@@ -434,9 +434,27 @@ def test_models_that_cannot_be_exported_are_refused(
     assert "all of it would be lost: notes.txt" in refused(export, *onnx, folder, "--overwrite")
     assert (folder / "notes.txt").read_text() == "mine"
     assert "is a file, but a folder" in refused(export, *onnx, archive, "--overwrite")
+    assert "is not a BioImage.IO package" in refused(export, *zoo, archive, "--overwrite")
+    assert archive.read_bytes() == b"mine"
     archive.unlink()
     archive.mkdir()
     assert "is a folder, but a .zip" in refused(export, *zoo, archive, "--overwrite")
+
+
+@pytest.mark.parametrize(("form", "name"), [("onnx", "parts"), ("bioimageio", "model.zip")])
+def test_an_export_to_a_link_replaces_what_it_leads_to(
+    tiny_model_folder: Path, tmp_path: Path, refused: Printed, form: str, name: str
+) -> None:
+    (tmp_path / "disk").mkdir()
+    link, there = tmp_path / name, tmp_path / "disk" / name
+    link.symlink_to(there)
+    words = ["--model", tiny_model_folder, "--format", form, "--out"]
+    assert "is a link to" in refused(export, *words, link)
+    assert export(*words, there) == 0
+    before = there.stat()
+    assert export(*words, link, "--overwrite") == 0
+    assert link.is_symlink()
+    assert there.stat().st_mtime_ns > before.st_mtime_ns
 
 
 @pytest.mark.parametrize(

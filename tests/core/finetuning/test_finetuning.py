@@ -29,6 +29,7 @@ from latentfm_core.model_io.folder import file_sha256
 from latentfm_core.training.options import RunOptions
 from latentfm_core.worklist.classes import add_classes
 from latentfm_core.worklist.state import WorkList
+from tests.helpers.commands import Printed
 from tests.helpers.fixtures import Folders, copy_model, write_blobs
 from tests.helpers.prompting import write_discs
 from tests.helpers.training_runs import StopAfter
@@ -197,6 +198,33 @@ def test_command_equals_python(
     assert file_sha256(files[0]) == file_sha256(files[1])
     verdicts = [json.loads((out / "training/verdict.json").read_text()) for out in folders]
     assert verdicts[0] == verdicts[1]
+
+
+def test_a_file_can_name_the_preset(
+    tiny_model_folder: Path,
+    shifted: Folders,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    refused: Printed,
+) -> None:
+    file, dumped = tmp_path / "own.toml", []
+    words = ["--init", tiny_model_folder, "--images", shifted[0], "--masks", shifted[1]]
+    words = [*map(str, words), "--dump-config"]
+    for name in ("finetune", "distill"):
+        settings = "[training.flow]\nepochs = 31\n[data]\nsplit_seed = 3\n"
+        file.write_text(f'preset = "{name}"\n{settings}')
+        own = ["--set", "training.flow.epochs=31", "--set", "data.split_seed=3"]
+        for given in (["--config", str(file)], ["--preset", name, *own]):
+            assert main([*words, *given]) == 0
+            dumped.append(capsys.readouterr().out)
+        assert dumped[-1] == dumped[-2]
+    assert "add --init MODEL" in refused(main, ["--config", str(file), *words[2:]])
+    file.write_text('preset = "finetune"\n[training.flow]\nepochs = 2\n')
+    words[-1:] = ["--config", str(file), "--out", str(tmp_path / "m"), "--device", "cpu"]
+    assert main([*words, "--folds", "2"]) == 2
+    assert "leave --folds out" in capsys.readouterr().err
+    assert main(words) == 0
+    assert (tmp_path / "m" / "training" / "verdict.json").is_file(), "compared with its parent"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import iou
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.checkpoint import Position
-from latentfm_core.training.distributed import Team
+from latentfm_core.training.distributed import ProcessGroup
 from latentfm_core.training.loop import Hooks, StageLoop
 from latentfm_core.training.stages import make_stage
 from latentfm_core.training.validate import draft_card, latent_statistics
@@ -38,7 +38,7 @@ def _optimise(model: LatentFM, config: Config, data: CanvasSet, name: str) -> No
     hooks = Hooks(lambda: False, lambda loop: None, lambda loop, report: None)
     stage = make_stage(name, model, config)
     stage.begin()
-    loop = StageLoop(stage, data, Position(name), Team(torch.device("cpu")), torch.float32)
+    loop = StageLoop(stage, data, Position(name), ProcessGroup(torch.device("cpu")), torch.float32)
     assert loop.run(hooks, save_every=1e9)
     if loop.ema is not None:
         loop.ema.copy_to_model()

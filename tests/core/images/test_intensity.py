@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 
+from latentfm_core.errors import ImageError
 from latentfm_core.images.intensity import IntensityRange
 from latentfm_core.images.large import PixelField, large_image
-from latentfm_core.images.read import to_rgb
+from latentfm_core.images.open_large import open_large
+from latentfm_core.images.read import read_image, read_mask, to_rgb
+from latentfm_core.images.tiff_stack import TiffStack
 from latentfm_core.types import ImageInput
 
 ALL_DTYPES = [
@@ -153,3 +157,60 @@ def test_values_below_the_fitted_minimum_are_black() -> None:
     np.testing.assert_array_equal(
         fitted.apply(np.array([[3, 400, 500, 60_000]], "u2")), [[0, 0, 1, 1]]
     )
+
+
+@pytest.mark.parametrize("value", [-9999, "nan", -3.4028234663852886e38, 65535])
+def test_pixels_declared_as_without_data_do_not_stretch_the_intensities(tmp_path, value):
+    dtype = "uint16" if value == 65535 else "float32"
+    plain = np.random.default_rng(1).integers(200, 900, (40, 50)).astype(dtype)
+    plain[0, 0] = 199
+    gap = plain.copy()
+    gap[10:20, :] = np.float32(value) if dtype == "float32" else value
+    for name, pixels, tags in (
+        ("plain", plain, []),
+        ("gap", gap, [(42113, "s", 0, str(value), True)]),
+        ("other", plain, [(42113, "s", 0, "-1", True)]),
+    ):
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels, extratags=tags)
+    rgb = {name: to_rgb(read_image(tmp_path / f"{name}.tif")) for name in ("plain", "gap", "other")}
+    measured = np.r_[0:10, 20:40]
+    np.testing.assert_allclose(rgb["gap"][measured], rgb["plain"][measured], atol=0.02)
+    assert not rgb["gap"][10:20].any(), "as dark as the darkest"
+    np.testing.assert_array_equal(rgb["other"], rgb["plain"])
+    with open_large(tmp_path / "gap.tif") as large:
+        np.testing.assert_array_equal(PixelField(large).read(0, 0, 40, 50), rgb["gap"])
+        np.testing.assert_array_equal(PixelField(large).read(8, 5, 9, 7), rgb["gap"][8:17, 5:12])
+    options = {"photometric": "minisblack", "extratags": [(42113, "s", 0, str(value), True)]}
+    tifffile.imwrite(tmp_path / "stack.tif", np.stack([plain, gap]), **options)
+    with TiffStack(tmp_path / "stack.tif") as stack:
+        stack.check()
+        np.testing.assert_array_equal(to_rgb(stack.read(0)), rgb["plain"])
+        np.testing.assert_array_equal(to_rgb(stack.read(1)), rgb["gap"])
+
+
+def test_an_image_without_any_data_is_constant(tmp_path):
+    tags = [(42113, "s", 0, "nan", True)]
+    tifffile.imwrite(tmp_path / "a.tif", np.full((9, 9), np.nan, "f4"), extratags=tags)
+    with pytest.raises(ImageError, match="constant"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_only_pixels_without_data_in_all_colours_are_filled(tmp_path):
+    colours = np.random.default_rng(1).integers(9, 255, (30, 30, 3)).astype(np.uint8)
+    colours[:9], colours[20:, :, 0] = 255, 255
+    tags = [(42113, "s", 0, "255", True)]
+    tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb", extratags=tags)
+    pixels = read_image(tmp_path / "a.tif").pixels
+    np.testing.assert_array_equal(pixels[9:], colours[9:])
+    assert (pixels[:9] == colours[9:].min(axis=(0, 1))).all()
+    mask = np.zeros((30, 30), np.uint8)
+    mask[4:9] = 1
+    tifffile.imwrite(tmp_path / "m.tif", mask, extratags=[(42113, "s", 0, "0", True)])
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.tif"), mask > 0)
+    tags = [(42113, "s", 0, "255", True)]
+    tifffile.imwrite(tmp_path / "m.tif", np.where(mask, 255, 0).astype("u1"), extratags=tags)
+    with pytest.raises(ImageError, match="value 255 as without data"):
+        read_mask(tmp_path / "m.tif")
+    with open_large(tmp_path / "a.tif") as large:
+        part = PixelField(large).read(5, 0, 10, 30)
+    np.testing.assert_array_equal(part, pixels[5:15] / np.float32(255))

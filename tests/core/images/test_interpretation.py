@@ -326,7 +326,7 @@ def test_fax_of_several_channels_is_refused_with_advice_that_works(tmp_path: Pat
     page = Image.fromarray(DRAWN)
     tags = {270: xml.tostring()}
     page.save(path, save_all=True, append_images=[page], compression="group4", tiffinfo=tags)
-    with pytest.raises(ImageError, match=r"is not read\. Save it without compression"):
+    with pytest.raises(ImageError, match=r"is not supported\. Save it without compression"):
         read_image(path, SECOND)
 
 
@@ -339,7 +339,7 @@ def test_white_is_zero_masks_are_read_only_from_known_programs(
     for code in ("raw", "packbits", "tiff_lzw"):
         Image.fromarray(DRAWN).save(other, compression=code, tiffinfo={262: 0})
         for read in (read_mask, read_annotation, read_instances):
-            with pytest.raises(ImageError, match=r"0 is shown white.*Save it so that 0 is black"):
+            with pytest.raises(ImageError, match=r"0 is shown as white.*so that 0 is black"):
                 read(other)
     Image.fromarray(DRAWN).save(fax, compression="group4", tiffinfo={262: 0})
     np.testing.assert_array_equal(read_mask(fax), DRAWN)
@@ -491,6 +491,62 @@ def test_frames_are_not_colours(tmp_path: Path, count: int) -> None:
             pass
 
 
+def _pages(path: Path, *options: dict[str, Any]) -> None:
+    """Write pages of the levels 10, 20, ... that rise along the rows."""
+    rows = np.arange(6)[:, np.newaxis] + np.zeros(8)
+    with tifffile.TiffWriter(path) as tiff:
+        for number, own in enumerate(options, 1):
+            dtype = own.pop("dtype", np.uint8)
+            tiff.write((10 * number + rows).astype(dtype), photometric="minisblack", **own)
+
+
+@pytest.mark.parametrize("more", [{}, {"metadata": None}])
+@pytest.mark.parametrize("other", [{"compression": "zlib"}, {"dtype": np.uint16}, {}])
+def test_no_page_of_a_stack_is_left_out_or_moved(
+    tmp_path: Path, other: dict[str, Any], more: dict[str, Any]
+) -> None:
+    """Pages of another compression or data type, which tifffile lists on their own."""
+    _pages(tmp_path / "a.tif", *({**own, **more} for own in ({}, other, {}, other, {})))
+    with TiffStack(tmp_path / "a.tif") as stack:
+        assert stack.shape == (5, 6, 8)
+        stack.check()
+        levels = [int(stack.read(number).pixels.min()) for number in range(len(stack))]
+    assert levels == [10, 20, 30, 40, 50]
+    with TiffStack(tmp_path / "a.tif", "ZX") as stack:
+        assert [int(stack.read(row).pixels[:, 0].max()) for row in range(6)] == list(range(50, 56))
+        np.testing.assert_array_equal(stack.read(2).pixels[:, 0], [12, 22, 32, 42, 52])
+    for read in (read_image, read_mask):
+        with pytest.raises(ImageError, match=r"a stack of planes \(shape 5 x 6 x 8"):
+            read(tmp_path / "a.tif")
+    with (
+        pytest.raises(ImageError, match=r"a stack of planes \(shape 5 x 6 x 8"),
+        open_large(tmp_path / "a.tif"),
+    ):
+        pass
+
+
+def test_pages_that_do_not_belong_to_a_stack_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _pages(tmp_path / "a.tif", {"metadata": None}, {"metadata": None})
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 4), np.uint8), append=True, metadata=None)
+    with TiffStack(tmp_path / "a.tif") as stack:
+        assert stack.shape == (2, 6, 8)
+    assert "a.tif: 1 further image is not part of the stack" in caplog.text
+
+
+def test_further_images_of_a_zarr_group_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=2)
+    group.create_array("0", data=np.arange(48, dtype=np.uint8).reshape(6, 8))
+    scale = {"axes": ["y", "x"], "datasets": [{"path": "0"}]}
+    group.attrs["multiscales"] = [scale, scale]
+    with open_large(tmp_path / "a.zarr") as image:
+        assert image.shape == (6, 8)
+    assert "a.zarr: 2 images in one Zarr group; reading the first" in caplog.text
+
+
 def test_zarr_axes_determine_the_channels(tmp_path: Path) -> None:
     planes = np.stack([DRAWN * np.uint8(n) for n in (50, 100, 200)])
     zarr.create_array(str(tmp_path / "c.zarr"), data=planes, dimension_names=["c", "y", "x"])
@@ -599,6 +655,30 @@ def test_microscope_files_have_a_pixel_size(tmp_path: Path, options: Any, spacin
     assert read_image(tmp_path / "a.tif").spacing == pytest.approx((spacing,) * 2, rel=1e-3)
 
 
+# --- files of other formats ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("head", "advice"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "git lfs pull"),
+        (b"/annex/objects/MD5E-s123--abc.png\n", "git annex get"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC or AVIF: save it as JPEG or PNG"),
+        (bytes(128) + b"DICM" + bytes(50), "DICOM: save its image as TIFF or PNG"),
+        (b"\n<!DOCTYPE html><html>Log in</html>", "web page"),
+        (b"PK\x03\x04" + bytes(40), "archive: unpack it"),
+        (bytes(300), "Replace or remove the file"),
+    ],
+)
+def test_a_file_of_another_format_named_like_an_image_is_recognised(
+    tmp_path: Path, head: bytes, advice: str
+) -> None:
+    (tmp_path / "a.png").write_bytes(head)
+    for read in (read_image, read_mask):
+        with pytest.raises(ImageError, match=advice):
+            read(tmp_path / "a.png")
+
+
 # --- several images, invisible values, signs -------------------------------------------------
 
 
@@ -655,6 +735,33 @@ def test_the_thumbnail_of_a_mask_is_not_a_second_mask(tmp_path: Path) -> None:
         tiff.write(np.asarray(DRAWN, np.uint8) * 255)
         tiff.write(np.asarray(DRAWN, np.uint8)[::2, ::2] * 255, subfiletype=1)
     np.testing.assert_array_equal(read_mask(path), DRAWN)
+
+
+def test_the_mask_that_gdal_adds_to_a_tiff_is_not_a_second_image(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is marked as a transparency mask and has the size of the image."""
+    grey, valid = np.arange(48, dtype=np.uint8).reshape(6, 8), np.ones((6, 8), bool)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        tiff.write(grey, photometric="minisblack")
+        tiff.write(valid, subfiletype=4, photometric="mask")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels, grey)
+    assert "a.tif: its transparency mask, which is another page, is not used" in caplog.text
+    with pytest.raises(ImageError, match="one plane"):
+        TiffStack(tmp_path / "a.tif")
+
+
+def test_a_gif_that_leaves_part_of_its_area_open_is_refused(tmp_path: Path) -> None:
+    """Viewers show the rest as background; it would be read as the first colour, here white."""
+    image = Image.fromarray(np.array([[1, 1], [1, 0]], np.uint8), "P")
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    image.save(tmp_path / "a.gif")
+    content = bytearray((tmp_path / "a.gif").read_bytes())
+    assert read_mask(tmp_path / "a.gif").sum() == 1
+    content[6:10] = struct.pack("<HH", 5, 4)
+    (tmp_path / "a.gif").write_bytes(content)
+    with pytest.raises(ImageError, match="covers only a part of the area of this GIF"):
+        read_mask(tmp_path / "a.gif")
 
 
 def test_a_tiff_colour_table_with_8_bit_entries_is_read(tmp_path: Path) -> None:

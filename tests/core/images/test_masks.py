@@ -410,3 +410,9 @@ def test_a_stack_of_integral_floats_opens_as_an_annotation(tmp_path):
     tifffile.imwrite(tmp_path / "s.tif", stack / np.float32(300), **options)
     with pytest.raises(ImageError, match="not integers"):
         read_annotation(tmp_path / "s.tif")
+
+
+def test_numbers_of_half_precision_are_read_without_a_warning(tmp_path):
+    labels = np.array([[0, 1], [2, 2]])
+    tifffile.imwrite(tmp_path / "a.tif", labels.astype(np.float16))
+    np.testing.assert_array_equal(read_instances(tmp_path / "a.tif"), labels)

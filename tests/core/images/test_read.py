@@ -8,7 +8,8 @@ import tifffile
 from PIL import Image
 
 from latentfm_core.errors import ImageError
-from latentfm_core.images.read import name_some, read_image, read_mask, to_rgb
+from latentfm_core.images.read import read_image, read_mask, to_rgb
+from latentfm_core.names import name_some
 from tests.helpers.pictures import rgb, save, write_png16
 
 __all__ = ["rgb"]

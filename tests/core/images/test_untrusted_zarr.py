@@ -9,13 +9,13 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numcodecs
 import numpy as np
 import pytest
 import zarr
-from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
+from zarr.codecs import BloscCodec, BytesCodec, GzipCodec, ShardingCodec, ZstdCodec
 
 from latentfm_core.errors import ImageError
 from latentfm_core.images.large import PixelField
@@ -98,14 +98,63 @@ def test_a_chunk_that_decodes_to_too_much_is_refused(
     np.testing.assert_allclose(read(folder)[..., 0] * 255, PIXELS, atol=1e-3)
     chunk = folder / place
     chunk.write_bytes(BOMBS[name](chunk.read_bytes()))
-    with pytest.raises(ImageError, match=rf"chunk {place} decodes to at least"):
+    with pytest.raises(ImageError, match="a chunk decodes to at least"):
         read(folder)
 
 
-@pytest.mark.parametrize("codec", [None, ZstdCodec()])
-def test_shards_are_read(tmp_path: Path, codec: object) -> None:
-    folder = write(tmp_path / "a.zarr", codec, 3, shards=(96, 96))
-    np.testing.assert_allclose(read(folder)[..., 0] * 255, PIXELS, atol=1e-3)
+@pytest.mark.parametrize(
+    ("codec", "zarr_format", "place"),
+    [(CODECS["blosc"], 2, "0.0"), (NEW_CODECS["blosc"], 3, "c/0/0")],
+    ids=["2", "3"],
+)
+@pytest.mark.parametrize("damage", ["longer", "cut", "no header"])
+def test_a_blosc_chunk_of_another_size_is_refused(
+    tmp_path: Path, codec: Any, zarr_format: int, place: str, damage: str
+) -> None:
+    # Its decoder reads up to the size in the header, also beyond the end of the chunk.
+    folder = write(tmp_path / "a.zarr", codec, zarr_format)
+    chunk = (folder / place).read_bytes()
+    damaged = {
+        "longer": chunk[:12] + struct.pack("<I", GIGABYTE) + chunk[16:],
+        "cut": chunk[:40],
+        "no header": chunk[:10],
+    }
+    (folder / place).write_bytes(damaged[damage])
+    said = "shorter than its header" if damage == "no header" else "a chunk declares"
+    with pytest.raises(ImageError, match=said):
+        read(folder)
+
+
+@pytest.mark.parametrize("index_location", ["start", "end"])
+@pytest.mark.parametrize("codec", [None, *NEW_CODECS.values()])
+def test_shards_are_read_and_checked(
+    tmp_path: Path, codec: Any, index_location: Literal["start", "end"]
+) -> None:
+    folder = tmp_path / "a.zarr"
+    inner = [BytesCodec(), *([] if codec is None else [codec])]
+    shards = ShardingCodec(chunk_shape=(32, 16), codecs=inner, index_location=index_location)
+    array = zarr.create(
+        store=folder, shape=(192, 80), chunks=(96, 80), dtype="u1", zarr_format=3, codecs=[shards]
+    )
+    array[32:96] = PIXELS[32:]  # empty chunks in the first shard, and an empty shard
+    with open_large(folder) as image:
+        whole, part = PixelField(image).read(0, 0, 192, 80), PixelField(image).read(0, 0, 33, 17)
+    np.testing.assert_allclose(whole[32:96, :, 0] * 255, PIXELS[32:], atol=1e-3)
+    assert not whole[:32].any()
+    assert not whole[96:].any()
+    np.testing.assert_array_equal(part, whole[:33, :17])
+    if codec is not NEW_CODECS["blosc"]:
+        return
+    shard = folder / "c" / "0" / "0"
+    stored = bytearray(shard.read_bytes())
+    last = stored.rindex(struct.pack("<III", 512, 512, 0)[:8])  # decoded and block size of a chunk
+    stored[last : last + 4] = struct.pack("<I", GIGABYTE)
+    shard.write_bytes(stored)
+    with (
+        pytest.raises(ImageError, match="a chunk decodes to at least"),
+        open_large(folder) as image,
+    ):
+        PixelField(image).read(0, 0, 192, 80)
 
 
 def test_each_pyramid_level_is_bounded_by_its_chunks(tmp_path: Path) -> None:

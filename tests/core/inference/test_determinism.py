@@ -159,7 +159,7 @@ def test_command_panel_and_python_are_bit_identical(
     wanted = segmenter.summarise(segmenter.sample(ImageInput(planes[0]), settings))
 
     viewer, panel = docked_panel()
-    panel.form.folder.value = calibrated_model_folder
+    panel.form.model.choose(calibrated_model_folder)
     panel.form.n_samples.value, panel.form.steps.value, panel.form.seed.value = 3, 2, 7
     viewer.add_image(planes[0], rgb=True, name="a")
     assert run(qtbot, panel) == "done", panel.last_error

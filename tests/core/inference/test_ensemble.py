@@ -186,7 +186,7 @@ def test_incomplete_members_are_named(copies: Path, caplog: pytest.LogCaptureFix
     (copies / "plots").mkdir()
     assert [member.folder for member in read_card(copies).members] == ["a", "c"]
     assert f"{copies}: 3 folders without a complete model" in caplog.text
-    assert "not members of the ensemble: b, d, e" in caplog.text
+    assert "are not part of the ensemble: b, d, e" in caplog.text
 
 
 def test_the_digest_changes_with_any_member(fold_models: Path, tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ from latentfm_core.metrics.overlap import dice
 from latentfm_core.progress import finish
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.field import extent
-from latentfm_core.types import ImageInput, PromptGroup
+from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.calibration import Calibration, MonotoneMap
+from latentfm_core.vocabulary import PromptGroup
 from tests.helpers.prompting import SHAPE, paint
 
 SETTINGS = SamplingConfig(n_samples=4, steps=4, seed=3, device="cpu", precision="fp32")

@@ -178,7 +178,7 @@ def test_out_of_memory_halves_batches_without_changing_samples(
     assert parts.seeds == whole.seeds
     assert memory.batches == [7, 3, 1, 1, 1, 1, 1, 1, 1]
     assert (seen[-1].done, seen[-1].total) == (14, 14)
-    assert "1 samples at a time" in seen[-1].note
+    assert "1 sample at a time" in seen[-1].note
     assert "Low memory" in caplog.text
 
 

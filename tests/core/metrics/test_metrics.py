@@ -198,7 +198,7 @@ def test_hm_iou_uses_the_best_matching(n, m):
 
 
 def test_sample_diversity():
-    assert sample_diversity(stack(LEFT)) == 0
+    assert np.isnan(sample_diversity(stack(LEFT)))
     assert sample_diversity(stack(LEFT, LEFT, LEFT)) == 0
     assert sample_diversity(stack(LEFT, RIGHT)) == 1
     assert sample_diversity(stack(LEFT, MIDDLE, RIGHT)) == pytest.approx((2 / 3 + 1 + 2 / 3) / 3)

@@ -131,6 +131,11 @@ def test_unknown_or_modified_folders_are_refused(
 def test_an_unknown_name_lists_the_bundled_models() -> None:
     with pytest.raises(ModelFolderError, match="isic2018"):
         resolve_model("no-such-model")
+    with pytest.raises(ModelFolderError, match=r"Did you mean isic2018\?"):
+        resolve_model("ISIC2018")
+    card = resolve_model(bundled_models()[0]) / "model.json"
+    with pytest.raises(ModelFolderError, match=f"Give its folder: {card.parent}"):
+        resolve_model(card)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_a_unique_name_must_not_equal_that_of_another_image():
 
 def test_an_output_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(OutputError, match="out"):
+    with pytest.raises(OutputError, match=r"out: it is not a folder\. Choose another"):
         prepare_folder(tmp_path / "out")
     assert (tmp_path / "out").read_text() == "mine"
 
@@ -270,9 +270,9 @@ def test_a_finished_result_is_recognised(tmp_path):
     settings = SamplingConfig(
         n_samples=3, seed=5, threshold=0.5, noise_scale=1.0, calibrated=False, precision="fp32"
     )
-    assert not is_finished(plan, settings, SHA)
+    assert not is_finished(plan, settings, model_sha256=SHA)
     write(plan)
-    assert is_finished(plan, settings, SHA)
+    assert is_finished(plan, settings, model_sha256=SHA)
     for other in (
         settings.model_copy(update={"seed": 6}),
         settings.model_copy(update={"steps": 5}),
@@ -281,12 +281,12 @@ def test_a_finished_result_is_recognised(tmp_path):
         settings.model_copy(update={"noise_scale": 1.5}),
     ):
         with pytest.raises(OutputError, match=r"scan\.json"):
-            is_finished(plan, other, SHA)
+            is_finished(plan, other, model_sha256=SHA)
     with pytest.raises(OutputError, match=r"computed in float32.*bfloat16 \(--precision\)"):
-        is_finished(plan, settings.model_copy(update={"precision": "bf16"}), SHA)
+        is_finished(plan, settings.model_copy(update={"precision": "bf16"}), model_sha256=SHA)
     with pytest.raises(OutputError, match="another model"):
-        is_finished(plan, settings, "cd" * 32)
+        is_finished(plan, settings, model_sha256="cd" * 32)
     with pytest.raises(OutputError, match="formats"):
-        is_finished(make_plan(tmp_path, formats=("png",)), settings, SHA)
+        is_finished(make_plan(tmp_path, formats=("png",)), settings, model_sha256=SHA)
     (tmp_path / "scan_variance.png").unlink()
-    assert not is_finished(plan, settings, SHA)
+    assert not is_finished(plan, settings, model_sha256=SHA)

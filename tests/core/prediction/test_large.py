@@ -118,7 +118,9 @@ def test_the_maps_on_disk_equal_those_in_memory(
     np.testing.assert_array_equal(maps["sample_masks/0"][:], wanted.masks)
     scale = maps["mean_mask"].attrs["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]
     assert scale == {"type": "scale", "scale": [0.5, 0.25]}
-    assert maps.attrs["latentfm"]["seeds"] == [3, 4]
+    facts, card = maps.attrs["latentfm"], segmenter.card
+    assert (facts["seeds"], facts["model_id"]) == ([3, 4], card.id)
+    assert facts["calibration_sha256"] == card.calibration_digest("none")
     with pytest.raises(OutputError, match="already exists"):
         segment_large(segmenter, image, result.folder, SETTINGS)
 
@@ -202,6 +204,36 @@ def test_files_are_read_exactly(kind: str, picture: np.ndarray, tmp_path: Path) 
             )
 
 
+@pytest.mark.parametrize(
+    ("axes", "whole", "spacing", "unit"),
+    [
+        ([("y", "micrometer"), ("x", "micrometer")], None, (0.5, 0.25), "micrometer"),
+        ([("y", "micrometer"), ("x", "nanometer")], None, (0.5, 0.00025), "micrometer"),
+        ([("y", "micrometer"), ("x", "micrometer")], [2, 2], (1.0, 0.5), "micrometer"),
+        ([("y", None), ("x", None)], None, None, "pixel"),
+        ([("y", "second"), ("x", "micrometer")], None, None, "pixel"),
+        ([("y", "micrometer"), ("x", "micrometer")], [0, 1], None, "pixel"),
+    ],
+)
+def test_the_pixel_size_of_ome_zarr_is_used(
+    tmp_path: Path, axes: Any, whole: Any, spacing: Any, unit: str
+) -> None:
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=2)
+    levels = []
+    for name, step in (("1", 2), ("0", 1)):  # the finest one last
+        group.create_array(name, data=np.arange(24 * 32, dtype=np.uint8).reshape(24, 32)[::step])
+        scale = {"type": "scale", "scale": [0.5 * step, 0.25]}
+        levels.append({"path": name, "coordinateTransformations": [scale]})
+    image = {
+        "axes": [{"name": name, **({"unit": unit} if unit else {})} for name, unit in axes],
+        "datasets": levels,
+        "coordinateTransformations": [{"type": "scale", "scale": whole}] if whole else [],
+    }
+    group.attrs["multiscales"] = [image]
+    with open_large(tmp_path / "a.zarr") as large:
+        assert (large.spacing, large.unit) == (pytest.approx(spacing) if spacing else None, unit)
+
+
 @pytest.fixture
 def predict(calibrated_model_folder: Path, tmp_path: Path) -> Any:
     def command(*words: object) -> int:
@@ -236,6 +268,14 @@ def test_the_command_equals_the_python_api(
     tifffile.imwrite(path, 255 - picture, photometric="rgb", tile=(64, 64), compression="zlib")
     os.utime(path, (0, 0))
     assert predict(*words, "--skip-done") == 2
+
+
+def test_zarr_without_tiled_is_refused_with_the_option(
+    predict: Any, picture: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zarr.open_array(tmp_path / "a.zarr", mode="w", shape=(9, 9), dtype="u1")[:] = 1
+    assert predict(tmp_path / "a.zarr") == 2
+    assert "is a Zarr image. Add --tiled." in capsys.readouterr().err
 
 
 def test_a_tiled_image_has_the_domain_score_of_the_whole_image(

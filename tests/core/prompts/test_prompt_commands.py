@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -24,10 +25,13 @@ from latentfm_core.cli.prompts import PromptedImage, prompted_images
 from latentfm_core.cli.train import main as train
 from latentfm_core.config import READING, SamplingConfig, load_config
 from latentfm_core.errors import DatasetError, ImageError
+from latentfm_core.images import read as read_module
+from latentfm_core.images.decode import decode
+from latentfm_core.images.decoded import Decoded
 from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
-from latentfm_core.model_io.card import read_card
+from latentfm_core.model_io.card import read_card, write_card
 from latentfm_core.prompts import files as prompt_files
 from latentfm_core.prompts import labelme as labelme_module
 from latentfm_core.prompts.field import extent
@@ -67,9 +71,11 @@ def prompts_as(kind: str, folders: Folders, folder: Path) -> Path:
             "images": [{"id": i, "file_name": f"{name}.png"} for i, name in enumerate(names)],
             "annotations": [
                 {"image_id": i, "bbox": [left, top, right - left, bottom - top]}
+                | {"id": 10 * i + k, "category_id": 7}
                 for i, name in enumerate(names)
-                for top, left, bottom, right in boxes[name]  # type: ignore[misc]
+                for k, (top, left, bottom, right) in enumerate(boxes[name])  # type: ignore[misc]
             ],
+            "categories": [{"id": 7, "name": "disc"}],
         }
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
@@ -91,9 +97,25 @@ def test_every_object_of_a_prompt_file_gets_a_result(
             assert dice(mask, labels == number) > 0.85
             sidecar = json.loads((tmp_path / "out" / f"{name}.json").read_text())
             assert sidecar["prompt"]["box"] == list(extent(labels == number))  # type: ignore[arg-type]
+            assert (
+                sidecar["prompt_source"]
+                == {
+                    "lists": {"entry": number - 1},
+                    "coco": {"annotation_id": 10 * int(name[6:9]) + number - 1}
+                    | {"category_id": 7, "category": "disc"},
+                    "labels": {"number": number},
+                }[kind]
+            )
     # Restarted, it has nothing to do; with another prompt, it refuses to mix results.
     again = [*map(str, words), "--skip-done"]
     assert predict(again) == 0
+    # Files of earlier versions do not name the object of the prompt file.
+    older = tmp_path / "out" / "discs_000_object1.json"
+    older.write_text(json.dumps(json.loads(older.read_text()) | {"prompt_source": {}}))
+    assert predict(again) == 0
+    if kind == "coco":
+        prompts.write_text(prompts.read_text().replace('"name": "disc"', '"name": "cell"'))
+        assert predict(again) == 2
     # The image clips this box.
     box = ["--box", "1,1,30,3000"]
     other = [str(folders[0]), "--model", str(promptable_model_folder), *box, *FAST]
@@ -113,6 +135,15 @@ def test_every_object_of_a_prompt_file_gets_a_result(
         ('{"a": [{"bx": [1, 2, 3, 4]}]}', "cannot be used"),
         ('{"images": [], "annotations": [{"bbox": [1, 2, 3, 4]}]}', "image_id"),
         ('{"unknown": [{"box": [1, 2, 3, 4]}]}', "no prompt for any of the 3 images"),
+        ('{"a": [{"positive": [[3, 4]], "negativ": []}]}', "negativ: is an unknown name"),
+        ('{"a": [{"box": [1, 2, 3]}]}', "(box: has too few entries)"),
+        ('{"a": [{"box": [1, 2, 3, 4, 5]}]}', "(box: must have at most 4 entries)"),
+        ("name,box", "it is not JSON. Give COCO"),
+        ('{"a": [', "it ends too early for JSON. Give COCO"),
+        (
+            '{"discs_000": [{"positive": [[9.2, 9]], "negative": [[9, 9.5]]}]}',
+            "both as inside the object and as outside it",
+        ),
         ('{"discs_000": [{"box": ["1", "2", "30", "40"]}]}', "valid number"),
         ('{"discs_000": [{"positive": [[true, false]]}]}', "valid number"),
         ('{"caf\u00e9": [], "cafe\u0301": []}', "twice"),
@@ -142,6 +173,26 @@ def test_unusable_prompt_files_are_reported(
     error = refused(predict, [*map(str, words), str(tmp_path / "out"), *FAST])
     assert message in error
     assert "Traceback" not in error
+    assert "on CPU" not in error, "before the model is loaded"
+
+
+def test_a_single_image_is_read_once_to_check_it(
+    folders: Folders,
+    promptable_model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[str] = []
+
+    def counted(path: Path, *limits: Any) -> Decoded:
+        read.append(path.name)
+        return decode(path, *limits)
+
+    monkeypatch.setattr(read_module, "decode", counted)
+    image = min(folders[0].iterdir())
+    words = ["--model", promptable_model_folder, "--box", "4,4,40,40", "--out", tmp_path / "out"]
+    assert predict([*map(str, [image, *words]), *FAST]) == 0
+    assert read == [image.name] * 2, "to check it, and to segment it"
 
 
 def test_unmatched_images_and_prompts_are_reported(
@@ -164,9 +215,9 @@ def test_unmatched_images_and_prompts_are_reported(
     words = [folders[0], "--model", promptable_model_folder, "--prompts", path, "--out", tmp_path]
     assert predict([*map(str, words), *FAST]) == 0
     said = capsys.readouterr().err
-    assert "2 of 3 images have no prompt and are not segmented: discs_001.png, discs_002" in said
-    assert "1 names with prompts belong to no image: other.png" in said
-    assert "2 of 4 annotations are not used" in said
+    assert "no prompt for 2 of 3 images, which are not segmented: discs_001.png, discs_002" in said
+    assert "1 name with prompts matches no image: other.png" in said
+    assert "2 of 4 annotations not used" in said
 
 
 def test_folders_in_a_prompt_file_distinguish_images_with_the_same_name(tmp_path: Path) -> None:
@@ -203,6 +254,36 @@ def test_prompts_that_match_two_images_are_refused(
     assert predict([*map(str, [both[0], *words])]) == 0
 
 
+def test_a_label_image_is_not_applied_to_several_images(
+    folders: Folders, promptable_model_folder: Path, tmp_path: Path, refused: Printed
+) -> None:
+    labels, out = folders[1] / "discs_001.png", tmp_path / "out"
+    words = ["--model", promptable_model_folder, "--prompts", labels, *FAST, "--out", out]
+    said = refused(predict, [*map(str, [folders[0], *words])])
+    assert "labels the objects of one image, and there are 3 images" in said
+    assert "a folder of label images" in said
+    assert not out.exists()
+    assert predict([*map(str, [folders[0] / "discs_001.png", *words])]) == 0
+
+
+def test_label_images_are_found_by_the_names_of_masks(tmp_path: Path) -> None:
+    for number, name in enumerate(("a_mask", "b", "b_mask", "C_Seg", "d_mask_mask"), 1):
+        imsave(tmp_path / f"{name}.png", np.full((9, 9), number, np.uint8), check_contrast=False)
+    prompts = read_prompts(tmp_path)
+
+    def number_of(image: str) -> list[object]:
+        return [prompt.source["number"] for prompt in prompts.of(Path(image))]
+
+    assert number_of("a.png") == number_of("a_mask.png") == [1]
+    assert number_of("b.png") == [2], "the exact name comes first"
+    assert number_of("b_mask.png") == [3]
+    assert number_of("C.png") == [4]
+    assert number_of("d.png") == []
+    imsave(tmp_path / "a_labels.png", np.ones((9, 9), np.uint8), check_contrast=False)
+    with pytest.raises(DatasetError, match=r"shares a name: a_labels.png / a_mask.png"):
+        read_prompts(tmp_path)
+
+
 def test_a_bad_prompt_skips_only_its_object(
     folders: tuple[Path, Path],
     promptable_model_folder: Path,
@@ -218,7 +299,19 @@ def test_a_bad_prompt_skips_only_its_object(
     assert predict([*map(str, words)]) == 2
     said = capsys.readouterr().err
     assert "nothing was done" in said, "before any object is segmented"
+    assert "on CPU" not in said, "before the model is loaded"
     assert "discs_000.png (object1): The box" in said
+    boxed = [*map(str, (folders[0], *words[1:3], *FAST, "--out", tmp_path / "out"))]
+    for box, message in (
+        ("50,60,40,70", "is empty"),
+        ("0.1,0.1,0.6,0.6", "not fractions"),
+        ("900,1,990,9", "outside the image of 64 x 96 pixels"),
+    ):
+        assert predict([*boxed, "--box", box]) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert "3 of 3 inputs cannot be used" in said
+        assert "on CPU" not in said
     assert predict([*map(str, words), "--skip-bad"]) == 0
     said = capsys.readouterr()
     assert "1 of 3 objects segmented" in said.out
@@ -230,12 +323,35 @@ def test_a_bad_prompt_skips_only_its_object(
 
 
 @pytest.mark.parametrize(
+    ("name", "looks"),
+    [("a.txt", " Its files look like text of YOLO."), ("a.xml", "Pascal VOC"), ("a.json", "")],
+)
+def test_a_folder_of_another_format_is_named(tmp_path: Path, name: str, looks: str) -> None:
+    (tmp_path / name).write_text("[]")
+    with pytest.raises(DatasetError, match=f"no label images and no LabelMe files.*{looks}"):
+        read_prompts(tmp_path)
+
+
+def test_a_folder_of_prompts_without_permission_is_a_user_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_folder: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(DatasetError, match="no permission to read the folder"):
+        read_prompts(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("size", "box", "message"),
     [
-        ((480, 640), [20, 20, 24, 24], "64 x 64 pixels.*of an image of 480 x 640.*scale the"),
+        ((480, 640), [20, 20, 24, 24], "64 x 64 pixels.*for an image of 480 x 640.*scale the"),
         ((64, 64), [0.3, 0.3, 0.4, 0.4], "lies in one pixel. Give pixels, not fractions"),
         ((64, 64), [0.7, 0.6, 0.6, 0.5], "lies in one pixel. Give pixels, not fractions"),
         ((64, 64), [0, 0, 1, 1], "lies in one pixel. Give pixels, not fractions"),
+        ((64, 64), [20, 20, 0.4, 0.9], "smaller than a pixel"),
         ((64, 64), [20, 20, 24, 24], ""),
         ((0, 0), [20, 20, 24, 24], ""),
     ],
@@ -284,11 +400,13 @@ def items_of(path: Path) -> list[PromptedImage]:
 
 
 def test_corners_in_a_coco_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"2 boxes leave their image: x\.png.*corners"):
+    with pytest.raises(DatasetError, match=r"2 boxes extend beyond their image: x\.png.*corners"):
         read_prompts(coco(tmp_path, CORNERS))
     # Without the size in the file, it is that of the image.
     item = items_of(coco(tmp_path, CORNERS, None))[0]
-    with pytest.raises(ImageError, match=r"x\.png \(object1\): the box .* leaves .*corners"):
+    with pytest.raises(
+        ImageError, match=r"x\.png \(object1\): the box .* extends beyond .*corners"
+    ):
         item.check((60, 80, 3))
     for size in ((60, 80), None):
         assert all(item.fits((60, 80, 3)) for item in items_of(coco(tmp_path, SIZES, size)))
@@ -323,9 +441,9 @@ def test_boxes_outside_their_image_are_reported(
             item.check((60, 80, 3))
 
     check([*SIZES, [60, 40, 21, 21]])
-    assert "leave" not in caplog.text, "rounding"
+    assert "extend" not in caplog.text, "rounding"
     check([*SIZES, [60, 40, 25, 19]])
-    assert re.search(r"leaves?\b.* cut off", caplog.text)
+    assert re.search(r"extends?\b.* cut off", caplog.text)
     assert "x.png" in caplog.text
 
 
@@ -336,7 +454,7 @@ def test_a_swapped_box_in_a_list_is_reported(
     path.write_text('{"x": [{"box": [20, 30, 78, 50]}]}')
     for item in items_of(path):
         item.check((60, 80))
-    assert re.search(r"x\.png \(object1\): the box .* leaves .* cut off", caplog.text)
+    assert re.search(r"x\.png \(object1\): the box .* extends beyond .* cut off", caplog.text)
 
 
 def test_shapes_of_labelme_are_prompts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -353,13 +471,25 @@ def test_shapes_of_labelme_are_prompts(tmp_path: Path, caplog: pytest.LogCapture
     }.items():
         content["shapes"].append({"label": "a", "points": points, "shape_type": kind})
     path.write_text(json.dumps(content))
+    for label in ("BG", "__ignore__"):
+        shape = {"label": label, "points": [[3, 4]], "shape_type": "point"}
+        content["shapes"].insert(2, shape)
+    path.write_text(json.dumps(content))
     first, second, box, point = read_prompts(path).of(Path("x.png"))
+    assert "x.json: 2 shapes are not used, because their label means background" in caplog.text
+    assert "BG, __ignore__" in caplog.text
+    assert second.source == {
+        "label": content["shapes"][1]["label"],
+        "group_id": 2,
+        "shapes": [1, 4],
+    }
+    assert point.source == {"label": "a", "shapes": [6]}
     for prompt, number in ((first, 1), (second, 2)):
         np.testing.assert_array_equal(prompt.mask, labels == number)
         assert prompt.box == extent(labels == number)
     assert box.box == (5, 10, 40, 30)
     assert point.positive == ((9, 7),)
-    assert "1 of 6 shapes are not used" in caplog.text
+    assert "1 of 8 shapes not used" in caplog.text
     assert read_prompts(path).size_of(Path("x.png")) == (60, 80)
 
 
@@ -390,9 +520,9 @@ def test_shapes_of_labelme_beyond_the_border(
     for point, kept in (([80, 60], (59.5, 79.5)), ([-0.3, 10], (10, 0))):
         (prompt,) = read_prompts(labelme(path, "point", [point])).of(Path("x.png"))
         assert check_prompt(prompt, (60, 80)).positive == (kept,)
-    assert "leave" not in caplog.text
+    assert "extend" not in caplog.text
     read_prompts(labelme(path, "rectangle", [[-50, 20], [90, 40]]))
-    assert "1 boxes leave their image and are cut off" in caplog.text
+    assert "1 box extends beyond its image and is cut off" in caplog.text
     with pytest.raises(DatasetError, match=r"imageHeight: .*save it in LabelMe again"):
         read_prompts(labelme(path, "point", [[7, 9]], imageHeight=None))
 
@@ -414,16 +544,20 @@ def test_hidden_keypoints_and_crowds_in_coco_are_left_out_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     objects = [
-        {"image_id": 1, "keypoints": [9, 8, 2, 30, 31, 1, 0, 0, 0]},
+        {"image_id": 1, "bbox": [], "keypoints": [9, 8, 2, 30, 31, 1, 0, 0, 0]},
         {"image_id": 1, "bbox": [0, 0, 60, 40], "iscrowd": 1},
+        {"image_id": 1, "bbox": [9, 3, 4, 5], "category_id": "b"},
         {"image_id": 1, "bbox": [2, 3, 4, 5], "iscrowd": 0},
     ]
     path = tmp_path / "coco.json"
     images = [{"id": 1, "file_name": "x.png", "width": 60, "height": 40}]
-    path.write_text(json.dumps({"images": images, "annotations": objects}))
+    categories = [{"id": "b", "name": "Background"}, "c"]
+    content = {"images": images, "annotations": objects, "categories": categories}
+    path.write_text(json.dumps(content))
     first, second = read_prompts(path).of(Path("x.png"))
     assert first.positive == ((8, 9),)
     assert second.box == (3, 2, 8, 6)
+    assert "1 annotations are not used, because their label means background" in caplog.text
     assert "1 keypoints are labelled as not visible and not used: x.png" in caplog.text
     assert "1 annotations are regions of many objects (iscrowd) and not used: x.png" in caplog.text
 
@@ -481,8 +615,9 @@ def test_label_images_of_a_turned_photograph_cause_a_warning(
         imsave(tmp_path / "labels" / f"{name}.png", labels, check_contrast=False)
     path = tmp_path / "labels" / ("a.png" if one_file else "")
     args = argparse.Namespace(box=None, prompts=path)
-    prompted_images([tmp_path / "a.jpg", tmp_path / "b.jpg"], args, READING)
-    said = "1 images were rotated by 180 degrees, as their metadata (EXIF) say, and their masks"
+    both = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    prompted_images(both[:1] if one_file else both, args, READING)
+    said = "1 image was rotated by 180 degrees, as the metadata (EXIF) say, and the masks"
     assert f"{said} were not: a.jpg." in caplog.text
 
 
@@ -575,7 +710,7 @@ def test_images_without_an_object_to_prompt_are_reported(
     data = ["--images", str(folders[0]), "--masks", str(masks), "--prompt", "box", *FAST]
     words = [*data, "--steps", "1", "--out", str(tmp_path / "out")]
     said = printed(evaluate, [*words, "--model", str(promptable_model_folder)])
-    assert "1 images without a marked object are left out" in said
+    assert "1 image without a marked object is left out" in said
     assert "discs_001" in said
     assert {row["name"] for row in read_table(tmp_path / "out")} == {"discs_000", "discs_002"}
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -674,7 +809,12 @@ def test_settings_without_effect_on_several_sets_are_refused(
 
 
 def test_numbered_objects_are_compared_one_by_one(
-    folders: Folders, promptable: Segmenter, promptable_model_folder: Path, tmp_path: Path
+    folders: Folders,
+    promptable: Segmenter,
+    promptable_model_folder: Path,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    printed: Printed,
 ) -> None:
     words = [*map(str, ["--images", folders[0], "--masks", folders[1], "--model"])]
     words += [str(promptable_model_folder), "--prompt", "box", *FAST]
@@ -709,13 +849,18 @@ def test_numbered_objects_are_compared_one_by_one(
     # Without a prompt all objects together are the foreground.
     words[words.index("box")] = "none"
     words += ["--out", str(tmp_path / "whole")]
-    assert evaluate([*words, "--mask-kind", "instances"]) == 0
+    words.remove("--quiet")
+    said = printed(evaluate, [*words, "--mask-kind", "instances"])
+    assert "compare each object with its own mask, add --prompt box or --prompt point." in said
     whole = read_table(tmp_path / "whole")
     assert len(whole) == 3
     assert "object" not in whole[0]
     assert evaluate([*words, "--mask-threshold", "0.5", "--overwrite"]) == 0
     again = read_table(tmp_path / "whole")
     assert [row["dice"] for row in again] == [row["dice"] for row in whole]
+    words[words.index("--model") + 1] = str(tiny_model_folder)
+    said = printed(evaluate, [*words, "--mask-kind", "instances", "--overwrite"])
+    assert "choose a model that takes prompts, and add --prompt box." in said
 
 
 def test_the_seed_chooses_among_many_numbered_objects(
@@ -728,14 +873,14 @@ def test_the_seed_chooses_among_many_numbered_objects(
     for number, seed in enumerate((0, 0, 1, 2, 3)):
         out = tmp_path / str(number)
         said = printed(evaluate, [*words, "--seed", str(seed), "--out", str(out)])
-        assert "3 of 3 images have more than 1 objects" in said
+        assert "3 of 3 images with more than 1 object:" in said
         chosen.append([row["object"] for row in read_table(out)])
     assert chosen[0] == chosen[1]
     assert len(set(map(tuple, chosen))) > 1
 
 
 def test_numbered_objects_of_the_training_are_recognised(
-    promptable_model_folder: Path, tmp_path: Path
+    promptable_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained = promptable_model_folder.parent
     words = ["--images", trained / "images", "--masks", trained / "masks", "--model"]
@@ -753,7 +898,19 @@ def test_numbered_objects_of_the_training_are_recognised(
     words = [*words, "--mask-kind", "instances", "--prompt", "box", "--allow-few", *FAST]
     words = [*words, "--split", tmp_path / "split.json"]
     assert calibrate([*map(str, words)]) == 0
-    assert read_card(copied).prompt_calibrations["box"].n_images == 2 * len(own["val"])
+    card = read_card(copied)
+    fitted = card.prompt_calibrations["box"]
+    assert fitted.n_images == 2 * len(own["val"])
+    # A calibration from before samples were aligned with boxes does not say that they were.
+    older = fitted.model_copy(update={"box_aligned": False})
+    assert older.digest() == fitted.digest(), "results of earlier versions count as the same"
+    image = next((trained / "images").iterdir())
+    for calibration, warns in ((fitted, False), (older, True)):
+        write_card(copied, card.model_copy(update={"prompt_calibrations": {"box": calibration}}))
+        words = [image, "--model", copied, "--box", "9,9,30,30", *FAST, "--overwrite"]
+        assert predict([*map(str, words), "--out", str(tmp_path / "out")]) == 0
+        said = capsys.readouterr().err
+        assert ("does not say that the samples were aligned with their boxes" in said) is warns
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ from latentfm_core.config import Config, config_from_mapping
 from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.augment import augment
-from latentfm_core.training.batch_source import Feeder, Source
+from latentfm_core.training.batch_source import BatchLoader, ImageSource
 from latentfm_core.training.batches import generator_for
 from latentfm_core.training.checkpoint import Position
-from latentfm_core.training.distributed import LossesOf, Team
+from latentfm_core.training.distributed import LossesOf, ProcessGroup
 from latentfm_core.training.global_batch import GlobalBatch
 from latentfm_core.training.latent_cache import LatentCache
 from latentfm_core.training.loop import Hooks, StageLoop
 from latentfm_core.training.stages import STAGES, Stage, make_stage
-from latentfm_core.training.step_timer import PARTS, PartsClock
+from latentfm_core.training.step_timer import PARTS, StepTimer
 from tests.helpers.fixtures import tiny_settings
 from tests.helpers.pages import LOG, read_table
 
@@ -57,10 +57,10 @@ def _model(config: Config) -> LatentFM:
     return model
 
 
-def _source(canvases: CanvasSet, rows: slice, size: int = 64) -> Source:
+def _source(canvases: CanvasSet, rows: slice, size: int = 64) -> ImageSource:
     index, raters = np.array([3, 0, 4, 1, 2])[rows], np.array([0, 1, 1, 0, 1])[rows]
-    feeder = Feeder(canvases, 1, CPU)
-    return Source(feeder, index, raters, size, PartsClock(CPU), torch.float32)
+    loader = BatchLoader(canvases, 1, CPU)
+    return ImageSource(loader, index, raters, size, StepTimer(CPU), torch.float32)
 
 
 def _whole(rows: slice, seed: int = 0) -> GlobalBatch:
@@ -70,13 +70,13 @@ def _whole(rows: slice, seed: int = 0) -> GlobalBatch:
 def test_downscaled_images_are_cached_unchanged(
     canvases: CanvasSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = Feeder(canvases, 1, CPU)
+    kept = BatchLoader(canvases, 1, CPU)
     first, second = np.array([3, 0, 4]), np.array([4, 2, 3, 0])
     raters = np.array([1, 0, 0, 1])
     kept.images(first, 32), kept.masks(first, raters[:3], 32)
     again = kept.images(second, 32), kept.masks(second, raters, 32)
-    monkeypatch.setattr(Feeder, "KEEP_BYTES", 0)
-    fresh = Feeder(canvases, 1, CPU)
+    monkeypatch.setattr(BatchLoader, "KEEP_BYTES", 0)
+    fresh = BatchLoader(canvases, 1, CPU)
     assert torch.equal(again[0], fresh.images(second, 32))
     assert torch.equal(again[1], fresh.masks(second, raters, 32))
     assert again[1].sum() > 0
@@ -122,7 +122,7 @@ def test_cached_latents_replace_images_and_masks(
     def refuse(*_: object) -> Tensor:
         raise AssertionError("encoded or read again")
 
-    for owner, name in ((Feeder, "images"), (Feeder, "masks"), (LatentFM, "encode_mask")):
+    for owner, name in ((BatchLoader, "images"), (BatchLoader, "masks"), (LatentFM, "encode_mask")):
         monkeypatch.setattr(owner, name, refuse)
     whole = _whole(slice(0, COUNT), seed=5)
     batch = stage.prepare(source, whole)
@@ -169,7 +169,7 @@ def test_bf16_is_for_the_network_and_leaves_the_augmentation_exact(
             return losses(batch, whole)
 
         monkeypatch.setattr(stage, "losses", watched)
-        StageLoop(stage, canvases, Position("flow"), Team(CPU), dtype).run(hooks, 1e9)
+        StageLoop(stage, canvases, Position("flow"), ProcessGroup(CPU), dtype).run(hooks, 1e9)
     first, second = seen
     assert torch.equal(first["images"], second["images"])
     assert torch.equal(first["masks"], second["masks"])

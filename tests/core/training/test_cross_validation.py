@@ -15,16 +15,18 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from skimage.io import imread, imsave
 
+from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.model_split import model_split
 from latentfm_core.cli.train import main
-from latentfm_core.config import config_from_mapping
+from latentfm_core.config import config_from_mapping, with_overrides
 from latentfm_core.datasets.folds import read_folds
 from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.datasets.splits import read_split
-from latentfm_core.errors import ConfigError
+from latentfm_core.errors import ConfigError, DatasetError
+from latentfm_core.files.locks import NAME
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import read_card
-from latentfm_core.training import checkpoint
+from latentfm_core.training import checkpoint, fold_checks
 from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.training.cross_validation import CrossValidation, shared_out
 from latentfm_core.training.trainer import RunOptions, Trainer
@@ -131,8 +133,11 @@ def test_a_stopped_cross_validation_resumes(
     assert not (out / "fold_1" / "model.json").exists()
     assert not (out / "cross_validation.csv").exists()
     first = (out / "fold_0" / "model.safetensors").stat().st_mtime_ns
+    lock = out / "fold_0" / NAME
+    lock.write_text("process 1 on another machine, killed after its last write")
     loaded = folds_with_loaded_tensors(monkeypatch)
     said = printed(main, ["--out", str(out), "--resume"])
+    assert not lock.exists()
     assert loaded == ["fold_1"], "the only fold to continue, once"
     assert "fold_0 is finished already" in said
     assert "Validation figures of 3 folds" in said
@@ -190,13 +195,13 @@ def test_folds_with_different_masks_are_refused(tmp_path: Path, refused: Printed
 
 
 def test_later_folds_have_the_card_and_initial_model_of_the_first(
-    images: Folders, validated: Path, tmp_path: Path
+    images: Folders, validated: Path, tmp_path: Path, printed: Printed
 ) -> None:
     out, parent = tmp_path / "folds", validated / "fold_2"
     kept = ("training.image_vae.epochs=0", "training.mask_vae.epochs=0")
     card = {"id": "discs", "title": "Blobs", "licence": "CC0-1.0"}
     stopped_in_fold_1(images, out, *kept, card=card, init=str(parent))
-    assert main(["--out", str(out), "--resume", "--quiet"]) == 0
+    said = printed(main, ["--out", str(out), "--resume", "--quiet"])
     for fold in range(3):
         written = read_card(out / f"fold_{fold}")
         assert (written.id, written.title) == (f"discs-fold_{fold}", "Blobs")
@@ -207,6 +212,58 @@ def test_later_folds_have_the_card_and_initial_model_of_the_first(
     same = [name for name in first if name.startswith("mask_vae.")]
     assert same
     assert [name for name in same if not torch.equal(first[name], last[name])] == []
+    # The parent was trained on the folds 0 and 1, and validated on fold 2.
+    assert said.count("was trained on 3 of 3 validation images") == 1, "fold_1 was prepared"
+    assert f"the model {parent}, from which the folds started, was trained on 6 of their 9" in said
+    assert json.loads((out / "cross_validation.json").read_text())["trained_before"] == 6
+    given = ["--model", out, "--images", images[0], "--masks", images[1], "--part", "val"]
+    given += ["--samples", 3, "--steps", 1, "--device", "cpu", "--out", tmp_path / "val"]
+    said = printed(evaluate, [str(word) for word in given])
+    assert "Each image is segmented by the one model whose training left its fold out" in said
+    assert "started from another one (--init), which was trained on 6 of these images" in said
+
+
+def test_a_replaced_initial_model_is_refused(
+    images: Folders,
+    validated: Path,
+    tmp_path: Path,
+    refused: Printed,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, parent = tmp_path / "folds", shutil.copytree(validated / "fold_2", tmp_path / "parent")
+    kept = ("training.image_vae.epochs=0", "training.mask_vae.epochs=0")
+    stopped_in_fold_1(images, out, *kept, init=str(parent))
+    for file in ("model.safetensors", "model.json"):
+        shutil.copy(validated / "fold_0" / file, parent / file)
+    again = ["--out", str(out), "--resume", "--quiet"]
+    assert f"({parent}) has been replaced" in refused(main, again), "before the others are trained"
+    assert not (out / "fold_1" / "model.json").exists()
+    assert main([*again, "--fold", "1"]) == 0, "it has its weights already"
+    # Replaced while the images of the next fold are read.
+    monkeypatch.setattr(fold_checks, "refuse_other_parent", lambda *given: None)
+    assert "has been replaced" in refused(main, again)
+    assert not (out / "fold_2" / "training" / "checkpoint.safetensors").exists()
+
+
+def test_the_table_is_never_of_other_models(
+    validated: Path, tmp_path: Path, images: Folders
+) -> None:
+    out = shutil.copytree(validated, tmp_path / "folds")
+    longer = ["--resume", "--trust-paths", "--quiet", "--set"]
+    longer.append(f"training.flow.epochs={config_of(images, out).training.flow.epochs + 1}")
+
+    def listed() -> list[str]:
+        table = json.loads((out / "cross_validation.json").read_text())
+        return [one["model"]["sha256"] for one in table["folds"]]
+
+    before = listed()
+    assert main(["--out", str(out / "fold_1"), *longer]) == 0
+    assert listed() == weights(out) != before
+    shutil.rmtree(out / "fold_1")
+    config = config_of(images, out, "data.folds=3")
+    stopped = CrossValidation(config, RunOptions(out, resume=True, should_stop=lambda: True))
+    assert stopped.run() is None
+    assert not list(out.glob("cross_validation.*"))
 
 
 def test_folds_trained_separately_are_equal_and_the_last_writes_the_table(
@@ -332,7 +389,10 @@ def test_each_of_several_data_sets_is_divided_separately(tmp_path: Path) -> None
     for stage in ("image_vae", "mask_vae", "flow"):
         values["training"][stage] |= {"epochs": 1}  # type: ignore[index]
     out = tmp_path / "folds"
-    table = CrossValidation(config_from_mapping(values), RunOptions(out)).run()
+    config = config_from_mapping(values)
+    with pytest.raises(DatasetError, match=r"^Set left: 8 .* too few for 50 folds"):
+        CrossValidation(with_overrides(config, ["data.folds=50"]), RunOptions(out)).run()
+    table = CrossValidation(config, RunOptions(out)).run()
     assert table is not None
     assert table.complete
     folds = read_folds(out / "folds.json")

@@ -18,7 +18,7 @@ from latentfm_core.errors import ConfigError
 from latentfm_core.finetuning.finetune import FineTune
 from latentfm_core.torchrun import Launch, read_launch
 from latentfm_core.training.checkpoint import read_checkpoint
-from latentfm_core.training.distributed import Team, join_team
+from latentfm_core.training.distributed import ProcessGroup, join_processes
 from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.helpers.fixtures import Folders, tiny_settings
 from tests.helpers.pages import LOG, read_table
@@ -45,21 +45,26 @@ def _config(folders: Folders, **flow: object) -> Config:
     return config_from_mapping(_settings(folders, **flow))
 
 
+@pytest.mark.parametrize(
+    ("asked", "step"),
+    [(11, 3), (13, 5)],
+    ids=["in the validation of the first epoch", "in the middle of the second epoch"],
+)
 def test_two_processes_equal_one_and_a_single_process_can_resume(
-    blob_folders: Folders, tmp_path: Path
+    blob_folders: Folders, tmp_path: Path, asked: int, step: int
 ) -> None:
     config = _config(blob_folders)
     (tmp_path / "config.json").write_text(json.dumps(config.to_json()))
     run = torchrun(
-        "tests/helpers/distributed_run.py", tmp_path / "config.json", tmp_path / "parts", 11
+        "tests/helpers/distributed_run.py", tmp_path / "config.json", tmp_path / "parts", asked
     )
     assert Trainer(config, RunOptions(tmp_path / "whole")).run() is not None
     said, _ = run.communicate(timeout=PATIENCE)
     assert run.returncode == 0, said
     stopped = read_checkpoint(tmp_path / "parts" / "training").position
-    assert (stopped.stage, stopped.step) == ("flow", 5)  # in the middle of the second epoch
+    assert (stopped.stage, stopped.step) == ("flow", step)
     assert not (tmp_path / "parts" / "model.json").exists()
-    assert len(read_table(tmp_path / "parts", LOG)) == 3
+    assert len(read_table(tmp_path / "parts", LOG)) == (2 if step == 3 else 3)
     assert Trainer(config, RunOptions(tmp_path / "parts", resume=True)).run() is not None
     whole, parts = read_table(tmp_path / "whole", LOG), read_table(tmp_path / "parts", LOG)
     assert [row["stage"] for row in parts] == ["image_vae", "mask_vae"] + ["flow"] * 4
@@ -105,7 +110,7 @@ def test_without_a_launcher_there_is_one_process() -> None:
     assert read_launch({}) == Launch()
     assert read_launch({"RANK": "3", "WORLD_SIZE": "8"}) == Launch()  # set by some clusters
     assert read_launch(LAUNCHED) == Launch(1, 3, 1, 3)
-    assert type(join_team("cpu")) is Team
+    assert type(join_processes("cpu")) is ProcessGroup
 
 
 @pytest.mark.parametrize("wrong", [{"RANK": "3"}, {"WORLD_SIZE": "many"}, {"LOCAL_RANK": "-1"}])
@@ -123,14 +128,14 @@ def test_options_unsupported_with_several_processes_are_refused(
         FineTune(_config(blob_folders), RunOptions(tmp_path / "model", init="isic2018"))
     with pytest.raises(ConfigError, match="pip install"), monkeypatch.context() as patch:
         patch.setitem(sys.modules, "lightning_fabric", None)
-        join_team("cpu")
+        join_processes("cpu")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_each_row_goes_to_one_process(size: int) -> None:
-    team = Team(torch.device("cpu"))
+    processes = ProcessGroup(torch.device("cpu"))
     taken: list[int] = []
     for rank in range(size):
-        team.rank, team.size = rank, size
-        taken += range(7)[team.rows(7)]
+        processes.rank, processes.size = rank, size
+        taken += range(7)[processes.rows(7)]
     assert taken == list(range(7))

@@ -105,7 +105,7 @@ def test_nothing_left_to_train_is_refused_with_the_option_to_use(
         ("training.flow.epochs=1", "has trained 2 epochs of its flow; the settings ask for 1"),
         (
             "training.flow.learning_rate=1e-4",
-            "the settings ask for 2, which no time budget raises. Name more",
+            "the settings ask for 2, which a time budget cannot raise. Set more",
         ),
         ("training.mask_vae.epochs=9", "training.mask_vae.epochs would change a finished stage"),
         ("training.flow.batch_size=2", "training.flow.batch_size would change a finished stage"),

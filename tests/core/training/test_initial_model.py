@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 import torch
 
+from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.train import main
+from latentfm_core.datasets.splits import Split, read_split, write_split
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.folder import load_model
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
 from latentfm_core.training.initial_model import load_initial
 from tests.helpers.commands import Printed
-from tests.helpers.fixtures import Folders, train
+from tests.helpers.fixtures import Folders, copy_model, train
 from tests.helpers.prompting import disc_settings, write_discs
 from tests.helpers.training_runs import words
 
@@ -132,12 +134,53 @@ def test_reordered_classes_keep_their_weights(
 
 
 def test_a_promptable_model_starts_from_one_without_prompts(
-    tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path, printed: Printed
+    tiny_model_folder: Path,
+    blob_folders: Folders,
+    tmp_path: Path,
+    printed: Printed,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    given = options(blob_folders, tmp_path / "m", tiny_model_folder, "model.prompts=true")
-    assert "tiny takes no prompts" in printed(main, given)
-    changed = moved(tiny_model_folder, tmp_path / "m")
+    out = tmp_path / "m"
+    sets = ("model.prompts=true", "data.split_seed=1")
+    said = printed(main, options(blob_folders, out, tiny_model_folder, *sets))
+    assert "tiny does not take prompts" in said
+    changed = moved(tiny_model_folder, out)
     assert not changed("image_vae.pyramid.", "velocity.")
+    # The two runs divide the images differently.
+    earlier, split = (
+        read_split(run / "training" / "split.json") for run in (tiny_model_folder, out)
+    )
+    seen = {part: set(getattr(split, part)) & set(earlier.train) for part in ("val", "test")}
+    assert all(seen.values())
+    text = f"{tiny_model_folder}, from which this run starts, was trained on {len(seen['val'])} of"
+    assert f"{text} 4 validation images ({min(seen['val'])}" in said
+    assert f"and {len(seen['test'])} of 4 test images ({min(seen['test'])}" in said
+    given = ["--images", blob_folders[0], "--masks", blob_folders[1], "--model", out]
+    given += ["--samples", 2, "--steps", 1, "--device", "cpu", "--out", tmp_path / "test"]
+    assert evaluate([str(word) for word in given]) == 0
+    printed_table = capsys.readouterr()
+    count = len(seen["test"])
+    assert f"(--init), which was trained on {count} of these images" in printed_table.err
+    assert f"{count} of these images: the scores are too optimistic" in printed_table.out
+    # Also the parent of the parent, whose images may have other names by now.
+    grandchild(out, blob_folders, tmp_path, seen["test"], printed)
+
+
+def grandchild(
+    parent: Path, folders: Folders, tmp_path: Path, seen: set[str], printed: Printed
+) -> None:
+    """Start from `parent`, with images that only its own parent has `seen` as the test part."""
+    split = read_split(parent / "training" / "split.json")
+    write_split(tmp_path / "own.json", Split(split.train[:8], split.val[:1], tuple(sorted(seen))))
+    own = ("--dry-run", "--split", str(tmp_path / "own.json"))
+    given = [*options(folders, tmp_path / "next", parent, "model.prompts=true"), *own]
+    said = printed(main, given)
+    assert f"{len(seen)} of {len(seen)} test images ({min(seen)}" in said
+    bare = copy_model(parent, tmp_path / "bare")
+    given[given.index(str(parent))] = str(bare)
+    said = printed(main, given)
+    assert f"not known which images the model {bare} was trained on" in said
+    assert "was trained on 0" not in said
 
 
 def test_another_network_is_refused_with_the_settings_to_use(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,18 @@ import torch
 from latentfm_core.config import DataConfig, config_from_mapping
 from latentfm_core.datasets.object_set import ObjectSet, TrainingImage, load_objects
 from latentfm_core.datasets.pairs import find_pairs
+from latentfm_core.errors import Cancelled
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.measures.size import count_pieces
 from latentfm_core.prompts.annotator import largest_object
 from latentfm_core.prompts.maps import BOX, NEGATIVE, POSITIVE, ROUGH_MASK
-from latentfm_core.training.distributed import Team
+from latentfm_core.training.distributed import ProcessGroup
 from latentfm_core.training.object_source import Crops, ObjectSource, _one_piece, draw_crop
 from latentfm_core.training.prompt_simulation import simulate_prompt
-from latentfm_core.training.step_timer import PartsClock
+from latentfm_core.training.step_timer import StepTimer
 from latentfm_core.training.validate_prompts import validate_prompts
 from tests.helpers.prompting import disc_settings, two_discs, write_discs
+from tests.helpers.training_runs import StopAfter
 
 SIDE = 64
 
@@ -38,7 +41,7 @@ def crops(folder: Path, unprompted: float) -> Crops:
     device = torch.device("cpu")
     index = np.arange(60) % len(objects.images)
     seeds = tuple(range(60))
-    source = ObjectSource(objects, index, seeds, SIDE, PartsClock(device), device, torch.float32)
+    source = ObjectSource(objects, index, seeds, SIDE, StepTimer(device), device, torch.float32)
     return source.crops()
 
 
@@ -88,16 +91,18 @@ def test_validation_compares_each_numbered_object_with_its_mask(
     image, labels = two_discs(np.random.default_rng(3))
     config = config_from_mapping(disc_settings(tmp_path, tmp_path))
 
-    def score(raters: int) -> float:
+    def validated(raters: int, should_stop: Callable[[], bool]) -> dict[str, float]:
         masks = np.stack([labels.astype(np.uint16)] * raters)
         item = TrainingImage("discs", image, masks, "instances")
         data = ObjectSet((item,), np.ones(1), {}, 0.0)
-        team = Team(torch.device("cpu"))
-        return validate_prompts(promptable.model, config, data, team, tmp_path / "p.png")[
-            "val_dice"
-        ]
+        processes = ProcessGroup(torch.device("cpu"))
+        picture = tmp_path / "p.png"
+        return validate_prompts(promptable.model, config, data, processes, picture, should_stop)
 
-    assert score(2) == score(1) > 0.8
+    two, one = (validated(raters, lambda: False)["val_dice"] for raters in (2, 1))
+    assert two == one > 0.8
+    with pytest.raises(Cancelled):  # within its only image
+        validated(1, StopAfter(1))
 
 
 def test_training_and_counting_define_objects_alike() -> None:

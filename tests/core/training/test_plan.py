@@ -83,6 +83,12 @@ def test_implausible_settings_cause_a_warning(
     assert texts(*corrected) == []
 
 
+def test_epochs_on_small_images_need_a_network_that_sees_larger_ones() -> None:
+    small = ["training.flow.epochs=8", "training.flow.small_epochs=8"]
+    assert len(texts(*small)) == 1
+    assert texts(*small, "data.size=128") == []
+
+
 def test_an_unused_cache_is_reported() -> None:
     cache = "data.cache=somewhere"
     prompted = ["model.prompts=true"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.helpers.commands import Printed
 from tests.helpers.fixtures import Folders, write_blobs
 from tests.helpers.format_1 import rename_as_format_1
+from tests.helpers.pages import LOG, read_table
 from tests.helpers.processes import wait_for
 from tests.helpers.training_runs import StopAfter, config_of, start, words
 
@@ -79,8 +81,8 @@ def change_mask(folders: Folders) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (add_image, "1 were added (a_new_one)"),
-        (remove_image, "1 are missing (blob_004)"),
+        (add_image, "1 was added (a_new_one)"),
+        (remove_image, "1 is missing (blob_004)"),
         (change_image, "images or their masks have changed"),
         (change_mask, "images or their masks have changed"),
     ],
@@ -274,22 +276,51 @@ def test_copied_runs_and_those_of_other_users_are_untrusted(
     assert "--trust-paths" in refused(resume, stopped)
 
 
+def _within(name: str) -> Callable[[], bool]:
+    """Return a request for a stop that is made while a function of this name runs."""
+    return lambda: any(frame.name == name for frame in traceback.extract_stack())
+
+
 def test_interrupting_a_step_or_the_end_of_a_stage_loses_nothing(
     images: Folders, tmp_path: Path
 ) -> None:
-    config = config_of(images, tmp_path)
-    assert Trainer(config, RunOptions(tmp_path / "whole")).run() is not None
-    out, stages = tmp_path / "parts", []
-    for number, asked in enumerate((1, 2, 3, 1, 4, 2)):
-        options = RunOptions(out, resume=number > 0, urgent=StopAfter(asked))
+    config, never = config_of(images, tmp_path), StopAfter(10**9)
+    whole, out = tmp_path / "whole", tmp_path / "parts"
+    assert Trainer(config, RunOptions(whole, urgent=never)).run() is not None
+    asked, stages = 10**9 - never.left, []
+    parts = [_within("backward"), *map(StopAfter, (1, 2, asked // 4, 1, asked // 4, asked // 9, 2))]
+    for number, urgent in enumerate(parts):
+        options = RunOptions(out, resume=number > 0, urgent=urgent)
         assert Trainer(config, options).run() is None
         position = read_checkpoint(out / "training").position
         stages.append((position.stage, position.step))
     assert stages == sorted(stages, key=lambda each: ("imf".index(each[0][0]), each[1]))
     assert stages[0] == ("image_vae", 0), "given up within its very first step"
     assert len({stage for stage, _ in stages}) > 1
+    for _ in range(2):
+        options = RunOptions(out, resume=True, should_stop=_within("validate_epoch"))
+        assert Trainer(config, options).run() is None
     assert Trainer(config, RunOptions(out, resume=True)).run() is not None
-    assert read_card(out).weights_sha256 == read_card(tmp_path / "whole").weights_sha256
+    assert read_card(out).weights_sha256 == read_card(whole).weights_sha256
+    logged = ("stage", "epoch", "step", "loss", "learning_rate", "val_dice")
+    rows, others = (read_table(folder, LOG) for folder in (out, whole))
+    assert [[row[key] for key in logged] for row in rows] == [
+        [row[key] for key in logged] for row in others
+    ]
+
+
+def test_a_stop_before_the_first_validation_leaves_its_time_unknown(
+    images: Folders, tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    config = config_of(images, out, "training.minutes=1")
+    stop = RunOptions(out, should_stop=_within("plan_validation"))
+    assert Trainer(config, stop).run() is None
+    position = read_checkpoint(out / "training").position
+    assert (position.stage, position.step, position.validation_seconds) == ("flow", 0, 0)
+    resumed = Trainer(config, RunOptions(out, resume=True))
+    assert resumed.run() is not None
+    assert resumed.state.position.validation_seconds > 0
 
 
 def test_nan_weights_count_as_damage(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,8 +63,8 @@ def short_config(folders: Folders) -> Config:
 def test_a_resumed_training_continues_its_report(folders: Folders, tmp_path: Path) -> None:
     config, out = short_config(folders), tmp_path / "model"
     training = out / "training"
-    answers = iter([False])  # before the only validation image; then after the step
-    stopped = RunOptions(out, should_stop=lambda: next(answers, True))
+    validated = training / "samples" / "epoch_0001.png"
+    stopped = RunOptions(out, should_stop=validated.exists)
     assert Trainer(config, stopped).run() is None
     before = Page.read(training / "report.html")
     (caption,) = before.section("Best and last epoch").all("figcaption")

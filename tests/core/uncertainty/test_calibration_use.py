@@ -57,6 +57,26 @@ def test_an_older_card_is_read(tiny_model_folder: Path, tmp_path: Path) -> None:
     assert not old.resolved().calibrated
 
 
+def test_a_calibration_from_one_sample_is_not_used_for_several_without_a_warning(
+    tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path, printed: Printed
+) -> None:
+    model, split = copy_model(tiny_model_folder, tmp_path / "model"), tmp_path / "split.json"
+    write_split(split, Split((), ("blob_000", "blob_001")))
+    given = ["--model", model, "--images", blob_folders[0], "--masks", blob_folders[1], "--split"]
+    given += [split, "--allow-few", "--samples", 1, "--steps", 1, "--device", "cpu"]
+    assert "One sample has no spread" in printed(calibrate, [*map(str, given)])
+
+    def said(out: str, samples: int, steps: int) -> str:
+        words = [blob_folders[0] / "blob_002.png", "--model", model, "--device", "cpu"]
+        words += ["--out", tmp_path / out, "--samples", samples, "--steps", steps]
+        return printed(predict, [*map(str, words)])
+
+    assert "calibration" not in said("same", 1, 1)
+    text = "was fitted to results of 1 sample and 1 ODE step, and this result has 3 samples and 2"
+    assert text in said("more", 3, 2)
+    assert "calibration" not in said("again", 3, 2), "once"
+
+
 DAMAGES: dict[str, Callable[[dict[str, Any]], None]] = {
     "x falls": lambda c: c["confidence"]["x"].reverse(),
     "y falls": lambda c: c["confidence"].update(y=[1.0] + [0.5] * (len(c["confidence"]["x"]) - 1)),

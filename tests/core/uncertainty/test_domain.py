@@ -22,8 +22,8 @@ from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack import segment_stack
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
-from latentfm_core.model_io.card import CARD
-from latentfm_core.model_io.domain import DOMAIN, read_domain
+from latentfm_core.model_io.domain import read_domain
+from latentfm_core.model_io.file_names import CARD, DOMAIN
 from latentfm_core.model_io.folder import read_card
 from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.domain import distances, fit_domain

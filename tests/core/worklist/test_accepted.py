@@ -16,11 +16,13 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from latentfm_core.annotation.export import export_annotation, sidecar_path
+from latentfm_core.annotation.fingerprint import image_signature
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.colours import label_colour
 from latentfm_core.datasets.label_names import FILE_NAME
 from latentfm_core.errors import FolderBusy, OutputError
 from latentfm_core.files.locks import FolderLock
+from latentfm_core.images.read import read_image
 from latentfm_core.measures.objects import PixelSize
 from latentfm_core.worklist import state
 from latentfm_core.worklist.accepted import Format, accepted, export_accepted
@@ -92,7 +94,9 @@ def test_names_of_another_window_are_awaited_and_damaged_ones_kept(
 
 def test_table_of_all_accepted_images(work: WorkList, tmp_path: Path) -> None:
     reported = list(export_accepted(work, tmp_path / "all.csv", "csv", size=PixelSize(2, 2, "mm")))
-    assert [(each.done, each.name) for each in reported] == [(0, "a.png"), (1, "b.png"), (2, "")]
+    steps = [(each.done, each.name) for each in reported]
+    # Once for the names of their labels, then to write them.
+    assert steps == [(0, "a.png"), (0, "b.png"), (0, "a.png"), (1, "b.png"), (2, "")]
     with (tmp_path / "all.csv").open(encoding="utf-8-sig", newline="") as stream:
         first, empty, flagged, left = csv.DictReader(stream)
     assert (first["image"], first["class"], first["unit"]) == ("a.png", "lesion", "µm")
@@ -143,6 +147,86 @@ def test_coco_says_where_to_rename_a_label_with_two_names(work: WorkList, tmp_pa
     add_classes(work.output, {1: "nevus"})
     list(export_accepted(work, target, "coco"))
     assert [each["name"] for each in json.loads(target.read_text())["categories"]] == ["nevus"]
+
+
+def names_in(kind: Format, target: Path) -> list[str]:
+    """Return the class of each object in an export."""
+    if kind == "coco":
+        content = json.loads(target.read_text("utf-8"))
+        names = {each["id"]: each["name"] for each in content["categories"]}
+        return [names[each["category_id"]] for each in content["annotations"]]
+    if kind == "csv":
+        with target.open(encoding="utf-8-sig", newline="") as stream:
+            return [row["class"] for row in csv.DictReader(stream) if row["class"]]
+    files = [json.loads((target / name).read_text("utf-8")) for name in ("a.json", "b.json")]
+    return [shape["label"] for file in files for shape in file["shapes"]]
+
+
+@pytest.mark.parametrize("kind", ["coco", "csv", "labelme"])
+def test_an_export_has_one_name_for_the_classes_of_two_models(
+    work: WorkList, tmp_path: Path, kind: Format
+) -> None:
+    target = tmp_path / "all"
+
+    def exported() -> tuple[list[str], tuple[str, ...]]:
+        *_, last = export_accepted(work, target, kind)
+        return names_in(kind, target), last.notes
+
+    def model(image: str, *classes: str) -> None:
+        export_annotation(
+            work.annotation(image),
+            labels_of(2),
+            info(image=image, **{**MICRONS, "classes": classes}),
+        )
+
+    # A model that does not name its class takes the name of another one, also of a later image.
+    model("b.png", "object")
+    assert exported()[0] == ["lesion", "lesion"]
+    model("a.png", "object")
+    model("b.png", "lesion")
+    names, (note,) = exported()
+    assert names == ["lesion", "lesion"]
+    assert "Label 1 is called 'lesion' in all images" in note
+    assert "'object'" in note
+    # Of two names of models the first one stays.
+    model("a.png", "polyp")
+    assert exported()[0] == ["polyp", "polyp"]
+    # A name from the annotator wins, and nothing is left to check.
+    add_classes(work.output, {1: "nevus"})
+    assert exported() == (["nevus", "nevus"], ())
+    # Classes in another order are no names of the same class.
+    (work.output / FILE_NAME).unlink()
+    model("a.png", "lesion", "hair")
+    model("b.png", "hair", "lesion")
+    with pytest.raises(OutputError, match="label 1 is called 'hair' here"):
+        exported()
+    model("a.png", "hair")
+    model("b.png", "lesion", "hair")
+    with pytest.raises(OutputError, match="label 1 is called 'lesion' here"):
+        exported()
+
+
+@pytest.mark.parametrize("kind", ["tiff", "csv"])
+def test_images_replaced_since_they_were_accepted_are_named(
+    work: WorkList, tmp_path: Path, kind: Format
+) -> None:
+    def notes() -> tuple[str, ...]:
+        *_, last = export_accepted(work, tmp_path / "all", kind)
+        return last.notes
+
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.eye(40, 50, dtype=np.uint8)).save(work.path(name))
+        signature = image_signature(read_image(work.path(name)).pixels)
+        side = info(image=name, image_signature=signature, created="2000-01-01T00:00:00+00:00")
+        export_annotation(work.annotation(name), labels_of(1), side)
+    assert notes() == (), "the same pixels at a later date"
+    Image.fromarray(np.eye(40, 50, 2, dtype=np.uint8)).save(work.path("b.png"))
+    (note,) = notes()
+    assert note.startswith("1 image was replaced or changed after being accepted: b.png. Open it")
+    signature = image_signature(read_image(work.path("b.png")).pixels)
+    side = info(image="b.png", image_signature=signature)
+    export_annotation(work.annotation("b.png"), labels_of(1), side)
+    assert notes() == ()
 
 
 def test_one_coco_file_for_all_images(work: WorkList, tmp_path: Path) -> None:

@@ -24,7 +24,6 @@ from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.panel import SamplingPanel
-from napari_latentfm.ui.choices import FOLDER_CHOICE
 from napari_latentfm.worklist.form import BY_UNCERTAINTY
 from napari_latentfm.worklist.panel import QueuePanel
 from tests.helpers.plugin_fixtures import PATIENCE
@@ -67,8 +66,7 @@ def opened(
         viewer = make_napari_viewer(show=True)
         panel = open_dock(viewer)
         form = panel.sampling.form
-        form.folder.value = promptable_model_folder
-        form.model.value = FOLDER_CHOICE
+        form.model.choose(promptable_model_folder)
         form.n_samples.value = 3
         panel.adapting.config = QUICK
         panel.queue.form.skip.setChecked(False)
@@ -181,8 +179,8 @@ def test_switched_off_adaptation_uses_the_original_model_and_does_not_run(
     assert not adapting.form.state.isVisible()
     # A model without prompts is not adapted, though it is switched on.
     click_switch(qtbot, panel)
-    panel.sampling.form.folder.value = tiny_model_folder
-    assert "takes no prompts" in adapting.form.state.text()
+    panel.sampling.form.model.choose(tiny_model_folder)
+    assert "does not take prompts" in adapting.form.state.text()
 
 
 def test_the_end_of_saving_is_shown_while_switched_off(qtbot: Any) -> None:
@@ -220,7 +218,9 @@ def test_the_order_by_uncertainty_follows_the_adapted_model(
     assert adapting._stored.model is not None
     work = queue.work
     assert work is not None
-    others = [name for name in work.names if name != queue.current]
+    undone = [name for name, item in work.items().items() if item.state != "completed"]
+    others = [name for name in undone if name != queue.current]
+    assert others
     qtbot.waitUntil(
         lambda: all(
             work.item(name).measured_with == queue.sampling.task(name).key() for name in others

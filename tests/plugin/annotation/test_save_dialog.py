@@ -1,4 +1,4 @@
-"""The file of an export, depending on the answers of the file dialog."""
+"""The file of an export, depending on the choices in the file dialog."""
 
 from __future__ import annotations
 

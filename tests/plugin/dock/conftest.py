@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,8 @@ from qtpy.QtCore import Qt
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.dock import accepting
-from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.dock.panel import LatentFMPanel
-from napari_latentfm.ui.choices import FOLDER_CHOICE
-from tests.helpers.plugin_fixtures import PATIENCE
+from tests.helpers.plugin_fixtures import PATIENCE, OpenDock
 
 MANIFEST = Path(str(resources.files("napari_latentfm"))) / "napari.yaml"
 NAMES = ["blob_000.png", "blob_001.png", "blob_002.png"]
@@ -99,24 +97,11 @@ def images(blob_folders: tuple[Path, Path], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def opened(make_napari_viewer: Callable[..., Any], tiny_model_folder: Path) -> Callable[..., Any]:
-    """Return a function that opens a viewer with the dock and the small model in it."""
-
-    def open_one(show: bool = False) -> tuple[Any, LatentFMPanel]:
-        viewer = make_napari_viewer(show=show)
-        panel = open_dock(viewer)
-        form = panel.sampling.form
-        form.folder.value = tiny_model_folder
-        form.model.value = FOLDER_CHOICE
-        form.device.value = "cpu"
-        form.n_samples.value = 3
-        form.steps.value = 2
-        return viewer, panel
-
-    return open_one
+def opened(opened_dock: OpenDock) -> OpenDock:
+    return opened_dock
 
 
 @pytest.fixture
-def bench(opened: Callable[..., Any], images: Path, qtbot: Any) -> Bench:
+def bench(opened: OpenDock, images: Path, qtbot: Any) -> Bench:
     viewer, panel = opened(show=True)
     return Bench(viewer, panel, images, qtbot)

@@ -14,6 +14,8 @@ from qtpy.QtWidgets import QLabel
 
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.dock.panel import LatentFMPanel
+from napari_latentfm.layers.annotation_record import record_of
+from napari_latentfm.layers.pixels import plane_spacing
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
 
 Open = Callable[..., tuple[Any, LatentFMPanel]]
@@ -22,7 +24,9 @@ NAMES = ["DAPI", "GFP"]
 
 def write(path: Path, pixels: np.ndarray, axes: str) -> Path:
     channel = {"Name": NAMES, "Color": [65535, 16711935]}
-    tifffile.imwrite(path, pixels, ome=True, metadata={"axes": axes, "Channel": channel})
+    size = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5}
+    metadata = {"axes": axes, "Channel": channel, **size}
+    tifffile.imwrite(path, pixels, ome=True, metadata=metadata)
     return path
 
 
@@ -54,6 +58,23 @@ def test_a_channel_is_chosen_by_name_and_segmented(
     current = panel.session.current
     assert current is not None
     assert current.plane.index == (1, None, None)
+    # napari's reader drops the pixel size.
+    layer = current.layer
+    assert tuple(layer.scale) == (1, 1, 1)
+    assert plane_spacing(layer, current.plane) == ((0.5, 0.25), "µm")
+    annotation = annotation_of(panel.session)
+    assert annotation is not None
+    annotation.data_setitem((np.ones(8, int), np.arange(8), np.ones(8, int)), 1)
+    panel.review.hypotheses.view.look.hide_proposals()
+    status = panel.sampling.form.status
+    qtbot.waitUntil(lambda: "of the image, 1 µm²." in status.value, timeout=PATIENCE)
+    origin = record_of(annotation).origin
+    assert origin is not None
+    assert origin.space.spacing == (1, 0.5, 0.25)
+    assert origin.space.units == ("pixel", "micrometer", "micrometer")
+    # A size that the user has set is not replaced.
+    layer.scale = (1, 2, 2)
+    assert plane_spacing(layer, current.plane) == ((2, 2), "units")
     viewer.add_image(disc_image(), name="photo")
     assert not channel.isVisible()
 

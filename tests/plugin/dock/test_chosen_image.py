@@ -153,6 +153,28 @@ def test_the_chosen_image_comes_to_the_front_and_is_run_and_accepted(three: Benc
     assert (three.panel.footer.kept.text(), section.kept.text()) == ("", "")
 
 
+def test_a_removed_image_leaves_only_what_was_painted(three: Bench) -> None:
+    panel, layers = three.panel, three.viewer.layers
+    three.choose("blob_001")
+    assert run(three.qtbot, panel.sampling) == "done"
+    three.settle()
+    panel.review.strokes.paint_foreground()
+    panel.point.tools.select("box")
+    three.viewer.layers["blob_001 · mean mask"].data_setitem((np.array([1]), np.array([1])), 1)
+    panel.review.annotation.take_mean_mask()
+    three.select("blob_001 · annotation")
+    painted = layers["blob_001 · annotation"]
+    layers["blob_001 · samples"].data_setitem((np.array([0]), np.array([1]), np.array([1])), 1)
+    layers.remove("blob_001")
+    message = panel.footer.message
+    three.qtbot.waitUntil(lambda: "blob_001 was removed" in message.text(), timeout=PATIENCE)
+    kept = ["blob_001 · samples", "blob_001 · annotation"]
+    assert {layer.name for layer in layers} == {"blob_000", "blob_002", *kept}
+    assert f"{kept[0]!r}, {kept[1]!r} stay there" in message.text()
+    assert not any(source_of(layer) for layer in layers)
+    assert painted.data.any()
+
+
 def test_outdated_results_are_not_accepted_during_a_run(three: Bench) -> None:
     sampling, endings = three.panel.sampling, list[str]()
     three.choose("blob_000")

@@ -37,7 +37,7 @@ from tests.helpers.plugin_fixtures import (
     run,
     shown_errors,
 )
-from tests.plugin.test_controls import controls
+from tests.plugin.ui.test_controls import controls
 
 pytestmark = pytest.mark.styled
 
@@ -52,7 +52,7 @@ def test_collapsed_and_dismissed_state_is_remembered(
     viewer.window.resize(1280, 720)
     form = panel.sampling.form
     assert not form.seed.native.isVisible(), "few choices at first"
-    assert form.model.native.isVisible()
+    assert form.model.box.isVisible()
     (welcome,) = panel.findChildren(Welcome)
     assert welcome.isVisible()
     footer = panel.footer
@@ -91,16 +91,23 @@ def test_one_button_cancels_any_run(opened: Open, qtbot: Any) -> None:
     # Samples that follow a stroke, and wait for the test.
     slow = gate(panel.sampling)
     panel.sampling.job.unload()
+    panel.review.strokes.follow.setChecked(False)  # the button alone starts the run
     panel.review.strokes.paint_foreground()
     viewer.layers["photo · strokes"].paint((30, 30), 2)
     panel.review.strokes.redraw()
+    bar = panel.sampling.form.progress.native
+    assert bar.text() == "Starting…", "the header does not show the end of the previous run"
     qtbot.waitUntil(cancel.isEnabled, timeout=PATIENCE)
+    slow.allow(1)
+    qtbot.waitUntil(lambda: bar.text().startswith("Sampling "), timeout=PATIENCE)
     panel.queue.settled.emit("done")
+    assert bar.text().startswith("Sampling ")
     assert cancel.isEnabled(), "an image of the list that is ready ends only its own work"
     qtbot.mouseClick(cancel, Qt.MouseButton.LeftButton)
     slow.allow(50)
     qtbot.waitUntil(lambda: endings == ["cancelled"], timeout=PATIENCE)
     qtbot.waitUntil(lambda: not cancel.isEnabled(), timeout=PATIENCE)
+    assert bar.text() == "", "nothing runs"
 
 
 @pytest.mark.usefixtures("forget_notifications")
@@ -129,9 +136,9 @@ def test_titles_of_models_and_columns_fit_a_narrow_dock(opened: Open, qtbot: Any
     viewer.window.resize(1280, 720)
     panel.sections["Uncertain regions"].set_opened(True)
     for page, box in (
-        (panel.annotate, panel.sampling.form.model.native),
-        (panel.queue, panel.queue.form.model),
-        (panel.learning, panel.learning.form.model),
+        (panel.annotate, panel.sampling.form.model.box),
+        (panel.queue, panel.queue.form.model.box),
+        (panel.learning, panel.learning.form.model.box),
     ):
         panel.tabs.setCurrentWidget(page)
         QApplication.processEvents()
@@ -159,22 +166,24 @@ def test_the_work_list_shows_the_title_of_the_model_in_the_header(opened: Open) 
     head, folder = panel.sampling.form, panel.queue.form
     assert folder.source() == head.model_source()
     assert folder.n_samples.value() == 3
-    head.model.value = "isic2018"
+    head.model.choose("isic2018")
     head.n_samples.value = 7
     assert (folder.source(), folder.n_samples.value()) == ("isic2018", 7)
     assert panel.footer.accept_empty.text() == "No lesion"
-    folder.model.setCurrentIndex(folder.model.findData("generalist"))
+    folder.model.box.setCurrentIndex(folder.model.box.findData("generalist"))
     folder.n_samples.setValue(5)
-    assert (head.model.value, head.n_samples.value) == ("generalist", 5)
+    assert (head.model.source(), head.n_samples.value) == ("generalist", 5)
     assert panel.footer.accept_empty.text() == "No object"
-    boxes = (head.model.native, folder.model, panel.learning.form.model)
+    boxes = (head.model.box, folder.model.box, panel.learning.form.model.box)
     titles = [read_card(resolve_model(name)).title for name in bundled_models()]
     for box in boxes:
         assert [box.itemText(place) for place in range(len(titles))] == titles
-    head.model.value = "isic2018"
+    head.model.choose("isic2018")
     assert head.model_source() == "isic2018"
-    panel.learning.form.model.setCurrentIndex(panel.learning.form.model.findData("cvc_clinicdb"))
-    assert panel.learning.form.model_source() == "cvc_clinicdb"
+    panel.learning.form.model.box.setCurrentIndex(
+        panel.learning.form.model.box.findData("cvc_clinicdb")
+    )
+    assert panel.learning.form.model.source() == "cvc_clinicdb"
     # A field that differs is named while it is folded.
     head.field.value = "current view"
     assert panel.sections[ADVANCED].header.text() == "Advanced: current view"
@@ -359,6 +368,7 @@ def test_ctrl_r_runs_until_done(opened: Open, qtbot: Any) -> None:
 
 def test_f6_moves_focus_between_image_and_dock(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
+    viewer.add_image(disc_image(), name="photo")  # without an image there is nothing to accept
     canvas = viewer.window._qt_viewer.canvas.native
     panel.window().activateWindow()
     canvas.setFocus()
@@ -385,7 +395,7 @@ def test_each_brush_is_listed_once(opened: Open, qtbot: Any, coloured_model_fold
 
     assert run(qtbot, panel.sampling) == "done"
     assert brushes() == ["Stroke + (G)", "Stroke - (Shift+G)"]
-    panel.sampling.form.folder.value = coloured_model_folder
+    panel.sampling.form.model.choose(coloured_model_folder)
     assert run(qtbot, panel.sampling) == "done"
     assert [text.split()[0] for text in brushes()] == ["Stroke", "Stroke", "Certain", "Certain"]
     assert "Certain background (Shift+G)" not in brushes()
@@ -397,7 +407,7 @@ def test_tab_moves_down_the_dock(opened: Open, qtbot: Any) -> None:
     form = panel.sampling.form
     wanted = [
         form.image.native,
-        form.model.native,
+        form.model.box,
         form.n_samples.native,
         form.run_button.native,
         panel.sections[ADVANCED].header,
@@ -440,7 +450,8 @@ def walk_by_tab(qtbot: Any, panel: LatentFMPanel) -> None:
     tabs = panel.tabs
     wanted = {
         each
-        for each in (*controls(tabs.currentWidget()), *controls(panel.footer))
+        for part in (tabs.currentWidget(), panel._notices, panel.footer)
+        for each in controls(part)
         if each.isVisible() and each.isEnabled() and each.focusPolicy() & Qt.FocusPolicy.TabFocus
     }
     window = panel.window()
@@ -500,6 +511,56 @@ def test_header_and_footer_stay_visible_with_any_section_expanded(opened: Open, 
         viewer.window.resize(*size)
         QApplication.processEvents()
         check_layout(qtbot, panel, size)
+    for title, section in panel.sections.items():
+        section.set_opened(title == "Point")
+    check_notices(qtbot, panel)
+
+
+def is_seen(widget: QWidget) -> bool:
+    return widget.visibleRegion().boundingRect().size() == widget.size()
+
+
+def check_notices(qtbot: Any, panel: LatentFMPanel) -> None:
+    """Check what is in view with more and more notices, also in a low window."""
+    footer, area, window = panel.footer, panel._notices, panel.window()
+    stay = [footer.accept, footer.export, panel.sampling.form.run_button.native]
+    (welcome,) = panel.findChildren(Welcome)
+
+    def in_view(*notices: QWidget, scrolls: bool = False) -> None:
+        seen = [*stay, *notices]
+        qtbot.waitUntil(lambda: all(map(is_seen, seen)), timeout=8000)
+        qtbot.waitUntil(lambda: area.verticalScrollBar().isVisible() is scrolls, timeout=8000)
+
+    for size in ((1280, 720), (853, 480)):
+        window.resize(*size)
+        footer.clear()
+        footer.show_tool("")
+        welcome.show()
+        in_view(welcome)
+        welcome.hide()
+        footer.say("blob_000.png is done, 1 of 3.")
+        in_view(footer.message)
+        footer.warn("photo: This image is unlike those that the model was trained on. " * 2)
+        panel.sections["Point"].set_opened(False)
+        panel.sections["Point"].set_opened(True)
+        panel.point.form.tools["box"].click()
+        in_view(footer.notice, footer.message, footer.tool)
+    footer.warn("photo: This image is unlike others. Check it. " * 3)
+    bar = panel._left.marks.bar
+    bar.show_question("2 objects on photo, marked 14:03, were not taken. " * 2)
+    footer.show_tool("Point + is active: click in the object. Esc ends the tool.")
+    footer.say("The new box replaced that of object 1; Ctrl+Z restores it. " * 2)
+    in_view(bar, bar.text, bar.recover, scrolls=True)
+    footer.warn("photo: Press Enter again; nothing is accepted yet. " * 3, asks=True)
+    in_view(footer.notice, scrolls=True)
+    footer.show_tool("Box is active: drag a box around an object. Esc ends the tool.")
+    qtbot.wait(100)
+    in_view(footer.notice, scrolls=True)
+    # On a screen of 1024 x 768 at 150 % two questions fit if they take no more than their lines.
+    line = bar.text.fontMetrics().lineSpacing()
+    lines = bar.text.heightForWidth(bar.text.width()) // line
+    assert lines > 1
+    assert bar.height() <= lines * line + bar.recover.height() + 12
 
 
 def check_layout(qtbot: Any, panel: LatentFMPanel, size: tuple[int, int]) -> None:

@@ -98,23 +98,29 @@ def test_a_script_gets_the_part_it_requests(
     _, dock = viewer.window.add_plugin_dock_widget(name, "LatentFM")
     wait_for_one(viewer, qtbot)
     assert dock.tabs.count() == 3
-    sampling.form.folder.value = tiny_model_folder
-    sampling.form.model.value = "Folder…"
+    sampling.form.model.choose(tiny_model_folder)
     sampling.form.steps.value = 2
     assert run(qtbot, sampling) == "done"
     qtbot.waitUntil(lambda: bool(review.hypotheses.hypotheses), timeout=PATIENCE)
 
 
-def test_a_hidden_dock_is_shown_again(plugin: Any, make_napari_viewer: Any, qtbot: Any) -> None:
+def test_a_hidden_or_closed_dock_is_shown_again(
+    plugin: Any, make_napari_viewer: Any, qtbot: Any
+) -> None:
     viewer = make_napari_viewer(show=True)
     panel = open_dock(viewer)
     (dock,) = docks(viewer)
-    dock.close()
-    assert not panel.isVisible()
-    entry(viewer.window.plugins_menu, "LatentFM (LatentFM)").trigger()
-    wait_for_one(viewer, qtbot)
-    assert panel.isVisible()
-    assert dock_of(viewer) is panel
+    for floating in (False, True):
+        dock.setFloating(floating)
+        for button in ("hide_button", "close_button"):
+            qtbot.mouseClick(getattr(dock.titleBarWidget(), button), Qt.MouseButton.LeftButton)
+            assert not panel.isVisible()
+            assert not viewer.keymap, "the keys are given back"
+            entry(viewer.window.plugins_menu, "LatentFM (LatentFM)").trigger()
+            wait_for_one(viewer, qtbot)
+            assert panel.isVisible()
+            assert dock_of(viewer) is panel
+            assert viewer.keymap
 
 
 def test_a_window_that_closes_at_once_raises_no_error(
@@ -147,6 +153,19 @@ def test_the_dock_can_be_closed_and_reopened(opened: Callable[..., Any], qtbot: 
     # What was drawn is still under review.
     qtbot.waitUntil(lambda: bool(again.review.hypotheses.hypotheses), timeout=PATIENCE)
     assert again.sampling.form.image.value is viewer.layers["photo"]
+    # The results of an image that the dock has hidden are shown with it, by another dock, too.
+    mask = viewer.layers["photo · mean mask"]
+    again.review.hypotheses.view.look.hide_proposals()
+    viewer.add_image(disc_image(), name="over")
+    again.chosen.settle()
+    viewer.layers["photo"].visible = False
+    viewer.window.remove_dock_widget(again)
+    assert not mask.visible
+    last = open_dock(viewer)
+    viewer.layers.selection.active = viewer.layers["photo"]
+    last.chosen.settle()
+    assert viewer.layers["photo"].visible
+    assert mask.visible
 
 
 def test_two_windows_have_two_docks(make_napari_viewer: Any) -> None:

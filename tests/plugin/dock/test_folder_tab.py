@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_latentfm.dock.panel import LatentFMPanel
+from napari_latentfm.review.stroke_layer import stroke_layer
 from napari_latentfm.sampling.controls import CALIBRATED, RAW
-from napari_latentfm.ui.choices import FOLDER_CHOICE
+from napari_latentfm.ui.model_chooser import FOLDER_CHOICE
 from tests.helpers.plugin_fixtures import (
     PATIENCE,
     GatedSegmenter,
@@ -22,7 +25,7 @@ from tests.helpers.plugin_fixtures import (
     run,
     shown_errors,
 )
-from tests.plugin.dock.conftest import NAMES
+from tests.plugin.dock.conftest import NAMES, Bench
 
 Open = Callable[..., tuple[Any, LatentFMPanel]]
 
@@ -89,7 +92,7 @@ def test_a_folder_waits_for_its_model_with_a_message(
     problem: str,
 ) -> None:
     form = tab.queue.form
-    form.model_folder.setText(model and str(images))
+    form.model.folder.line.setText(model and str(images))
     if how == "typed":
         write(qtbot, form.folder, str(images))
     else:
@@ -98,7 +101,7 @@ def test_a_folder_waits_for_its_model_with_a_message(
     assert tab.queue.work is None
     assert form.missing.isVisible()
     assert problem in form.missing.text()
-    write(qtbot, form.model_folder, str(tiny_model_folder))
+    write(qtbot, form.model.folder.line, str(tiny_model_folder))
     wait_for_first(qtbot, tab)
     assert form.missing.isHidden()
 
@@ -109,12 +112,12 @@ def test_a_model_folder_that_is_about_to_be_chosen_is_not_an_error(
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image(), rgb=True, name="photo")
     form = panel.sampling.form
-    form.folder.line_edit.value = ""
-    form.model.value = "isic2018"
+    form.model.folder.line.clear()
+    form.model.choose("isic2018")
     form.n_samples.value, form.steps.value = 2, 1
     assert run(qtbot, panel.sampling) == "done"
     assert form.confidence.value == CALIBRATED
-    form.model.value = FOLDER_CHOICE
+    form.model.box.setCurrentText(FOLDER_CHOICE)
     assert form.confidence.value == RAW
     assert shown_errors() == []
     assert run(qtbot, panel.sampling) == "failed"
@@ -127,7 +130,7 @@ def test_old_layers_are_removed_if_the_next_image_has_no_samples(
     form = tab.queue.form
     write(qtbot, form.folder, str(images))
     wait_for_first(qtbot, tab)
-    form.model_folder.setText(str(images))
+    form.model.folder.line.setText(str(images))
     settled: list[str] = []
     tab.queue.settled.connect(settled.append)
     tab.queue.open(NAMES[1])
@@ -159,7 +162,7 @@ def test_tab_follows_the_order_of_the_decisions(tab: LatentFMPanel, qtbot: Any) 
     form = tab.queue.form
     wanted: list[QWidget] = [
         form.model,
-        form.model_folder,
+        form.model.folder.line,
         form.n_samples,
         form.folder,
         form.folder_edit.button,
@@ -175,3 +178,41 @@ def test_tab_follows_the_order_of_the_decisions(tab: LatentFMPanel, qtbot: Any) 
         tab.footer.accept,
     ]
     assert met_by_tab(wanted) == wanted
+
+
+def test_reviewed_regions_and_strokes_are_restored_with_the_image(bench: Bench, qtbot: Any) -> None:
+    review = bench.panel.review
+    redrawn: list[str] = []
+    review.strokes.finished.connect(redrawn.append)
+    review.strokes.paint_background()
+    strokes = stroke_layer(review.session)
+    assert strokes is not None
+    with strokes.block_history():
+        strokes.data_setitem((np.full(8, 32), np.arange(28, 36)), 1)
+    painted = strokes.data.copy()
+    qtbot.waitUntil(lambda: bool(redrawn), timeout=PATIENCE)
+    assert redrawn == ["done"]
+    # The small model is sure of itself: the same samples with a place of uncertainty.
+    current = review.session.current
+    confidence = current.result.summary.confidence.copy()
+    confidence[4:12, 4:12] = 0
+    summary = replace(current.result.summary, confidence=confidence)
+    review.session.show(replace(current, result=replace(current.result, summary=summary)))
+    qtbot.waitUntil(lambda: "Looking" not in review.regions.status.text(), timeout=PATIENCE)
+    review.regions.visit(1)
+    review.regions.resolve()
+    ticked = [region["box"] for region in review.regions.resolved_regions()]
+    assert len(ticked) == 1
+    bench.annotate()
+    bench.panel.next_image()
+    bench.wait_for(NAMES[1])
+    assert stroke_layer(review.session, create=False) is None
+    assert review.regions.resolved_regions() == []
+    bench.panel.previous_image()
+    bench.wait_for(NAMES[0])
+    again = stroke_layer(review.session, create=False)
+    assert again is not None
+    np.testing.assert_array_equal(again.data, painted)
+    assert [region["box"] for region in review.regions.resolved_regions()] == ticked
+    qtbot.waitUntil(lambda: len(redrawn) == 2, timeout=PATIENCE)
+    assert redrawn[1] == "done"

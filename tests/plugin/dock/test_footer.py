@@ -33,6 +33,7 @@ from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.dock.welcome import Welcome
 from napari_latentfm.notices import show_error
+from napari_latentfm.worklist.export_dialog import Wanted
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image, gate, run
 from tests.plugin.dock.conftest import NAMES, Bench
 
@@ -90,9 +91,9 @@ def test_accept_moves_to_the_next_image(bench: Bench) -> None:
 def test_enter_accepts_unless_used_otherwise_until_the_folder_ends(
     bench: Bench,
 ) -> None:
-    panel = bench.panel
+    panel, footer = bench.panel, bench.panel.footer
     focused: list[Callable[[], Any]] = [
-        lambda: panel.sampling.form.model.native,
+        lambda: panel.sampling.form.model.box,
         lambda: next(each for each in panel.findChildren(QSlider) if each.isVisible()),
         lambda: panel.findChild(QTabBar),
     ]
@@ -107,6 +108,37 @@ def test_enter_accepts_unless_used_otherwise_until_the_folder_ends(
     message = panel.footer.message
     bench.qtbot.waitUntil(lambda: "are done" in message.text(), timeout=PATIENCE)
     assert "Export them in the tab Folder" in message.text()
+    # What is painted after that is kept at the end of the list, and before an export.
+    form, target = panel.queue.form, bench.folder.parent / "coco.json"
+    panel.queue.exporting.ask = lambda _work, _table: Wanted("coco", target)
+    labels, accepted = bench.viewer.layers[f"{Path(NAMES[2]).stem} · annotation"], 81
+    labels.data_setitem((np.full(5, 20), np.arange(5)), 1)
+    bench.press(bench.canvas, Qt.Key.Key_PageDown)
+    bench.qtbot.waitUntil(lambda: "not accepted yet" in message.text(), timeout=PATIENCE)
+    assert message.text() == f"All other images are done. {NAMES[2]} is not accepted yet."
+    assert str(form.tally.text()).startswith("2 of 3 done")
+    bench.click(footer.accept)
+    bench.qtbot.waitUntil(lambda: bench.item(NAMES[2]).state == "completed", timeout=PATIENCE)
+    assert tifffile.imread(bench.file(NAMES[2])).sum() == accepted + 5
+    labels.data_setitem((np.full(5, 30), np.arange(5)), 1)
+    panel.tabs.setCurrentWidget(panel.queue)
+    bench.click(form.export)
+    bench.qtbot.waitUntil(lambda: "coco.json" in footer.notice.text, timeout=PATIENCE)
+    assert footer.notice.text.endswith(
+        "Exported 2 images to coco.json. 1 image has changes that are not accepted: "
+        f"{NAMES[2]}. Accept it again to export it."
+    )
+    assert form.tally.text().startswith("2 of 3 done")
+    bench.click(footer.accept)
+    bench.qtbot.waitUntil(lambda: bench.item(NAMES[2]).state == "completed", timeout=PATIENCE)
+    panel.queue.exporting.may_replace = lambda _files: True
+    bench.click(form.export)
+    bench.qtbot.waitUntil(
+        lambda: footer.message.text() == "Exported 3 images to coco.json.", timeout=PATIENCE
+    )
+    assert not footer.notice.text, "a warning about an export ends with the next one"
+    areas = [each["area"] for each in json.loads(target.read_text("utf-8"))["annotations"]]
+    assert areas == [accepted, accepted, accepted + 10]
 
 
 def test_enter_does_not_accept_in_a_list_button_or_text_field(bench: Bench) -> None:
@@ -391,15 +423,21 @@ def test_an_unreadable_image_is_named_once_the_next_is_open(bench: Bench) -> Non
 
 def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
+    with qtbot.waitActive(panel.window(), timeout=PATIENCE):
+        panel.window().activateWindow()
     footer = panel.footer
     assert footer.accept.text() == "Accept"
     assert not footer.flag.isEnabled()
     assert "Open a folder" in footer.note.toolTip()
-    qtbot.mouseClick(footer.accept, Qt.MouseButton.LeftButton)
-    assert "Open an image" in footer.message.text()
+    for button in (footer.accept, footer.accept_empty):
+        assert not button.isEnabled()
+        assert "Open an image" in button.toolTip()
+    panel.accept()
+    assert "Open an image" in footer.message.text(), "Enter explains it, too"
     panel.point.key_actions()["B"]()
     assert footer.message.text().startswith("Open an image first")
     viewer.add_image(disc_image(), name="photo")
+    assert "Open an image" not in footer.accept.toolTip()
     qtbot.mouseClick(footer.accept, Qt.MouseButton.LeftButton)
     assert footer.message.text().startswith("photo: Nothing to accept yet. Run the model")
     assert run(qtbot, panel.sampling) == "done"
@@ -408,6 +446,10 @@ def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> 
     assert current is not None
     mask = current.result.summary.mean_mask
     assert mask.any()
+    status, mean = panel.sampling.form.status, viewer.layers["photo · mean mask"]
+    for visible, start in ((False, "photo: Mean mask (hidden): "), (True, "photo: Mean mask: ")):
+        mean.visible = visible
+        qtbot.waitUntil(lambda text=start: status.value.startswith(text), timeout=PATIENCE)
     qtbot.mouseClick(footer.accept, Qt.MouseButton.LeftButton)
     layer = annotation_of(panel.session, create=False)
     assert layer is not None
@@ -422,12 +464,17 @@ def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> 
     with layer.block_history():
         layer.data_setitem((np.array([1, 1]), np.array([1, 2])), 1)
     panel.review.hypotheses.view.toggle_proposals()
-    qtbot.mouseClick(footer.accept, Qt.MouseButton.LeftButton)
+    # The click on Accept gave the keyboard to the image, where Enter accepts again.
+    focus = QApplication.focusWidget()
+    assert focus is not None, "nothing has the keyboard"
+    qtbot.keyClick(focus, Qt.Key.Key_Return)
     assert "photo: accepted, 2 pixels" in footer.message.text()
     qtbot.mouseClick(footer.accept_empty, Qt.MouseButton.LeftButton)
     assert "2 pixels are marked" in footer.notice.text
     assert layer.data.any()
-    qtbot.mouseClick(footer.accept_empty, Qt.MouseButton.LeftButton)
+    footer.accept_empty.setFocus()
+    qtbot.keyClick(footer.accept_empty, Qt.Key.Key_Space)
+    assert footer.accept_empty.hasFocus(), "a user of the keyboard goes on from there"
     assert not layer.data.any()
     layer.undo()
     assert np.count_nonzero(layer.data) == 2, "one step brings all back"
@@ -631,7 +678,7 @@ def test_replacing_a_box_is_reported_and_can_be_undone(
 ) -> None:
     panel = bench.panel
     panel.sections["Point"].set_opened(False)
-    panel.sampling.form.folder.value = promptable_model_folder
+    panel.sampling.form.model.choose(promptable_model_folder)
     panel.tabs.setCurrentWidget(panel.annotate)
     bench.press(bench.canvas, Qt.Key.Key_B)
     boxes = bench.viewer.layers.selection.active
@@ -669,8 +716,12 @@ def test_an_error_stays_in_the_footer_until_the_next_run(opened: Open, qtbot: An
     assert notice.isVisible()
     assert notice.text.startswith("photo: ")
     assert notice.text == sampling.last_error
-    lines = notice.label.heightForWidth(notice.label.width())
-    assert notice.label.height() >= lines > notice.label.fontMetrics().height()
+
+    def is_whole() -> bool:
+        lines = notice.label.heightForWidth(notice.label.width())
+        return bool(notice.label.height() >= lines > notice.label.fontMetrics().height())
+
+    qtbot.waitUntil(is_whole, timeout=PATIENCE)
     sampling.job.load = load
     sampling.job.unload()
     assert run(qtbot, sampling) == "done"

@@ -7,24 +7,31 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from pycocotools.coco import COCO
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QStyle, QStyleOptionViewItem
 
 from latentfm_core.annotation.export import sidecar_path
 from latentfm_core.correction.strokes import FOREGROUND
+from latentfm_core.prompts.field import extent
 from latentfm_core.worklist.accepted import export_accepted
 from latentfm_core.worklist.classes import add_classes
 from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.dock.entries import open_dock
+from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.layers.annotation_record import record_of
+from napari_latentfm.layers.camera import camera_of
 from napari_latentfm.preferences import data_folder
-from napari_latentfm.ui.choices import FOLDER_CHOICE
+from napari_latentfm.prompting import cutting
+from napari_latentfm.ui.model_chooser import FOLDER_CHOICE
 from tests.helpers.plugin_fixtures import PATIENCE
 from tests.plugin.dock.conftest import NAMES, Bench
 
@@ -32,9 +39,15 @@ from tests.plugin.dock.conftest import NAMES, Bench
 @pytest.fixture
 def pointing(bench: Bench, promptable_model_folder: Path) -> Bench:
     """The folder, with a model that takes prompts."""
-    bench.panel.sampling.form.folder.value = promptable_model_folder
+    bench.panel.sampling.form.model.choose(promptable_model_folder)
     bench.panel.tabs.setCurrentWidget(bench.panel.annotate)
     return bench
+
+
+@pytest.fixture
+def overlapping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accept objects that overlap much without a question: those of the small model do."""
+    monkeypatch.setattr(cutting, "ASK_ABOVE", 1.0)
 
 
 def boxed(bench: Bench, *corners: float) -> None:
@@ -70,6 +83,7 @@ def outlined(bench: Bench, count: int) -> None:
     bench.qtbot.waitUntil(are_outlined, timeout=PATIENCE)
 
 
+@pytest.mark.usefixtures("overlapping")
 def test_objects_that_were_not_accepted_are_restored_with_their_image(pointing: Bench) -> None:
     bench, panel = pointing, pointing.panel
     boxed(bench, 5.0, 35.0)
@@ -85,8 +99,74 @@ def test_objects_that_were_not_accepted_are_restored_with_their_image(pointing: 
     assert "not taken" not in panel.footer.message.text()
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
-    assert panel.footer.message.text() == f"{NAMES[0]} is done, 1 of 3.", "Enter took both"
+    assert panel.footer.message.text().startswith(f"{NAMES[0]} is done, 1 of 3.")
     assert set(np.unique(tifffile.imread(bench.file(NAMES[0])))) == {0, 1, 2}
+
+
+@pytest.mark.usefixtures("overlapping")
+def test_a_closed_dock_gives_everything_back(pointing: Bench) -> None:
+    bench, panel = pointing, pointing.panel
+    bench.press(bench.canvas, Qt.Key.Key_PageDown)
+    bench.wait_for(NAMES[1])
+    boxed(bench, 5.0, 35.0)
+    panel.point._book.all(bench.layer)[0].name = "nevus"
+    bench.qtbot.keyClicks(panel.footer.note, "blurred")
+    panel.tabs.setCurrentWidget(panel.learning)
+    panel.sections["Fix"].set_opened(True)
+
+    def state(dock: LatentFMPanel) -> tuple[Any, ...]:
+        form, opened = dock.sampling.form, [s for s, each in dock.sections.items() if each.opened]
+        objects = dock.point._book.all(bench.layer)
+        return (
+            [(one.number, one.name, one.prompt.box, one.answered) for one in objects],
+            [row.state for row in dock.point.form.objects.rows],
+            (form.model.source(), form.n_samples.value, form.steps.value),
+            (dock.tabs.currentIndex(), opened, dock.queue.current, dock.footer.note.text()),
+            [(layer.name, layer.visible, layer.mode) for layer in bench.viewer.layers],
+        )
+
+    before = state(panel)
+    assert before[1] == ["proposed", "proposed"]
+    dock: Any = panel.parentWidget()
+    bench.qtbot.mouseClick(dock.titleBarWidget().close_button, Qt.MouseButton.LeftButton)
+    bench.qtbot.waitUntil(lambda: not bench.viewer.keymap, timeout=PATIENCE)
+    assert bench.item(NAMES[1]).note == "blurred"
+    again = open_dock(bench.viewer)
+    assert again.isVisible()
+    assert state(again) == before
+    bench.click(again.footer.accept)
+    bench.wait_for(NAMES[2])
+    assert set(np.unique(tifffile.imread(bench.file(NAMES[1])))) == {0, 1, 2}
+
+
+def test_an_open_image_removed_by_hand_is_opened_again(pointing: Bench) -> None:
+    bench, panel, layers = pointing, pointing.panel, pointing.viewer.layers
+    message = panel.footer.message
+    boxed(bench, 35.0)
+    bench.annotate()
+    painted = layers["blob_000 · annotation"]
+    bench.click(panel.footer.accept_empty)
+    assert "are marked in this image. Press" in panel.footer.notice.text
+    layers.remove(bench.layer)
+    bench.qtbot.waitUntil(lambda: "was removed" in message.text(), timeout=PATIENCE)
+    assert list(layers) == [painted]
+    assert "'blob_000 · annotation' stays there, since it holds your work." in message.text()
+    # Nothing is left of the image: no question, no object, no result.
+    form, progress = panel.point.form, panel.sampling.form.progress.native
+    bench.qtbot.waitUntil(lambda: not form.objects.rows, timeout=PATIENCE)
+    assert form.status.text().startswith("Drag a box around an object")
+    assert (panel.footer.notice.text, progress.text()) == ("", "")
+    for button in (panel.footer.accept, panel.footer.accept_empty):
+        panel.footer.clear()
+        bench.click(button)
+        assert message.text().startswith(f"{NAMES[0]} was removed from the layer list. Double-")
+    assert bench.item(NAMES[0]).state == "not started"
+    bench.shown.clear()
+    panel.queue.form.table.chosen.emit(NAMES[0])
+    bench.wait_for(NAMES[0])
+    assert painted not in layers
+    again = layers["blob_000 · annotation"]
+    assert again.data[:9, :9].all()
 
 
 def test_marks_are_restored_after_the_window_was_closed(
@@ -111,7 +191,7 @@ def test_marks_are_restored_after_the_window_was_closed(
     before = panel.point._book.all(bench.layer)[1].prompt
     bench.viewer.window._qt_window.hide()  # what a closing window does first
     viewer, again = opened(show=True)
-    again.sampling.form.folder.value = promptable_model_folder
+    again.sampling.form.model.choose(promptable_model_folder)
     later = Bench(viewer, again, bench.folder, bench.qtbot)
     bench.qtbot.waitUntil(lambda: again.point.has_objects(later.layer), timeout=PATIENCE)
     (one,) = again.point._book.all(later.layer)
@@ -119,9 +199,15 @@ def test_marks_are_restored_after_the_window_was_closed(
     bench.qtbot.waitUntil(lambda: one.answered, timeout=PATIENCE)
     bench.qtbot.waitUntil(lambda: not again.point._runner.busy, timeout=PATIENCE)
     # The first object is offered for recovery, and not lost by Enter.
-    later.press(later.canvas)
-    assert "Recover, compare or discard it first" in again.footer.message.text()
-    again.queue.keeper.recovery.answer("recover")
+    for accept in (
+        partial(later.press, later.canvas),
+        again.queue.accept,
+        again.queue.accept_empty,
+    ):
+        again.footer.clear()
+        accept()
+        assert "Recover, compare or discard it first" in again.footer.message.text()
+    again.queue.autosave.recovery.answer("recover")
     later.press(later.canvas)
     assert "pixels in the outline of object 2 have other labels" in again.footer.message.text()
     later.press(later.canvas)
@@ -198,6 +284,19 @@ def test_an_object_cut_by_another_label_is_accepted_at_the_second_press(pointing
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
     assert np.count_nonzero(tifffile.imread(bench.file(NAMES[0])) == 2) == written
+    # A pixel of a neighbour is left to it unasked.
+    boxed(bench, 5.0)
+    (one,) = panel.point._book.all(bench.layer)
+    border = np.argwhere(one.mask.whole((64, 64)))[0]
+    annotation = annotation_of(panel.session)
+    assert annotation is not None
+    annotation.data_setitem(tuple(border[:, None]), 7)
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[2])
+    assert "Left to neighbouring labels: 1 pixel of object 1." in panel.footer.message.text()
+    accepted = tifffile.imread(bench.file(NAMES[1]))
+    assert accepted[tuple(border)] == 7
+    assert np.count_nonzero(accepted == 1) == one.mask.pixels - 1
     # An object that is not found is not proposed.
     bench.press(bench.canvas, Qt.Key.Key_B)
     boxes = bench.viewer.layers.selection.active
@@ -211,6 +310,7 @@ def test_an_object_cut_by_another_label_is_accepted_at_the_second_press(pointing
     assert "No disc was found at the marks of object 1" in panel.footer.message.text()
 
 
+@pytest.mark.usefixtures("overlapping")
 def test_new_objects_have_the_class_of_the_model_not_a_named_one(
     pointing: Bench, tmp_path: Path
 ) -> None:
@@ -235,8 +335,17 @@ def test_a_reopened_image_shows_only_its_annotation(bench: Bench) -> None:
     assert bench.mean_mask.visible
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
+    # Other settings do not change the uncertainty of an image that is done.
+    measured = bench.item(NAMES[0])
+    bench.panel.queue.form.n_samples.setValue(5)
     bench.press(bench.canvas, Qt.Key.Key_PageUp)
     bench.wait_for(NAMES[0])
+    current = bench.panel.session.current
+    assert current is not None
+    assert len(current.result.samples) == 5
+    cell = bench.panel.queue.form.table.filtered.index(0, 3).data()
+    assert cell == f"{100 * measured.uncertainty:.0f}%"
+    assert bench.item(NAMES[0]).uncertainty == measured.uncertainty
     # What another window accepts in the meantime is not replaced unasked.
     file, footer = bench.file(NAMES[0]), bench.panel.footer
     tifffile.imwrite(file, np.ones((64, 64), np.uint8))
@@ -251,6 +360,17 @@ def test_a_reopened_image_shows_only_its_annotation(bench: Bench) -> None:
     bench.wait_for(NAMES[0])
     assert not bench.mean_mask.visible
     assert bench.panel.review.hypotheses.view.look.proposals_hidden
+    # Figures are those of the mask on screen.
+    form, texts = bench.panel.sampling.form, bench.panel.queue.form.status
+    labels = bench.viewer.layers["blob_000 · annotation"]
+
+    def describes(start: str) -> None:
+        bench.qtbot.waitUntil(
+            lambda: start in form.status.value and start in texts.text(), timeout=PATIENCE
+        )
+
+    describes(f"Annotation: {labels.data.mean():.1%} of the image, {labels.data.sum()} px².")
+    assert "Dice" not in form.status.value
     bench.press(bench.canvas, Qt.Key.Key_PageDown)
     bench.wait_for(NAMES[1])
     # What is painted on the mean mask is accepted, and counts as edited.
@@ -297,6 +417,8 @@ def test_an_image_without_a_lesion_stays_empty_until_reset(bench: Bench) -> None
     rest = "1 earlier image is not done: Page Up."
     assert panel.footer.message.text() == f"{NAMES[2]} is done (empty), 2 of 3. {rest}"
     assert panel.review.hypotheses.view.look.proposals_hidden
+    status = panel.sampling.form.status
+    bench.qtbot.waitUntil(lambda: "Annotation: empty." in status.value, timeout=PATIENCE)
     bench.press(bench.canvas, Qt.Key.Key_PageUp)
     bench.wait_for(NAMES[1])
     assert "is done" not in panel.footer.message.text()
@@ -305,8 +427,10 @@ def test_an_image_without_a_lesion_stays_empty_until_reset(bench: Bench) -> None
 def test_hidden_results_are_not_accepted(bench: Bench) -> None:
     panel = bench.panel
     bench.press(bench.canvas, Qt.Key.Key_0)
-    bench.press(bench.canvas)
-    assert "overlays are hidden" in panel.footer.message.text()
+    for accept in (partial(bench.press, bench.canvas), panel.accept, panel.queue.accept):
+        panel.footer.clear()
+        accept()
+        assert "overlays are hidden" in panel.footer.message.text()
     bench.press(bench.canvas, Qt.Key.Key_0)
     bench.qtbot.waitUntil(lambda: bool(panel.review.hypotheses.hypotheses), timeout=PATIENCE)
     panel.review.hypotheses.choose(0)
@@ -322,6 +446,8 @@ def test_hidden_results_are_not_accepted(bench: Bench) -> None:
     bench.press(bench.canvas)
     assert "mean mask' is hidden" in panel.footer.message.text()
     bench.mean_mask.visible = True
+    bench.click(look.opacity)
+    assert bench.canvas.hasFocus(), "the arrow keys are still those of the image"
     look.opacity.setValue(0)
     bench.press(bench.canvas)
     assert "Raise Opacity" in panel.footer.message.text()
@@ -420,10 +546,10 @@ def test_painting_begins_with_the_mean_mask_and_a_visible_mask_is_not_ignored(
 def test_learn_uses_the_current_model_and_folder_unless_another_is_chosen(
     bench: Bench, tmp_path: Path
 ) -> None:
-    bench.panel.sampling.form.model.value = "generalist"
-    assert bench.panel.learning.form.model.currentData() == "generalist"
+    bench.panel.sampling.form.model.choose("generalist")
+    assert bench.panel.learning.form.model.box.currentData() == "generalist"
     assert bench.panel.learning.form.name.text().startswith("generalist")
-    bench.panel.sampling.form.model.value = FOLDER_CHOICE
+    bench.panel.sampling.form.model.box.setCurrentText(FOLDER_CHOICE)
     images = bench.panel.learning.form.images
     assert images.path() == bench.folder
     second, third = tmp_path / "second", tmp_path / "third"
@@ -499,3 +625,37 @@ def test_the_checkbox_of_an_object_hides_it_without_selecting_it(pointing: Bench
     current = panel.session.current
     assert current is not None
     assert current.label == 2
+
+
+def test_the_view_is_fitted_to_an_image_of_another_size_only(
+    opened: Callable[..., Any], images: Path, qtbot: Any
+) -> None:
+    """The first image has 64 x 64 pixels, the others 320 x 256."""
+    for name in NAMES[1:]:
+        Image.open(images / name).resize((256, 320)).save(images / name)
+    viewer, panel = opened(show=True)
+    bench = Bench(viewer, panel, images, qtbot)
+    camera = camera_of(viewer)
+    bench.press(bench.canvas, Qt.Key.Key_PageDown)
+    bench.wait_for(NAMES[1])
+    np.testing.assert_allclose(camera.center[-2:], (159.5, 127.5))
+    canvas = bench.canvas
+    filled = max(320 * camera.zoom / canvas.height(), 256 * camera.zoom / canvas.width())
+    np.testing.assert_allclose(filled, 0.95, atol=0.05)
+    box = extent(panel.session.current.result.summary.mean_mask > 0)
+    assert box is not None
+    camera.zoom *= 0.8
+    camera.center = (0, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    chosen = camera.center, camera.zoom
+    bench.press(bench.canvas, Qt.Key.Key_PageDown)
+    bench.wait_for(NAMES[2])
+    assert (camera.center, camera.zoom) == chosen
+    camera.zoom *= 20
+    bench.press(bench.canvas, Qt.Key.Key_PageUp)
+    bench.wait_for(NAMES[1])
+    np.testing.assert_allclose(
+        camera.center[-2:], (159.5, 127.5), err_msg="a part is accepted unseen"
+    )
+    bench.panel.queue.open(NAMES[0])
+    bench.wait_for(NAMES[0])
+    np.testing.assert_allclose(camera.center[-2:], (31.5, 31.5))

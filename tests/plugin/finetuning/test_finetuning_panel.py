@@ -14,7 +14,7 @@ from latentfm_core.model_io.card import read_card
 from latentfm_core.model_io.folder import file_sha256
 from latentfm_core.training.options import RunOptions
 from napari_latentfm.finetuning import process as process_module
-from napari_latentfm.finetuning.form import FOLDER_CHOICE, models_folder
+from napari_latentfm.finetuning.form import models_folder
 from napari_latentfm.finetuning.panel import LearningPanel
 from tests.core.finetuning.test_finetuning import QUICK, write_shifted
 from tests.helpers.fixtures import Folders
@@ -37,8 +37,7 @@ def opened(
         panel = LearningPanel(viewer)
         viewer.window.add_dock_widget(panel, name="Learn")
         form = panel.form
-        form.model.setCurrentText(FOLDER_CHOICE)
-        form.folder.set_path(tiny_model_folder)
+        form.model.choose(tiny_model_folder)
         form.images.set_path(folders[0])
         form.masks.set_path(folders[1])
         form.device.setCurrentText("cpu")
@@ -73,7 +72,7 @@ def test_fine_tuning_in_the_panel_equals_python(
     form.keep_new.click()
     assert kept == [out]
     assert not form.keep_new.isEnabled()
-    assert "mine" in [form.model.itemText(i) for i in range(form.model.count())]
+    assert "mine" in [form.model.box.itemText(i) for i in range(form.model.box.count())]
     options = RunOptions(tmp_path / "python", init=str(tiny_model_folder))
     FineTune(request.config(), options).run()
     weights = "model.safetensors"
@@ -175,7 +174,17 @@ def test_choices_are_saved_between_sessions(
     panel.form.minutes.setValue(2.5)
     assert ending_of(qtbot, panel, panel.form.start.click) == "failed"
     again, before = LearningPanel(viewer).form, panel.form
-    assert again.model_source() == before.model_source() == str(tiny_model_folder)
+    assert again.model.source() == before.model.source() == tiny_model_folder
     assert again.images.path() == before.images.path()
     assert again.masks.path() == before.masks.path()
     assert (again.minutes.value(), again.device.currentText()) == (2.5, "cpu")
+
+
+def test_an_ensemble_is_refused_before_a_process_starts(opened: Open, fold_models: Path) -> None:
+    _, panel = opened()
+    panel.form.model.choose(fold_models)
+    panel.form.start.click()
+    assert not panel.running
+    assert "is an ensemble of 3 models" in panel.form.status.text()
+    assert "fold_0" in panel.form.status.text()
+    assert panel.form.start.isEnabled()

@@ -17,10 +17,10 @@ from napari_latentfm.annotation import autosave as autosave_module
 from napari_latentfm.annotation.acceptance import mean_mask_problem
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.writing import write_labels
+from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.fixing.editor import LabelEditor
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.results.session import session_of
-from napari_latentfm.review.panel import ReviewPanel
 from tests.helpers.looks import SHAPE, disc, reviewed
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image
 
@@ -40,7 +40,7 @@ def other() -> np.ndarray:
 
 
 class Desk:
-    """A window with the review panel, an image under review, keys and a mouse."""
+    """A window with the dock, an image under review, keys and a mouse."""
 
     def __init__(self, viewer: Any, qtbot: Any, planes: int = 0) -> None:
         self.viewer, self.qtbot = viewer, qtbot
@@ -55,10 +55,9 @@ class Desk:
             units="mm",
         )
         self.session = session_of(viewer)
-        self.panel = ReviewPanel(viewer)
-        self.dock = viewer.window.add_dock_widget(self.panel, name="Review")
-        self.fix = self.panel.fix
-        self.panel.setCurrentIndex(3)
+        self.panel = open_dock(viewer)
+        self.review, self.fix = self.panel.review, self.panel.review.fix
+        self.panel.annotate.uncover("Fix")
         self.show_result()
         self.canvas = viewer.window._qt_viewer.canvas.native
         with qtbot.waitActive(self.panel.window(), timeout=PATIENCE):
@@ -363,11 +362,11 @@ def test_in_a_stack_only_the_plane_on_screen_changes(
     before = layer.data.copy()
     # Samples of plane 2 are under review; plane 1 is on screen.
     viewer.dims.set_current_step(0, 1)
-    desk.panel.annotation.take_mean_mask()
-    assert "are of plane [2], which is not on screen" in desk.panel.annotation.status.text()
+    desk.review.annotation.take_mean_mask()
+    assert "belong to plane [2], which is not on screen" in desk.review.annotation.status.text()
     assert "not on screen" in mean_mask_problem(desk.session, "No lesion")
-    desk.panel.hypotheses.choose(0)
-    assert "not on screen" in desk.panel.hypotheses.status.text()
+    desk.review.hypotheses.choose(0)
+    assert "not on screen" in desk.review.hypotheses.status.text()
     np.testing.assert_array_equal(layer.data, before)
     desk.press(desk.fix.fill_button)
     np.testing.assert_array_equal(layer.data[1] == 1, disc(*BIG) | disc(*SPECK))
@@ -474,9 +473,9 @@ def test_removing_the_layer_during_an_operation_ends_it(desk: Desk) -> None:
 def test_corrections_are_autosaved_and_counted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autosave_module, "PAUSE_MS", 100)
     layer = desk.annotate()
-    desk.qtbot.waitUntil(lambda: bool(desk.panel.annotation.kept.text()), timeout=PATIENCE)
+    desk.qtbot.waitUntil(lambda: bool(desk.review.annotation.kept.text()), timeout=PATIENCE)
     times: list[str] = []
-    desk.panel.annotation.autosaver.kept.connect(times.append)
+    desk.review.annotation.autosaver.kept.connect(times.append)
     strokes = record_of(layer).strokes
     desk.press(desk.fix.fill_button)
     desk.qtbot.waitUntil(lambda: bool(times), timeout=PATIENCE)

@@ -18,14 +18,13 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from latentfm_core.annotation.reading import read_annotation
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.writing import write_labels
+from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.layers.pixels import read_plane
 from napari_latentfm.layers.planes import displayed_plane
 from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.preferences import HOME_VARIABLE
 from napari_latentfm.results.session import session_of
-from napari_latentfm.review.panel import ReviewPanel
-from napari_latentfm.sampling.panel import SamplingPanel
-from tests.helpers.plugin_fixtures import PATIENCE, OpenPanel, disc_image, run
+from tests.helpers.plugin_fixtures import PATIENCE, OpenDock, disc_image, run
 
 ROW, COLUMN, SLICE = 0.5, 0.25, 3.0
 """Pixel size in mm."""
@@ -113,24 +112,17 @@ def by_plugin(name: str, plugin: str) -> Any:
     ]
 )
 def opened(
-    request: pytest.FixtureRequest, docked_panel: OpenPanel, npe2pm: Any, tmp_path: Path
-) -> tuple[Any, SamplingPanel, Any]:
-    """Return viewer, panel and the layer of a file, opened by a reader plugin if installed."""
+    request: pytest.FixtureRequest, opened_dock: OpenDock, npe2pm: Any, tmp_path: Path
+) -> tuple[Any, LatentFMPanel, Any]:
+    """Return viewer, dock and the layer of a file, opened by a reader plugin if installed."""
     name, plugin = request.param
-    viewer, panel = docked_panel()
+    viewer, dock = opened_dock()
     path = (write_nifti if name == NIFTI else write_dicom)(tmp_path / name)
     if not plugin:
-        return viewer, panel, as_napari_itk_io_gives_it(viewer, path)
+        return viewer, dock, as_napari_itk_io_gives_it(viewer, path)
     with npe2pm.tmp_plugin(package=plugin):
         (layer,) = viewer.open(path, plugin=plugin)
-    return viewer, panel, layer
-
-
-def review(qtbot: Any, viewer: Any) -> ReviewPanel:
-    panel = ReviewPanel(viewer)
-    viewer.window.add_dock_widget(panel, name="Review")
-    qtbot.waitUntil(lambda: not panel.annotation.autosaver.work.busy, timeout=PATIENCE)
-    return panel
+    return viewer, dock, layer
 
 
 def everything_below(folder: Path) -> bytes:
@@ -140,9 +132,10 @@ def everything_below(folder: Path) -> bytes:
 # ITK's own classes; as an error the warning crashes the process that imports them.
 @pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")
 def test_results_align_with_the_image_and_contain_no_patient_data(
-    qtbot: Any, opened: tuple[Any, SamplingPanel, Any], tmp_path: Path
+    qtbot: Any, opened: tuple[Any, LatentFMPanel, Any], tmp_path: Path
 ) -> None:
-    viewer, panel, layer = opened
+    viewer, dock, layer = opened
+    panel, section = dock.sampling, dock.review.annotation
     assert layer.data.shape == (1, *scan().shape)
     steps = np.abs(layer.scale)
     np.testing.assert_allclose(steps[1:], (ROW, COLUMN))
@@ -163,20 +156,20 @@ def test_results_align_with_the_image_and_contain_no_patient_data(
     assert mask.data.any()
 
     # From the review to files, with the size of the pixels and without the patient.
-    window = review(qtbot, viewer)
+    qtbot.waitUntil(lambda: not section.autosaver.work.busy, timeout=PATIENCE)
     session = session_of(viewer)
     write_labels(session, mask.data[0])
     annotation = annotation_of(session, create=False)
     np.testing.assert_allclose(annotation.scale, layer.scale)
     endings: list[str] = []
-    window.annotation.finished.connect(endings.append)
+    section.finished.connect(endings.append)
     out = tmp_path / "out"
     out.mkdir()
     for ending in ("tif", "nii.gz"):
-        window.annotation.files.ask_save = lambda _, ending=ending: out / f"outline.{ending}"
-        window.annotation.export_button.click()
+        section.files.ask_save = lambda _, ending=ending: out / f"outline.{ending}"
+        section.export_button.click()
         qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
-        assert endings.pop() == "done", window.annotation.status.text()
+        assert endings.pop() == "done", section.status.text()
         labels, _ = read_annotation(out / f"outline.{ending}")
         np.testing.assert_array_equal(labels, mask.data)
     output = json.loads((out / "outline.tif.json").read_text("utf-8"))
@@ -194,11 +187,11 @@ def test_results_align_with_the_image_and_contain_no_patient_data(
     to_psl = nibabel.orientations.ornt_transform(nibabel.io_orientation(exported.affine), to_psl)
     nibabel.save(exported.as_reoriented(to_psl), out / "turned.nii.gz")
     annotation.data = np.zeros_like(annotation.data)
-    window.annotation.files.ask_open = lambda _: out / "turned.nii.gz"
-    window.annotation.open_button.click()
+    section.files.ask_open = lambda _: out / "turned.nii.gz"
+    section.open_button.click()
     qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
-    assert endings.pop() == "done", window.annotation.status.text()
-    assert "run to PSL" in window.annotation.status.text()
+    assert endings.pop() == "done", section.status.text()
+    assert "run to PSL" in section.status.text()
     np.testing.assert_array_equal(annotation_of(session, create=False).data, mask.data)
     written = everything_below(out) + everything_below(Path(os.environ[HOME_VARIABLE]))
     for secret in SECRETS:

@@ -92,7 +92,11 @@ def test_metadata_reproduce_the_layer(viewer: ViewerModel) -> None:
             continue
         found = layer.metadata[METADATA_KEY]
         assert found["source_id"] == str(source.unique_id)
-        assert (found["source"], found["model"], found["model_sha256"]) == ("a", "tiny", "ab" * 32)
+        assert (found["source"], found["model_id"], found["model_sha256"]) == (
+            "a",
+            "tiny",
+            "ab" * 32,
+        )
         assert (found["seed"], found["n_samples"], found["settings"]["steps"]) == (9, 4, 4)
 
 

@@ -12,8 +12,8 @@ from qtpy.QtCore import Qt
 from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.metrics.overlap import dice
 from napari_latentfm.annotation.autosave import autosave_folder
+from napari_latentfm.annotation.autosave_service import autosave_service_of
 from napari_latentfm.annotation.file_export import signature_of
-from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.annotation.writing import edited_pixels
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.results.session import session_of
@@ -59,6 +59,23 @@ def mean_masks(window: Pointer) -> NDArray[Any]:
     return np.asarray(window.viewer.layers["a · mean mask"].data)
 
 
+def drawn_and_own_box(window: Pointer, number: int) -> tuple[list[int], list[int]]:
+    """Return top, left, bottom and right of the bright box on screen, and of an object's box."""
+    layers = window.viewer.layers
+    visible = {layer.name for layer in layers if layer.visible}
+    for layer in layers:
+        layer.visible = layer.name == "a · prompt boxes"
+    canvas = window.viewer.window.screenshot(canvas_only=True, flash=False)
+    for layer in layers:
+        layer.visible = layer.name in visible
+    rows, columns = np.nonzero(canvas[..., 1] > 128)
+    place = window.section._context.place()
+    one = window.section._book.find(window.layer, number, place.plane)
+    ends = [window.pixel(*one.prompt.box[:2]), window.pixel(*one.prompt.box[2:])]
+    expected = [side for end in ends for side in (end.y(), end.x())]
+    return [rows.min(), columns.min(), rows.max(), columns.max()], expected
+
+
 def test_a_box_on_one_plane_is_followed_to_all(
     window: Pointer, labels: list[NDArray[np.uint8]]
 ) -> None:
@@ -83,6 +100,13 @@ def test_a_box_on_one_plane_is_followed_to_all(
     follow(window)
     assert window.endings[-1] == "done", window.panel.last_error
     assert "Object 1 is on 4 planes, 0 to 3" in window.status
+    # The arrow keys move the planes, as before, not the samples.
+    steps = [window.viewer.dims.current_step[:2]]
+    for key in (Key.Key_Right, Key.Key_Left):
+        window.key(key)
+        window.settle()
+        steps.append(window.viewer.dims.current_step[:2])
+    assert steps == [(0, 1), (0, 2), (0, 1)]
     for number, plane in enumerate(labels):
         assert dice(mean_masks(window)[number] > 0, plane == 1) > 0.85
         to_plane(window, number)
@@ -171,7 +195,7 @@ def test_an_object_is_accepted_on_all_planes_in_one_step(
     window.settle()
     assert window.status == "Object 1 was already taken on every plane where it was found."
     np.testing.assert_array_equal(window.annotation(), taken)
-    keeper_of(session_of(window.viewer), window.review).autosaver.flush(wait=True)
+    autosave_service_of(session_of(window.viewer), window.review).autosaver.flush(wait=True)
     autosave = AutosaveStore(autosave_folder()).newest(signature_of(window.layer))
     assert autosave is not None
     np.testing.assert_array_equal(autosave.labels(), taken)
@@ -227,3 +251,13 @@ def test_another_object_ends_the_review_of_the_first_on_all_planes(
     assert under_review() == (1, 1, True)
     np.testing.assert_array_equal(mean_masks(window), corrected)
     assert "blank" not in str(window.panel.form.status.value)
+    # Each plane has its own boxes, also after some were drawn by hand.
+    for number in range(COUNT):
+        to_plane(window, number)
+        np.testing.assert_allclose(*drawn_and_own_box(window, 1), atol=3)
+    to_plane(window, 1)
+    # Accepting takes both objects on all planes as one step.
+    assert not window.section.take_pending()
+    assert all(set(np.unique(plane)) == {0, 1, 2} for plane in window.annotation())
+    window.key(Key.Key_Z, CTRL)
+    assert not window.annotation().any()

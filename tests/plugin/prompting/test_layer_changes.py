@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from app_model.types import KeyBinding
 from napari.components import ViewerModel
-from napari.layers import Image
+from napari.layers import Image, Shapes
 from qtpy.QtCore import QCoreApplication, QEvent
 
 from latentfm_core.progress import finish
 from latentfm_core.prompts import Prompt
 from napari_latentfm.layers.camera import camera_of
 from napari_latentfm.layers.edits import EditedLayers
+from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.strokes import strokes_of
+from napari_latentfm.prompting.mark_data import OBJECT, box_of, owners_of, write_boxes
 from napari_latentfm.prompting.objects import PromptObject
 from napari_latentfm.prompting.section import PromptSection
 from napari_latentfm.results.session import session_of
@@ -187,3 +189,22 @@ def test_napari_regains_undo_when_the_section_is_deleted(qtbot: Any) -> None:
     bench.section.deleteLater()
     QCoreApplication.sendPostedEvents(bench.section, QEvent.Type.DeferredDelete)
     assert KeyBinding.from_str("Ctrl-Z") not in boxes.keymap
+
+
+def test_boxes_are_replaced_on_their_own_planes_alone() -> None:
+    planes = [Plane((32, 32), (at, None, None), (4, 32, 32)) for at in range(4)]
+    layer = Shapes(ndim=3, feature_defaults={OBJECT: 0}, features={OBJECT: np.zeros(0, int)})
+    small, large, other = (2.0, 2.0, 9.0, 9.0), (3.0, 3.0, 20.0, 20.0), (1.0, 1.0, 4.0, 4.0)
+    write_boxes(layer, 1, [(plane, small) for plane in planes])
+    write_boxes(layer, 2, [(planes[1], other)])
+    write_boxes(layer, 1, [(planes[1], large), (planes[2], None)])
+
+    def found(number: int) -> dict[int, Any]:
+        return {
+            int(shape[0][0]): box_of(shape, planes[0])
+            for shape, owner in zip(layer.data, owners_of(layer), strict=True)
+            if owner == number
+        }
+
+    assert found(1) == {0: small, 1: large, 3: small}
+    assert found(2) == {1: other}

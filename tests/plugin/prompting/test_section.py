@@ -16,7 +16,7 @@ from latentfm_core.correction.strokes import FOREGROUND
 from latentfm_core.prompts import Prompt
 from napari_latentfm.layers.stacking import PROMPT_KEY, source_of
 from napari_latentfm.prompting.object_list import SWATCH
-from napari_latentfm.ui.choices import FOLDER_CHOICE
+from napari_latentfm.ui.model_chooser import FOLDER_CHOICE
 from tests.helpers.fixtures import copy_model, with_colours
 from tests.helpers.plugin_fixtures import PATIENCE, OpenPanel
 from tests.helpers.pointing import CTRL, SHIFT, Open, Pointer, disc_window, point
@@ -267,8 +267,8 @@ def test_a_model_without_prompts_suggests_a_promptable_one(
     disc_window: Pointer, tiny_model_folder: Path
 ) -> None:
     window, labels = disc_window, disc_window.labels
-    promptable = window.panel.form.folder.value
-    window.panel.form.folder.value = tiny_model_folder
+    promptable = window.panel.form.model.source()
+    window.panel.form.model.choose(tiny_model_folder)
     window.key(Key.Key_B)
     notice = window.section.form.notice
     assert not notice.isHidden()
@@ -282,25 +282,25 @@ def test_a_model_without_prompts_suggests_a_promptable_one(
     assert notice.isHidden()
     window.key(Key.Key_B)
     assert not notice.isHidden()
-    window.panel.form.folder.value = promptable
+    window.panel.form.model.choose(promptable)
     window.settle()
     assert not window.endings
-    window.panel.form.folder.value = tiny_model_folder
+    window.panel.form.model.choose(tiny_model_folder)
     window.panel.form.image.value = window.layer
     assert "Click it in the section Point" in window.section.unanswered()
     window.key(Key.Key_B)
     notice.button.click()
-    assert window.panel.form.model.value == "generalist"
+    assert window.panel.form.model.source() == "generalist"
     assert notice.isHidden()
     # The drawing was not lost.
     window.settle()
     assert window.endings == ["done"]
     assert not window.section.unanswered()
-    window.panel.form.model.value = FOLDER_CHOICE
-    window.panel.form.folder.line_edit.value = ""
+    window.panel.form.model.box.setCurrentText(FOLDER_CHOICE)
+    window.panel.form.model.folder.line.setText("")
     window.key(Key.Key_G)
     assert window.viewer.layers.selection.active.name == "a · strokes"
-    window.panel.form.folder.value = promptable
+    window.panel.form.model.choose(promptable)
 
 
 def cancel_box(window: Pointer, mask: np.ndarray) -> None:

@@ -12,11 +12,11 @@ from qtpy.QtWidgets import QApplication
 
 from latentfm_core.progress import finish
 from napari_latentfm.annotation.writing import write_labels
+from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.layers.edits import EditedLayers
 from napari_latentfm.layers.specs import MEAN_COLOUR
 from napari_latentfm.results.session import session_of
 from napari_latentfm.results.show import show_result_steps
-from napari_latentfm.review.panel import ReviewPanel
 from tests.helpers.looks import LARGE, SHAPE, SMALL, disc, reviewed, two_looks
 from tests.helpers.plugin_fixtures import PATIENCE
 
@@ -25,12 +25,12 @@ SHIFT, PLAIN = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.NoModifier
 
 
 class Window:
-    """A viewer with a result on an image, and the review panel."""
+    """A viewer with a result on an image, and the dock."""
 
     def __init__(self, viewer: Any, qtbot: Any) -> None:
         self.viewer, self.qtbot = viewer, qtbot
-        self.panel = ReviewPanel(viewer)
-        viewer.window.add_dock_widget(self.panel, name="review")
+        self.panel = open_dock(viewer)
+        self.hypotheses = self.panel.review.hypotheses
         pixels = np.full((*SHAPE, 3), 90, np.uint8)
         pixels[:, ::2] = 70
         self.image = viewer.add_image(pixels, rgb=True, name="skin")
@@ -40,12 +40,12 @@ class Window:
 
     @property
     def controls(self) -> Any:
-        return self.panel.hypotheses.view
+        return self.hypotheses.view
 
     def review(self) -> None:
         found = reviewed(self.image, self.viewer, two_looks())
         finish(show_result_steps(self.viewer, found, lambda _names: EditedLayers.KEEP))
-        self.qtbot.waitUntil(lambda: bool(self.panel.hypotheses.hypotheses), timeout=PATIENCE)
+        self.qtbot.waitUntil(lambda: bool(self.hypotheses.hypotheses), timeout=PATIENCE)
 
     def seen(self) -> np.ndarray:
         """Return the pixels of the canvas as displayed."""
@@ -124,8 +124,8 @@ def test_opacity_fades_everything_and_is_restored(window: Window) -> None:
     for _ in range(2):
         window.press(Key.Key_H)
     assert not same(window.seen(), before)
-    assert window.panel.hypotheses.chosen is not None
-    mask = two_looks()[window.panel.hypotheses.chosen.medoid]
+    assert window.hypotheses.chosen is not None
+    mask = two_looks()[window.hypotheses.chosen.medoid]
     assert same(mask, disc(*SMALL))
     window.press(Key.Key_Q)
     assert same(window.seen(), before)

@@ -27,6 +27,7 @@ from napari_latentfm.sampling.status import UNLIKE
 from tests.helpers.fixtures import Folders, copy_model
 from tests.helpers.folds import copy_folds
 from tests.helpers.plugin_fixtures import (
+    OpenDock,
     OpenPanel,
     Window,
     assert_idle,
@@ -103,7 +104,7 @@ def test_a_box_prompt_gives_the_same_result_as_python(
     image, labels = two_discs(np.random.default_rng(21))
     viewer, panel = docked_panel()
     viewer.add_image(image, rgb=True, name="discs", scale=(0.5, 0.5))
-    panel.form.folder.value = promptable_model_folder
+    panel.form.model.choose(promptable_model_folder)
     panel.form.n_samples.value = 3
     panel.form.steps.value = 2
     segmenter = Segmenter.load(promptable_model_folder, "cpu")
@@ -122,26 +123,26 @@ def test_a_box_prompt_gives_the_same_result_as_python(
     assert len(viewer.layers) == count
 
 
-def warnings() -> list[str]:
-    return [note.message for note in notification_manager.records if UNLIKE in note.message]
-
-
 def noise() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
 
-def test_the_out_of_domain_warning_comes_first_and_notifies_once(
-    qtbot: Any, docked_panel: OpenPanel, domain_model_folder: Path
+def test_the_out_of_domain_warning_stays_in_the_footer_alone(
+    qtbot: Any, opened_dock: OpenDock, domain_model_folder: Path
 ) -> None:
-    viewer, panel = docked_panel()
-    panel.form.folder.value = domain_model_folder
+    viewer, dock = opened_dock()
+    panel, notice = dock.sampling, dock.footer.notice
+    choose_model(panel, domain_model_folder, 3)
     viewer.add_image(noise(), rgb=True, name="something else")
+    before = len(notification_manager.records)
     for _ in range(2):
         assert run(qtbot, panel) == "done"
-        assert panel.form.status.value.startswith(f"something else: ⚠ {UNLIKE}")
+        assert panel.form.status.value.startswith("something else: ⚠ Unlike the training images. ")
         assert "Expected Dice" not in panel.form.status.value
-    assert len(warnings()) == 1
-    assert "something else" in warnings()[0]
+        assert notice.text == f"something else: {UNLIKE}"
+        assert not notice.isHidden()
+    assert len(notification_manager.records) == before
+    assert "nlike" not in dock.review.regions.sizes.text()
     mean = viewer.layers["something else · mean mask"]
     assert mean.metadata[METADATA_KEY]["domain_score"] > 1
     # An annotation records the score.
@@ -157,11 +158,11 @@ def test_the_out_of_domain_warning_comes_first_and_notifies_once(
 
 
 def test_there_is_no_warning_for_an_image_like_the_training_images(
-    qtbot: Any, docked_panel: OpenPanel, domain_model_folder: Path, blob_folders: Folders
+    qtbot: Any, opened_dock: OpenDock, domain_model_folder: Path, blob_folders: Folders
 ) -> None:
-    viewer, panel = docked_panel()
-    panel.form.folder.value = domain_model_folder
+    viewer, dock = opened_dock()
+    dock.sampling.form.model.choose(domain_model_folder)
     viewer.open(str(blob_folders[0] / "blob_000.png"), plugin="napari")
-    assert run(qtbot, panel) == "done"
-    assert panel.form.status.value.startswith("blob_000: ")
-    assert warnings() == []
+    assert run(qtbot, dock.sampling) == "done"
+    assert dock.sampling.form.status.value.startswith("blob_000: Mean mask: ")
+    assert dock.footer.notice.isHidden()

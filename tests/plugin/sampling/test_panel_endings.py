@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from napari_latentfm.sampling.panel import SamplingPanel
-from napari_latentfm.ui.choices import FOLDER_CHOICE
 from tests.helpers.plugin_fixtures import (
     DOCK,
     PATIENCE,
@@ -69,12 +68,12 @@ def test_a_folder_without_a_model_is_reported(
     qtbot: Any, photo_window: Window, tmp_path: Path
 ) -> None:
     _, panel = photo_window
-    panel.form.folder.value = tmp_path
+    panel.form.model.choose(tmp_path)
     assert run(qtbot, panel) == "failed"
     assert "model.json" in str(panel.last_error)
     assert shown_errors() == [panel.last_error]
     assert_idle(panel)
-    panel.form.folder.line_edit.value = " "
+    panel.form.model.folder.line.setText(" ")
     assert run(qtbot, panel) == "failed"
     assert "Choose the folder" in str(panel.last_error)
 
@@ -205,7 +204,7 @@ def test_model_stays_warm_when_the_panel_is_opened_again(
     viewer.window.remove_dock_widget(panel)
     again = SamplingPanel(viewer)
     viewer.window.add_dock_widget(again, name=DOCK)
-    again.form.model.value, again.form.folder.value = FOLDER_CHOICE, tiny_model_folder
+    again.form.model.choose(tiny_model_folder)
     again.form.device.value = "cpu"
     again.job.load = lambda *_: pytest.fail("loaded again")
     assert run(qtbot, again) == "done"

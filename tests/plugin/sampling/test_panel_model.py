@@ -92,7 +92,7 @@ def test_an_uncalibrated_model_offers_only_raw_confidence(
     assert not confidence.enabled
     assert "Confidence: raw." in panel.form.status.value
     # Another model starts no work on the samples of this one.
-    panel.form.folder.value = calibrated_model_folder
+    panel.form.model.choose(calibrated_model_folder)
     assert (confidence.enabled, confidence.value) == (True, "calibrated")
     assert "latentfm-calibrate" not in confidence.tooltip
     assert_idle(panel)
@@ -123,12 +123,12 @@ def test_choosing_a_model_applies_its_settings(
     folder = copy_model(tiny_model_folder, tmp_path / "model")
     with_sampling(folder, n_samples=500, steps=9, solver="heun", threshold=0.3, batch_size=2)
     panel.form.seed.value = 77
-    panel.form.folder.value = folder
+    panel.form.model.choose(folder)
     settings = panel.form.settings()
     assert (settings.steps, settings.solver, settings.seed) == (9, "heun", 77)
     assert (settings.threshold, settings.batch_size) == (0.3, 2)
     assert settings.n_samples == SAMPLE_SLIDER_MAX, "as many as the slider offers"
-    panel.form.folder.value = tmp_path
+    panel.form.model.choose(tmp_path)
     assert panel.form.settings().solver == "heun", "no model there, nothing to take"
 
 

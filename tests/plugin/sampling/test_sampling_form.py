@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,9 @@ from qtpy.QtWidgets import QApplication, QSlider
 from latentfm_core.config import SAMPLE_SLIDER_MAX, SamplingConfig
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
 from latentfm_core.model_io.card import read_card
+from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.panel import SamplingPanel
-from napari_latentfm.ui.choices import FOLDER_CHOICE
+from napari_latentfm.ui.model_chooser import FOLDER_CHOICE, models_folder
 from tests.helpers.plugin_fixtures import PATIENCE, OpenPanel, docked, run
 
 
@@ -52,8 +55,6 @@ def test_every_control_has_a_tooltip(docked_panel: OpenPanel) -> None:
     form = panel.form
     for name in (
         "image",
-        "model",
-        "folder",
         "n_samples",
         "steps",
         "solver",
@@ -62,6 +63,8 @@ def test_every_control_has_a_tooltip(docked_panel: OpenPanel) -> None:
         "confidence",
     ):
         assert getattr(form, name).tooltip, name
+    assert form.model.box.toolTip()
+    assert form.model.folder.line.toolTip()
     assert form.run_button.tooltip
     assert form.cancel_button.tooltip
     assert form.disclaimer.value == "Research use only; not a medical device."
@@ -69,14 +72,16 @@ def test_every_control_has_a_tooltip(docked_panel: OpenPanel) -> None:
 
 def test_bundled_models_are_offered(docked_panel: OpenPanel) -> None:
     _, panel = docked_panel()
-    assert list(panel.form.model.choices) == [*bundled_models(), FOLDER_CHOICE]
+    box = panel.form.model.box
+    names = [box.itemData(place) for place in range(box.count())]
+    assert names == [*bundled_models(), FOLDER_CHOICE]
 
 
 def test_folder_row_is_shown_only_when_it_is_used(qtbot: Any, docked_panel: OpenPanel) -> None:
     _, panel = docked_panel(show=True)
-    qtbot.waitUntil(lambda: panel.form.folder.visible, timeout=PATIENCE)
-    panel.form.model.value = bundled_models()[0]
-    assert not panel.form.folder.visible
+    qtbot.waitUntil(panel.form.model.folder.isVisible, timeout=PATIENCE)
+    panel.form.model.choose(bundled_models()[0])
+    assert not panel.form.model.folder.isVisible()
     assert panel.form.model_source() == bundled_models()[0]
 
 
@@ -110,3 +115,25 @@ def test_panel_fits_a_small_screen(docked_panel: OpenPanel) -> None:
     assert panel.window().height() <= 720
     assert panel.horizontalScrollBar().maximum() == 0
     assert panel.width() < 450
+
+
+def test_a_model_that_was_learned_is_offered_and_chosen(
+    docked_panel: OpenPanel, tiny_model_folder: Path
+) -> None:
+    viewer, panel = docked_panel()
+    chooser = panel.form.model
+    learned = models_folder() / "mine"
+    shutil.copytree(tiny_model_folder, learned)
+    session_of(viewer).model_kept.emit(learned)
+    assert (chooser.box.currentText(), chooser.source()) == ("mine", learned)
+    assert not chooser.folder.isVisibleTo(chooser)
+    chooser.choose("isic2018")
+    assert chooser.source() == "isic2018"
+    # The choice is restored while the model exists.
+    chooser.restore({"model": str(learned)})
+    assert chooser.source() == learned
+    chooser.choose("isic2018")
+    shutil.rmtree(learned)
+    chooser.refresh()
+    chooser.restore({"model": str(learned)})
+    assert chooser.source() == "isic2018"

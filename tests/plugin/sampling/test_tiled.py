@@ -154,6 +154,12 @@ def test_a_result_can_be_reopened_from_the_menu(
     assert samples.data[0].shape == (2, 80, 1200)
     np.testing.assert_allclose(world(samples, 1, 10, 20), (1, 5, 10))
     assert str(samples.units[-1]) == "micrometer"
+    chunk = tmp_path / "slide.zarr" / "mean_probability" / "0" / "0" / "0"
+    content = chunk.read_bytes()
+    # Blosc: decodes to a gigabyte, as it claims.
+    chunk.write_bytes(content[:4] + (2**30).to_bytes(4, "little") + content[8:])
+    with pytest.raises(ValueError, match="a chunk decodes to at least"):
+        viewer.layers["slide · mean probability"].data[0][:10, :10].compute()
 
 
 def test_an_unknown_or_damaged_zarr_folder_is_not_read(tmp_path: Path) -> None:

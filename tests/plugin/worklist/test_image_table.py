@@ -82,6 +82,18 @@ def test_the_tooltip_shows_a_long_note_in_full(table: ImageTable) -> None:
     assert tip == f"{NAMES[0]}\n✓ done (empty): {note}"
 
 
+def test_similar_long_names_differ_in_a_narrow_list(table: ImageTable) -> None:
+    names = ["dermoscopy_ISIC_0000124.jpg", "dermoscopy_ISIC_0000134.jpg"]
+    table.fill(names, {}, None)
+    room = table.columnWidth(0)
+    assert table.fontMetrics().horizontalAdvance(names[0]) > room
+    shown = [table.fontMetrics().elidedText(n, table.textElideMode(), room) for n in names]
+    assert shown[0] != shown[1]
+    assert shown[0].endswith("124.jpg")
+    tip = table.filtered.index(1, 0).data(Qt.ItemDataRole.ToolTipRole)
+    assert names[1] in tip
+
+
 def test_another_order_keeps_the_selected_image(table: ImageTable, qtbot: Any) -> None:
     click(table, qtbot, 41)
     place = table.verticalScrollBar().value()

@@ -6,7 +6,6 @@ import json
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +30,7 @@ from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.camera import camera_of
 from napari_latentfm.results.session import session_of
-from napari_latentfm.review.panel import ReviewPanel
-from napari_latentfm.review.stroke_layer import stroke_layer
-from napari_latentfm.ui.choices import FOLDER_CHOICE
+from napari_latentfm.ui.model_chooser import FOLDER_CHOICE
 from napari_latentfm.worklist import form_memory
 from napari_latentfm.worklist import navigator as walk_module
 from napari_latentfm.worklist.files import load
@@ -63,8 +60,7 @@ def queue(make_napari_viewer: Any, tiny_model_folder: Path, images: Path, qtbot:
         viewer = make_napari_viewer()
         panel = QueuePanel(viewer)
         viewer.window.add_dock_widget(panel, name="Queue")
-        panel.form.model.setCurrentText(FOLDER_CHOICE)
-        panel.form.model_folder.setText(str(tiny_model_folder))
+        panel.form.model.choose(tiny_model_folder)
         panel.form.n_samples.setValue(3)
         panel.form.folder.setText(str(folder))
         if wait:
@@ -323,7 +319,7 @@ def test_an_empty_image_is_named_after_the_models_class(
     card = json.loads((folder / "model.json").read_text())
     card["config"]["model"]["classes"] = ["polyp"]
     (folder / "model.json").write_text(json.dumps(card))
-    panel.form.model_folder.setText(str(folder))
+    panel.form.model.folder.line.setText(str(folder))
     assert panel.form.empty_name == "No polyp"
 
 
@@ -521,14 +517,14 @@ def test_an_annotation_of_another_image_with_that_name_is_reported(
 
 def test_a_missing_model_is_reported(qtbot: Any, queue: Open, tmp_path: Path) -> None:
     _, panel = queue(wait=False)
-    panel.form.model_folder.setText(str(tmp_path))
+    panel.form.model.folder.line.setText(str(tmp_path))
     seen: list[str] = []
     panel.settled.connect(seen.append)
     panel.open_folder()
     qtbot.waitUntil(lambda: "failed" in seen, timeout=PATIENCE)
     assert panel.work is not None
     assert panel.work.item(NAMES[0]).state == "not started"
-    panel.form.model_folder.setText("")
+    panel.form.model.folder.line.setText("")
     panel.browsing.read_ahead()  # says nothing: opening the next image does
     assert not panel.sampler.busy
 
@@ -567,51 +563,12 @@ def test_choices_are_saved_between_sessions(queue: Open, tiny_model_folder: Path
     viewer, panel = queue(wait=False)
     panel.form.order.setCurrentText(BY_UNCERTAINTY)
     panel.form.skip.setChecked(True)
-    panel.form.model_folder.editingFinished.emit()
     again = QueuePanel(viewer).form
-    assert again.model.currentText() == FOLDER_CHOICE
-    assert again.model_folder.text() == str(tiny_model_folder)
+    assert again.model.box.currentText() == FOLDER_CHOICE
+    assert again.model.folder.line.text() == str(tiny_model_folder)
     assert again.n_samples.value() == 3
     assert again.order.currentText() == BY_UNCERTAINTY
     assert again.skip.isChecked()
     again.order.setCurrentText(BY_NAME)
     form_memory.restore(again, {"order": "most doubtful first"})
     assert again.order.currentText() == BY_UNCERTAINTY, "the name in earlier versions"
-
-
-def test_reviewed_regions_and_strokes_are_restored_with_the_image(qtbot: Any, queue: Open) -> None:
-    viewer, panel = queue()
-    review = ReviewPanel(viewer)
-    viewer.window.add_dock_widget(review, name="Review")
-    redrawn: list[str] = []
-    review.strokes.finished.connect(redrawn.append)
-    review.strokes.paint_background()
-    strokes = stroke_layer(review.session)
-    assert strokes is not None
-    with strokes.block_history():
-        strokes.data_setitem((np.full(8, 32), np.arange(28, 36)), 1)
-    painted = strokes.data.copy()
-    qtbot.waitUntil(lambda: bool(redrawn), timeout=PATIENCE)
-    assert redrawn == ["done"]
-    # The small model is sure of itself: the same samples with a place of uncertainty.
-    current = review.session.current
-    confidence = current.result.summary.confidence.copy()
-    confidence[4:12, 4:12] = 0
-    summary = replace(current.result.summary, confidence=confidence)
-    review.session.show(replace(current, result=replace(current.result, summary=summary)))
-    qtbot.waitUntil(lambda: "Looking" not in review.regions.status.text(), timeout=PATIENCE)
-    review.regions.visit(1)
-    review.regions.resolve()
-    ticked = [region["box"] for region in review.regions.resolved_regions()]
-    assert len(ticked) == 1
-    annotate(viewer)
-    wait_for(qtbot, panel, NAMES[1], panel.next)
-    assert stroke_layer(review.session, create=False) is None
-    assert review.regions.resolved_regions() == []
-    wait_for(qtbot, panel, NAMES[0], panel.previous)
-    again = stroke_layer(review.session, create=False)
-    assert again is not None
-    np.testing.assert_array_equal(again.data, painted)
-    assert [region["box"] for region in review.regions.resolved_regions()] == ticked
-    qtbot.waitUntil(lambda: len(redrawn) == 2, timeout=PATIENCE)
-    assert redrawn[1] == "done"

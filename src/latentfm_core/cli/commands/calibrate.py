@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from latentfm_core.bars import progress_bar
 from latentfm_core.cli.calibrate import MIN_IMAGES
 from latentfm_core.cli.cases import ChosenPairs, choose_pairs, open_cases
-from latentfm_core.cli.common import progress_bar, say
+from latentfm_core.cli.common import say
 from latentfm_core.cli.domain import (
     check_domain_arguments,
     fit_each,
@@ -18,6 +20,7 @@ from latentfm_core.cli.domain import (
 )
 from latentfm_core.cli.model import load_segmenter
 from latentfm_core.cli.prompt_kind import prompt_group
+from latentfm_core.datasets.plausibility import group_findings, log_findings
 from latentfm_core.datasets.splits import read_groups
 from latentfm_core.errors import ConfigError, OutputError
 from latentfm_core.evaluation.calibrate import fit_calibration
@@ -29,10 +32,14 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.bundled import is_bundled, resolve_model
 from latentfm_core.model_io.card import ModelCard, read_card
 from latentfm_core.model_io.folder import write_card
+from latentfm_core.names import counted
 from latentfm_core.output.paths import prepare_folder
-from latentfm_core.types import PromptGroup
 from latentfm_core.uncertainty.calibration import Calibration
 from latentfm_core.uncertainty.domain import TrainingDomain
+from latentfm_core.vocabulary import PromptGroup
+
+# Under ``python -m`` this module is named "__main__", whose logger has no handler.
+logger = logging.getLogger("latentfm_core.cli.calibrate")
 
 
 def run(args: argparse.Namespace, command: str) -> None:
@@ -47,8 +54,14 @@ def run(args: argparse.Namespace, command: str) -> None:
     groups = None
     if args.group_file is not None:
         groups = read_groups(args.group_file, args.group_column, names)
+        log_findings(group_findings(groups, args.group_column))
     group = prompt_group(args)
     segmenter, settings = load_segmenter(args, group)
+    if settings.n_samples == 1:
+        logger.warning(
+            "One sample has no spread: the calibration will only suit results of one sample. "
+            "Leave --samples 1 out, unless you always draw one."
+        )
     opened = open_cases(args, chosen, segmenter, settings)
     _refuse_few(args, opened.images)
     folder = resolve_model(args.model)
@@ -57,7 +70,7 @@ def run(args: argparse.Namespace, command: str) -> None:
     part = chosen.part or ""
     opened.survey.log(
         segmenter, settings, part, args.mask_threshold,
-        draws=draws, stops=True, objects=opened.objects,
+        draws=draws, stops=True, objects=opened.objects, groups=groups,
     )  # fmt: skip
     with one_writer(folder, "writing to", "Wait until it has finished."):
         with progress_bar(opened.count, "calibrating", opened.unit, args.quiet) as bar:
@@ -72,7 +85,7 @@ def run(args: argparse.Namespace, command: str) -> None:
         say(
             f"{segmenter.card.id}: noise scale {calibration.noise_scale:g}, threshold "
             f"{calibration.threshold:g}, neighbourhood {calibration.sigma:g} pixels, from "
-            f"{calibration.n_images} {opened.unit}s"
+            f"{counted(calibration.n_images, opened.unit)}"
         )
         opened.bad.report()
         if group == "none" and chosen.part == "val":
@@ -139,7 +152,8 @@ def _check_images(args: argparse.Namespace, chosen: ChosenPairs) -> None:
 def _refuse_few(args: argparse.Namespace, count: int) -> None:
     if count < MIN_IMAGES and not args.allow_few:
         raise ConfigError(
-            f"{count} images are too few for a calibration: chance would dominate. Use "
+            f"{counted(count, 'image is', 'images are')} too few for a calibration: chance would "
+            "dominate. Use "
             f"{MIN_IMAGES} or more, or add --allow-few."
         )
 

@@ -6,8 +6,9 @@ import argparse
 import logging
 from typing import Any
 
+from latentfm_core.bars import progress_bar
 from latentfm_core.cli.cases import ChosenPairs, OpenCases, choose_pairs, open_cases
-from latentfm_core.cli.common import progress_bar, say
+from latentfm_core.cli.common import say
 from latentfm_core.cli.inputs import refuse_among, refuse_models
 from latentfm_core.cli.model import load_segmenter
 from latentfm_core.cli.prompt_kind import prompt_group
@@ -17,7 +18,7 @@ from latentfm_core.evaluation.evaluate import evaluate
 from latentfm_core.evaluation.scores import Evaluation, ImageScores
 from latentfm_core.files.locks import one_writer
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.names import shown
+from latentfm_core.names import counted, shown
 from latentfm_core.output.paths import prepare_folder, printable, refuse_existing
 from latentfm_core.output.sidecar import now, versions
 from latentfm_core.output.tables import evaluation_files, readable, write_evaluation
@@ -143,7 +144,8 @@ def report(
     facts = {
         "model": f"{card.id} (weights {card.weights_sha256[:12]})",
         "samples": f"{settings.n_samples}, seed {settings.seed}",
-        "ODE": f"{settings.steps} {settings.solver} steps, {evaluation.scores[0].nfe} evaluations",
+        "ODE": f"{counted(settings.steps, f'{settings.solver} step')}, "
+        f"{counted(evaluation.scores[0].nfe, 'evaluation')}",
         "device": segmenter.device_label,
     }
     if settings.n_samples > 1 and not settings.calibrated:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import argparse
 import logging
-from functools import partial
 
+from latentfm_core.cli.arguments import refuse_unused
 from latentfm_core.cli.data_options import reading_from
 from latentfm_core.cli.following import FollowMode
 from latentfm_core.cli.images import ImageMode
 from latentfm_core.cli.inputs import find_images, refuse_among, refuse_models
-from latentfm_core.cli.model import load_segmenter
+from latentfm_core.cli.model import load_segmenter, warn_of_unused_members
 from latentfm_core.cli.options import tiling_from
 from latentfm_core.cli.predict import FORMATS
 from latentfm_core.cli.prediction import RunOptions, predict
-from latentfm_core.cli.prompts import prompted_images
+from latentfm_core.cli.prompts import check_early, prompted_images
 from latentfm_core.cli.stacks import StackMode
 from latentfm_core.cli.tiled import TiledMode, find_large_images
 from latentfm_core.errors import ConfigError, OutputError
-from latentfm_core.output.result import DEFAULT_KINDS, Format
+from latentfm_core.output.kinds import DEFAULT_KINDS, Format
 from latentfm_core.torchrun import Launch, read_launch
 
 
@@ -45,20 +45,22 @@ def run(args: argparse.Namespace, command: str) -> None:
     else:
         refuse_among(args.images, out)
         images = find_images(args.images, limits)
+        items = prompted_images(images, args, limits)
+        checked = check_early(items, args, limits)
     segmenter, settings = load_segmenter(args, group=None, launch=launch)
-    prompted = partial(prompted_images, args=args, limits=limits)
+    warn_of_unused_members(segmenter, settings.n_samples)
     unit = "images" if args.prompts is None else "objects"
     if args.tiled:
         predict(TiledMode(segmenter, settings, limits, out, tiling), images, options)
         return
     formats: tuple[Format, ...] = ("tiff",) if args.stack else FORMATS[args.format]
-    given = (segmenter, settings, limits, out, args.outputs, formats, prompted)
+    given = (segmenter, settings, limits, out, args.outputs, formats, items)
     if args.follow is not None:
         mode: ImageMode = FollowMode(*given, plane=args.plane, start=args.follow, unit=unit)
     elif args.stack:
         mode = StackMode(*given, plane=args.plane)
     else:
-        mode = ImageMode(*given, unit=unit)
+        mode = ImageMode(*given, unit=unit, checked=checked)
     predict(mode, images, options)
 
 
@@ -66,6 +68,8 @@ def _check_arguments(args: argparse.Namespace, launch: Launch) -> None:
     """Raise `ConfigError` or `OutputError` for options that contradict each other."""
     if not args.tiled and (args.scale is not None or args.overlap is not None):
         raise ConfigError("--scale and --overlap belong to --tiled. Add it, or remove them.")
+    if not args.stack:
+        refuse_unused(args, ("plane",), "without --stack")
     if args.tiled and args.stack:
         raise ConfigError("--tiled takes 2D images, --stack takes stacks. Choose one of them.")
     if args.tiled and (args.format != "both" or args.outputs != DEFAULT_KINDS):
@@ -84,6 +88,10 @@ def _check_arguments(args: argparse.Namespace, launch: Launch) -> None:
 def _check_prompts(args: argparse.Namespace) -> None:
     """Raise `ConfigError` for prompts that cannot be used, or ``--follow`` without a prompt."""
     prompted = args.box is not None or args.prompts is not None
+    if args.refine and (prompted or args.tiled):
+        refuse_unused(args, ("refine",), "with --box, --prompts or --tiled")
+    if args.prompts is None:
+        refuse_unused(args, ("keep_numbers",), "without --prompts")
     if args.follow is not None and not (args.stack and prompted):
         raise ConfigError("--follow needs --stack, and --box or --prompts. Add them.")
     if args.tiled and prompted:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from latentfm_core.cli.commands.train_config import make_config
 from latentfm_core.cli.commands.train_folds import of_folds, run_folds
-from latentfm_core.cli.common import EXIT_INTERRUPTED, EXIT_OK, NOTICE, say
+from latentfm_core.cli.common import EXIT_INTERRUPTED, EXIT_OK, NOTICE, say_all
 from latentfm_core.cli.stop_flag import StopFlag
 from latentfm_core.config import Config, read_toml
 from latentfm_core.config.loading import to_toml
@@ -24,7 +24,9 @@ from latentfm_core.names import shown
 from latentfm_core.report.training import FILE
 from latentfm_core.torchrun import read_launch
 from latentfm_core.training.checkpoint import read_header
+from latentfm_core.training.fold_table import update_table
 from latentfm_core.training.ignored import refuse_ignored
+from latentfm_core.training.optimisation import load_optimiser
 from latentfm_core.training.resuming import (
     check_resumed,
     extends,
@@ -34,7 +36,7 @@ from latentfm_core.training.resuming import (
 from latentfm_core.training.run_folder import TRAINING
 from latentfm_core.training.runlog import NAMES
 from latentfm_core.training.trainer import RunOptions, Trainer
-from latentfm_core.types import UNUSABLE
+from latentfm_core.vocabulary import UNUSABLE
 
 # Under ``python -m`` this module is named "__main__", whose logger has no handler.
 logger = logging.getLogger("latentfm_core.cli.train")
@@ -43,7 +45,7 @@ logger = logging.getLogger("latentfm_core.cli.train")
 def run(args: argparse.Namespace, command: str) -> int:
     """Run the command; return its exit code."""
     if args.dump_config:
-        say(to_toml(make_config(args)).rstrip())
+        say_all(to_toml(make_config(args)).rstrip())
         return EXIT_OK
     if args.out is None:
         raise ConfigError("Name the folder of the new model: --out FOLDER.")
@@ -62,6 +64,7 @@ def run(args: argparse.Namespace, command: str) -> int:
         return EXIT_OK
     if args.resume and _is_finished(config, options):
         return EXIT_OK
+    load_optimiser()  # while Ctrl+C ends the command at once
     run: FineTune | Trainer
     if args.preset == PRESET or (args.resume and is_learning(args.out)):
         run = FineTune(config, options)
@@ -72,6 +75,7 @@ def run(args: argparse.Namespace, command: str) -> int:
         return _say_stopped(args.out, options.tracking)
     if launch.first:
         _say_written(args.out)
+        update_table(args.out)
     return EXIT_OK
 
 

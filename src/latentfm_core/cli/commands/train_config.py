@@ -18,9 +18,10 @@ from latentfm_core.finetuning.recipe import PRESET, finetune_config
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import read_only_card
 from latentfm_core.names import matching
-from latentfm_core.training.cross_validation import begun_fold, is_begun, with_fold
+from latentfm_core.training.cross_validation import with_fold
 from latentfm_core.training.distillation import PRESET as DISTILL
 from latentfm_core.training.distillation import distill_config
+from latentfm_core.training.fold_checks import begun_fold, is_begun
 from latentfm_core.training.initial_model import count_and_names
 from latentfm_core.training.resuming import resumed_config
 
@@ -67,21 +68,21 @@ def make_config(args: argparse.Namespace) -> Config:
         config = _resumed(args, named)
     elif args.config:
         config = load_config(args.config)
+        args.preset = read_toml(args.config).get("preset")  # as if it were the option
     else:
         config = preset(args.preset or "default")
     refuse_two_sources(args)
-    config = with_overrides(config, _flag_overrides(args))
-    if args.init is not None and not args.resume:
-        config = _from_initial(config, args)
     if (args.group_file is None) != (args.group_column is None):
         raise ConfigError("--group-file and --group-column belong together: use both or neither.")
-    if args.group_file is not None:
-        group = {"group_file": args.group_file.resolve(), "group_column": args.group_column}
-        config = config.model_copy(update={"data": config.data.model_copy(update=group)})
+    config = _with_flags(config, args)
+    if args.init is not None and not args.resume:
+        config = _from_initial(config, args)
     if not args.resume:
         config = with_classes_of_folder(config)
     if args.preset in _FROM_PARENT:
         config = _from_parent(config, args)
+        if args.config:  # its settings override those of the recipe
+            config = _with_flags(load_config(args.config, config), args)
     config = with_overrides(config, args.overrides)
     if args.init is not None and not args.resume and not config.model.class_colours:
         config = _with_colours_of(config, args.init)
@@ -91,6 +92,15 @@ def make_config(args: argparse.Namespace) -> Config:
     masks = (config.data.masks, *(one.masks for one in config.data.sets))
     check_masks_of_list(config.model.classes, *masks)
     return config
+
+
+def _with_flags(config: Config, args: argparse.Namespace) -> Config:
+    """Return the configuration with the settings that have their own options."""
+    config = with_overrides(config, _flag_overrides(args))
+    if args.group_file is None:
+        return config
+    group = {"group_file": args.group_file.resolve(), "group_column": args.group_column}
+    return config.model_copy(update={"data": config.data.model_copy(update=group)})
 
 
 def _resumed(args: argparse.Namespace, named: bool) -> Config:
@@ -126,7 +136,7 @@ def _from_initial(config: Config, args: argparse.Namespace) -> Config:
     file = read_toml(args.config) if args.config else {}
     named = file.get("model", {})
     labels = {key: getattr(config.model, key) for key in named if key in _LABELS}
-    if len(named) > len(labels) or file.get("preset", args.preset or "default") != "default":
+    if len(named) > len(labels) or args.preset not in (None, "default"):
         return config
     classes = _named_classes(config, args) or labels.get("classes")
     made = _with_network_of(config, args.init, classes, file.get("data", {}))

@@ -15,9 +15,12 @@ from latentfm_core.datasets.folds import FILE, FOLDER
 from latentfm_core.errors import ConfigError
 from latentfm_core.finetuning.recipe import PRESET as FINETUNE
 from latentfm_core.loggers.tracking import Tracking
-from latentfm_core.training.cross_validation import CrossValidation, begun_fold, shared_out
+from latentfm_core.names import shown
+from latentfm_core.training.cross_validation import CrossValidation, shared_out
 from latentfm_core.training.distillation import PRESET as DISTILL
+from latentfm_core.training.fold_checks import begun_fold
 from latentfm_core.training.fold_table import CSV, CrossValidated
+from latentfm_core.training.optimisation import load_optimiser
 from latentfm_core.training.options import RunOptions
 from latentfm_core.training.resuming import follows_paths
 
@@ -58,6 +61,7 @@ def run_folds(args: argparse.Namespace, config: Config, options: RunOptions, fla
         runs.dry_run()
         logger.info("Nothing was trained or written. Leave --dry-run out to train.")
         return EXIT_OK
+    load_optimiser()  # while Ctrl+C ends the command at once
     flag.begin()
     table = runs.run()
     if table is None:
@@ -111,4 +115,12 @@ def _say_finished(args: argparse.Namespace, table: CrossValidated) -> None:
         args.out / CSV,
         table.to_text(),
     )
+    if table.trained_before:
+        logger.warning(
+            "These figures are too optimistic: the model %s, from which the folds started, was "
+            "trained on %d of their %d images.",
+            shown(table.folds.init or args.init),
+            table.trained_before,
+            len(table.folds.fold_of()),
+        )
     logger.info("The ensemble of all folds is the model %s", args.out)

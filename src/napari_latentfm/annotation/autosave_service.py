@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 BANNER = "LatentFM: unsaved annotation"
 
 
-class Keeper:
+class AutosaveService:
     """The autosaver and the recovery of one viewer, which end with its last panel."""
 
     def __init__(self, session: ReviewSession) -> None:
@@ -50,8 +50,8 @@ class Keeper:
             offers.disconnect()
         recovery.close()
         saver.close()
-        if _KEEPERS.get(self._session) is self:
-            del _KEEPERS[self._session]
+        if _SERVICES.get(self._session) is self:
+            del _SERVICES[self._session]
 
 
 class Banner:
@@ -95,17 +95,17 @@ class Banner:
             bar.deleteLater()
 
 
-_KEEPERS: WeakKeyDictionary[ReviewSession, Keeper] = WeakKeyDictionary()
+_SERVICES: WeakKeyDictionary[ReviewSession, AutosaveService] = WeakKeyDictionary()
 
 
-def keeper_of(session: ReviewSession, widget: QObject) -> Keeper:
-    """Return the keeper of a viewer, which stays active at least as long as `widget`."""
-    keeper = _KEEPERS.get(session)
-    if keeper is None:
-        keeper = _KEEPERS[session] = Keeper(session)
-    keeper.hold(widget)
-    return keeper
+def autosave_service_of(session: ReviewSession, widget: QObject) -> AutosaveService:
+    """Return the service of a viewer, which stays active at least as long as `widget`."""
+    service = _SERVICES.get(session)
+    if service is None:
+        service = _SERVICES[session] = AutosaveService(session)
+    service.hold(widget)
+    return service
 
 
-def _release(keeper: Keeper, *_: object) -> None:
-    keeper.release()
+def _release(service: AutosaveService, *_: object) -> None:
+    service.release()

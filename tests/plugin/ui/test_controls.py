@@ -1,4 +1,4 @@
-"""Every control of every panel has a tooltip, shows its key and fits a small window."""
+"""Every control of the dock has a tooltip, shows its key and fits a small window."""
 
 from __future__ import annotations
 
@@ -26,15 +26,14 @@ from qtpy.QtWidgets import (
 )
 
 from napari_latentfm.annotation.region import region_layer
-from napari_latentfm.finetuning.panel import LearningPanel
+from napari_latentfm.dock.entries import open_dock
+from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.prompting.layer_keys import HAND_KEYS
+from napari_latentfm.prompting.section import LAYER_KEYS
 from napari_latentfm.review.look_controls import _swatch
-from napari_latentfm.review.panel import ReviewPanel
 from napari_latentfm.sampling.controls import text_line
-from napari_latentfm.sampling.panel import SamplingPanel
-from napari_latentfm.ui.choices import FOLDER_CHOICE
 from napari_latentfm.ui.common import wrapped_text
-from napari_latentfm.worklist.panel import QueuePanel
+from napari_latentfm.ui.model_chooser import FOLDER_CHOICE
 from napari_latentfm.worklist.table import Rows
 from tests.helpers.looks import reviewed
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image
@@ -51,36 +50,28 @@ CONTROLS = (
     QLineEdit,
     QProgressBar,
 )
-PANELS = [SamplingPanel, ReviewPanel, QueuePanel, LearningPanel]
 
 
 @pytest.fixture
-def opened(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Callable[[type], Any]:
-    """Return a function that opens a panel in a small window, with all controls shown."""
-
-    def open_one(kind: type) -> Any:
-        viewer = make_napari_viewer(show=True)
-        image = viewer.add_image(disc_image(), rgb=True, name="skin")
-        panel = kind(viewer)
-        viewer.window.add_dock_widget(panel, name="panel", area="right")
-        viewer.window.resize(1280, 720)
-        if isinstance(panel, ReviewPanel):
-            panel.session.show(reviewed(image, viewer, uncertain_samples()))
-            qtbot.waitUntil(
-                lambda: bool(panel.hypotheses.hypotheses and panel.regions.regions),
-                timeout=PATIENCE,
-            )
-            panel.annotation.bar.show()
-            panel.annotation.take_mean_mask()
-            assert region_layer(panel.session) is not None
-        elif isinstance(panel, SamplingPanel):
-            panel.form.model.value = FOLDER_CHOICE
-        else:
-            panel.form.model.setCurrentText(FOLDER_CHOICE)
-        QApplication.processEvents()
-        return panel
-
-    return open_one
+def panel(make_napari_viewer: Callable[..., Any], qtbot: Any) -> LatentFMPanel:
+    """The dock in a small window, with samples under review and all controls shown."""
+    viewer = make_napari_viewer(show=True)
+    image = viewer.add_image(disc_image(), rgb=True, name="skin")
+    panel = open_dock(viewer)
+    viewer.window.resize(1280, 720)
+    panel.session.show(reviewed(image, viewer, uncertain_samples()))
+    review = panel.review
+    qtbot.waitUntil(
+        lambda: bool(review.hypotheses.hypotheses and review.regions.regions), timeout=PATIENCE
+    )
+    review.annotation.bar.show()
+    review.annotation.take_mean_mask()
+    assert region_layer(panel.session) is not None
+    for section in panel.sections.values():
+        section.set_opened(True)
+    panel.sampling.form.model.box.setCurrentText(FOLDER_CHOICE)
+    QApplication.processEvents()
+    return panel
 
 
 def controls(panel: QWidget) -> list[QWidget]:
@@ -102,31 +93,19 @@ def _is_inside(control: QWidget, panel: QWidget) -> bool:
     return type(control).__name__ == "QHeaderView"
 
 
-def keys_of(panel: Any) -> list[str]:
-    parts = (panel.hypotheses, panel.regions, panel.strokes, panel.fix, panel.annotation)
-    return [key for part in parts for key in part.key_actions()]
-
-
-@pytest.mark.parametrize("kind", PANELS)
-def test_every_control_has_a_tooltip_and_fits_1280_x_720(
-    opened: Callable[[type], Any], qtbot: Any, kind: type
-) -> None:
-    panel = opened(kind)
+def test_every_control_has_a_tooltip_and_fits_1280_x_720(panel: LatentFMPanel, qtbot: Any) -> None:
     found = controls(panel)
-    assert len(found) >= 10
+    assert len(found) > 60
     # Qt asks the parents of a widget that has no tooltip itself.
     silent = [w for w in found if not any(x.toolTip() for x in (w, *_above(w, panel)))]
     assert not silent, [(w, getattr(w, "text", str)()) for w in silent]
     assert panel.window().height() <= 720
     assert panel.window().width() <= 1280
-    pages = [panel]
-    if isinstance(panel, ReviewPanel):
-        pages = [panel.widget(place) for place in range(panel.count())]
-        assert all(panel.tabToolTip(place) for place in range(panel.count()))
-    for place, page in enumerate(pages):
-        assert isinstance(page, QScrollArea)
-        if page is not panel:
-            panel.setCurrentIndex(place)
+    tabs = panel.tabs
+    assert all(tabs.tabToolTip(place) for place in range(tabs.count()))
+    for place, page in enumerate((panel.annotate.area, panel.queue, panel.learning)):
+        assert len(controls(page)) >= 10
+        tabs.setCurrentIndex(place)
         qtbot.waitUntil(lambda: not cut_off(page), timeout=PATIENCE)  # noqa: B023
         assert page.horizontalScrollBar().maximum() == 0
 
@@ -152,10 +131,9 @@ def _above(control: QWidget, top: QWidget) -> list[QWidget]:
     return found
 
 
-def test_every_key_is_on_a_button_and_not_used_by_napari(opened: Callable[[type], Any]) -> None:
-    panel = opened(ReviewPanel)
+def test_every_key_is_on_a_button_and_not_used_by_napari(panel: LatentFMPanel) -> None:
     texts = [button.text() for button in panel.findChildren(QAbstractButton)]
-    keys = keys_of(panel)
+    keys = [key for actions in panel.annotate.key_actions().values() for key in actions]
     assert len(keys) >= 3
     for key in keys:
         shown = f"({key.replace('-', '+')})"
@@ -163,23 +141,26 @@ def test_every_key_is_on_a_button_and_not_used_by_napari(opened: Callable[[type]
     taken = {KeyBinding.from_str(str(k)) for keys in default_shortcuts.values() for k in keys}
     ours = [KeyBinding.from_str(key) for key in keys]
     assert len(set(ours)) == len(ours)
-    # The keys of napari's tools for painting do the same on the annotation.
-    assert taken.intersection(ours) == {KeyBinding.from_str(key) for key in HAND_KEYS}
+    # The keys of napari's tools for painting do the same on the annotation; those of its layers of
+    # marks choose the tool of the section Point.
+    shared = {KeyBinding.from_str(key) for key in (*HAND_KEYS, *LAYER_KEYS)}
+    assert taken.intersection(ours) == shared
 
 
-def test_buttons_do_what_their_keys_do(opened: Callable[[type], Any]) -> None:
-    panel = opened(ReviewPanel)
-    section = panel.hypotheses
+def test_buttons_do_what_their_keys_do(panel: LatentFMPanel) -> None:
+    section, annotation = panel.review.hypotheses, panel.review.annotation
     following = next(b for b in section.buttons.step if "(H)" in b.text())
     hide = next(b for b in section.buttons.step if "(Q)" in b.text())
     following.click()
     assert section.chosen is section.hypotheses[0]
     hide.click()
     assert section.chosen is None
-    mean = next(b for b in panel.annotation.findChildren(QAbstractButton) if "Shift+M" in b.text())
+    mean = next(b for b in annotation.findChildren(QAbstractButton) if "Shift+M" in b.text())
     mean.click()
-    layer = panel.annotation.autosaver.layer
-    wanted = panel.session.current.result.summary.mean_mask
+    layer, current = annotation.autosaver.layer, panel.session.current
+    assert layer is not None
+    assert current is not None
+    wanted = current.result.summary.mean_mask
     np.testing.assert_array_equal(layer.data, wanted)
 
 
