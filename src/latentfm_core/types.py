@@ -263,3 +263,8 @@ class Summary:
     def out_of_domain(self) -> bool:
         """Whether the image is unlike the training images."""
         return is_out_of_domain(self.domain_score)
+
+    @property
+    def has_confidence(self) -> bool:
+        """Whether the confidence means anything: a single sample has no spread."""
+        return self.calibrated or len(self.sample_masks) > 1

@@ -230,7 +230,9 @@ def score(
         error_auroc=mean_or_nan(
             value for rater in raters if (value := _error_auroc(summary, rater)) is not None
         ),
-        confidence=float(summary.confidence.mean(dtype=np.float64)),
+        confidence=(
+            float(summary.confidence.mean(dtype=np.float64)) if summary.has_confidence else math.nan
+        ),
         expected_dice=math.nan if summary.expected_dice is None else summary.expected_dice,
         domain_score=math.nan if summary.domain_score is None else summary.domain_score,
         nfe=nfe,
@@ -247,7 +249,12 @@ def probability_bins(summary: Summary, raters: Mask) -> ReliabilityBins:
 
 
 def agreement_bins(summary: Summary, raters: Mask) -> ReliabilityBins:
-    """Return the bins of the confidence against agreement of the mean mask with a rater."""
+    """Return the bins of the confidence against agreement of the mean mask with a rater.
+
+    They are empty if the confidence is meaningless (`Summary.has_confidence`).
+    """
+    if not summary.has_confidence:
+        return ReliabilityBins.empty()
     right = (np.asarray(summary.mean_mask == rater) for rater in raters)
     each = (ReliabilityBins.of(summary.confidence, agrees) for agrees in right)
     return sum(each, ReliabilityBins.empty())
@@ -262,5 +269,7 @@ def _one_vs_rest(summary: Summary, rater: Mask) -> tuple[Float32, Bool]:
 
 
 def _error_auroc(summary: Summary, rater: Mask) -> float | None:
+    if not summary.has_confidence:
+        return None
     wrong = np.asarray(summary.mean_mask != rater)
     return error_auroc(summary.confidence, wrong, np.zeros_like(wrong))

@@ -43,9 +43,9 @@ class ImageScores:
         Calibration errors of the mean probability.
     error_auroc
         AUROC of 1 - confidence for wrong pixels of the mean mask; NaN if no pixel or every
-        pixel is wrong.
+        pixel is wrong, or the confidence is unknown.
     confidence
-        Mean over the pixels.
+        Mean over the pixels; NaN for a single sample that is not calibrated, which has no spread.
     expected_dice
         The model's estimate of the mean mask's Dice; NaN where undefined: for a single sample, an
         empty mask, one that covers the image, and an image out of domain.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import lzma
 import math
 import struct
@@ -27,6 +28,11 @@ _DEFLATE_RATIO = 1032
 """Largest ratio of decoded and encoded size that DEFLATE (RFC 1951) can reach."""
 
 _ZSTD_MAGIC = 0xFD2FB528
+_ZSTD_SKIPPABLE = 0x184D2A50
+_ZSTD_REPEATED, _ZSTD_COMPRESSED = 1, 2
+_ZSTD_BLOCK = 2**13
+"""Bytes assumed for a compressed block, whose header does not give its decoded size: the smallest
+part into which encoders split a block. The format allows 16 times as many."""
 _BLOSC_HEADER = 16
 
 
@@ -143,16 +149,47 @@ def _lz4(chunk: bytes, _most: int) -> int:
     return int(struct.unpack_from("<I", chunk)[0]) if len(chunk) >= 4 else 0
 
 
-def _zstd(chunk: bytes, _most: int) -> int:
-    """Return the content size in a frame header (RFC 8878, section 3.1.1.1); 0 if not given."""
-    if len(chunk) < 18 or struct.unpack_from("<I", chunk)[0] != _ZSTD_MAGIC:
-        return 0
-    descriptor = chunk[4]
-    flag, single, dictionary = descriptor >> 6, descriptor >> 5 & 1, descriptor & 3
-    start = 5 + (not single) + (0, 1, 2, 4)[dictionary]
-    size = (single, 2, 4, 8)[flag]
-    value = int.from_bytes(chunk[start : start + size], "little")
-    return value + 256 if flag == 1 else value
+def _zstd(chunk: bytes, most: int) -> int:
+    """Return the bytes of all frames; of a frame that does not declare them, those of its blocks.
+
+    The format is that of RFC 8878, section 3.1. Damage is for the decoder.
+    """
+    total, at = 0, 0
+    with contextlib.suppress(struct.error, IndexError):
+        while at < len(chunk) and total <= most:
+            (magic,) = struct.unpack_from("<I", chunk, at)
+            if magic & ~0xF == _ZSTD_SKIPPABLE:
+                at += 8 + int(struct.unpack_from("<I", chunk, at + 4)[0])
+                continue
+            if magic != _ZSTD_MAGIC:
+                break
+            declared, at, checksum = _zstd_header(chunk, at + 4)
+            blocks, at = _zstd_blocks(chunk, at)
+            at += 4 * checksum
+            total += blocks if declared is None else declared
+    return total
+
+
+def _zstd_header(chunk: bytes, at: int) -> tuple[int | None, int, bool]:
+    """Return the declared size of a frame, the start of its blocks, and whether it is checked."""
+    descriptor = chunk[at]
+    flag, single = descriptor >> 6, descriptor >> 5 & 1
+    at += 1 + (not single) + (0, 1, 2, 4)[descriptor & 3]
+    length = (single, 2, 4, 8)[flag]
+    value = int.from_bytes(chunk[at : at + length], "little")
+    declared = value + 256 if flag == 1 else value
+    return declared if length else None, at + length, bool(descriptor & 4)
+
+
+def _zstd_blocks(chunk: bytes, at: int) -> tuple[int, int]:
+    """Return the bytes that the blocks of a frame decode to, about, and the end of the frame."""
+    total, last = 0, False
+    while not last:
+        header = int.from_bytes(chunk[at : at + 3], "little")
+        last, kind, size = at + 3 >= len(chunk) or bool(header & 1), header >> 1 & 3, header >> 3
+        total += _ZSTD_BLOCK if kind == _ZSTD_COMPRESSED else size
+        at += 3 + (1 if kind == _ZSTD_REPEATED else size)
+    return total, at
 
 
 def _deflate(chunk: bytes, most: int) -> int:

@@ -12,6 +12,7 @@ characteristic (ROC) curve. Radiology 143 (1982).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,11 +101,11 @@ class ReliabilityBins:
     def ece(self) -> float:
         """Expected calibration error: mean over pixels of |frequency - mean probability|.
 
-        ECE = sum_b (n_b / n) |y_b - p_b|, in [0, 1]; 0 without pixels.
+        ECE = sum_b (n_b / n) |y_b - p_b|, in [0, 1]; NaN without pixels.
         """
         total = self.count.sum()
         gap = np.abs(self.foreground - self.probability).sum()
-        return float(gap / total) if total else 0.0
+        return float(gap / total) if total else math.nan
 
 
 def ece(probability: Float32, mask: Bool, n_bins: int = N_BINS) -> float:

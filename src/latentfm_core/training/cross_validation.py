@@ -189,7 +189,12 @@ class CrossValidation:
                 self._trainer(fold, out).close()
                 count = len(self._chosen())
                 if count > 1:
-                    logger.info("This is %s, one of %d folds to train.", out.name, count)
+                    logger.info(
+                        "This is %s, one of %d folds to train. The expected time is that of one "
+                        "fold; the memory is the same for all.",
+                        out.name,
+                        count,
+                    )
                 return
         logger.info("All folds are finished.")
 

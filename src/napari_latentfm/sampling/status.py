@@ -73,7 +73,11 @@ def session_status(session: ReviewSession) -> str:
 
 
 def describe(
-    layer: Image, plane: Plane, result: Result, labels: NDArray[Any] | None, heading: str
+    layer: Image,
+    plane: Plane,
+    result: Result,
+    labels: NDArray[Any] | None = None,
+    heading: str = MEAN_MASK,
 ) -> str:
     """Return the status of the result of a plane: its image, a hint at a warning, figures.
 
@@ -89,7 +93,9 @@ def describe(
     return f"{layer.name}{plane.label()}: {_hint(result)}{mask} {_sampling(result)}"
 
 
-def describe_stack(layer: Image, run: StackRun, labels: NDArray[Any] | None, heading: str) -> str:
+def describe_stack(
+    layer: Image, run: StackRun, labels: NDArray[Any] | None = None, heading: str = MEAN_MASK
+) -> str:
     """Return the status of the result of a stack: its image, a hint at a warning, figures.
 
     `labels` and `heading` as in `describe`.

@@ -184,13 +184,16 @@ def test_a_part_of_a_split_is_evaluated(run, tmp_path, arguments, expected):
     assert read_summary(tmp_path)["data"]["part"] == (arguments or [None, "test"])[1]
 
 
-def test_one_sample_has_no_diversity(run, tmp_path, capsys):
+def test_one_sample_has_neither_diversity_nor_confidence(run, tmp_path, capsys):
     assert run("--samples", "1", "--report", "--overwrite") == 0
     assert re.search(r"sample diversity \(1 - IoU\) +-\n", capsys.readouterr().out)
-    assert read_summary(tmp_path)["metrics"]["diversity"] is None
-    assert {row["diversity"] for row in read_table(tmp_path / "out")} == {""}
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
-    assert '<td class="value" data-metric="diversity">-</td>' in page
+    figures = read_summary(tmp_path)["metrics"]
+    assert figures["confidence_ece"] is None
+    for name in ("diversity", "confidence", "error_auroc"):
+        assert figures[name] is None
+        assert {row[name] for row in read_table(tmp_path / "out")} == {""}
+        assert f'<td class="value" data-metric="{name}">-</td>' in page
 
 
 # --- raters, in Python -----------------------------------------------------------------------

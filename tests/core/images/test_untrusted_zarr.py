@@ -65,6 +65,14 @@ BOMBS: dict[str, Damage] = {
 }
 
 
+def without_size(frame: bytes) -> bytes:
+    """Return a Zstandard frame as a streaming encoder would write it."""
+    single = frame[4] >> 5 & 1
+    length = (single, 2, 4, 8)[frame[4] >> 6]
+    window = bytes([17 << 3])  # 128 MiB
+    return frame[:4] + bytes([frame[4] & 0b100]) + window + frame[6 - single + length :]
+
+
 def write(folder: Path, codec: Any, zarr_format: Any, **options: Any) -> Path:
     array = zarr.create_array(
         folder,
@@ -100,6 +108,27 @@ def test_a_chunk_that_decodes_to_too_much_is_refused(
     chunk.write_bytes(BOMBS[name](chunk.read_bytes()))
     with pytest.raises(ImageError, match="a chunk decodes to at least"):
         read(folder)
+
+
+@pytest.mark.parametrize(
+    ("codec", "zarr_format", "place"),
+    [(CODECS["zstd"], 2, "0.0"), (NEW_CODECS["zstd"], 3, "c/0/0")],
+    ids=["2", "3"],
+)
+def test_a_zstandard_frame_without_size_is_bounded(
+    tmp_path: Path, codec: Any, zarr_format: int, place: str
+) -> None:
+    folder = write(tmp_path / "a.zarr", codec, zarr_format)
+    chunk = folder / place
+    usual = without_size(chunk.read_bytes())
+    chunk.write_bytes(usual)
+    np.testing.assert_allclose(read(folder)[..., 0] * 255, PIXELS, atol=1e-3)
+    zeros = numcodecs.Zstd().encode(bytes(300 * 2**20))
+    skippable = struct.pack("<II", 0x184D2A53, 5) + bytes(5)
+    for bomb in (without_size(zeros), usual + zeros, skippable + zeros):
+        chunk.write_bytes(bomb)
+        with pytest.raises(ImageError, match="a chunk decodes to at least"):
+            read(folder)
 
 
 @pytest.mark.parametrize(

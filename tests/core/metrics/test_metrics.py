@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations, permutations
 
 import numpy as np
@@ -276,7 +277,7 @@ def test_bins_add_up_over_images():
 
 
 def test_empty_bins():
-    assert ReliabilityBins.empty().ece == 0
+    assert math.isnan(ReliabilityBins.empty().ece)
     bins = ReliabilityBins.of(pixels(0.5), np.array([[True]]), n_bins=4)
     np.testing.assert_array_equal(np.isnan(bins.frequency), [True, True, False, True])
     with pytest.raises(ValueError, match="bins"):
