@@ -178,7 +178,8 @@ def show_with_image(layers: Iterable[Layer]) -> None:
 def hide_others(viewer: ViewerModel, source: Image, but: Collection[Layer] = ()) -> tuple[str, ...]:
     """Hide all other images and labels in the place of an image; return their names.
 
-    The layers of a hidden image are hidden as well. Labels would be taken for those of this image.
+    The layers of a hidden image are hidden as well, and not named. Labels would be taken for those
+    of this image.
 
     Parameters
     ----------
@@ -191,8 +192,9 @@ def hide_others(viewer: ViewerModel, source: Image, but: Collection[Layer] = ())
     # What was hidden here and is visible was shown by the user.
     _SHOWN_BY_USER.update(str(each.unique_id) for each in images if str(each.unique_id) in _HIDDEN)
     images = [each for each in images if str(each.unique_id) not in _SHOWN_BY_USER]
-    _hide(others, {str(image.unique_id) for image in images})
-    return tuple(image.name for image in images)
+    hidden = {str(image.unique_id) for image in images}
+    _hide(others, hidden)
+    return tuple(image.name for image in images if source_of(image) not in hidden)
 
 
 def _hide(layers: Collection[Layer], images: Collection[str]) -> None:

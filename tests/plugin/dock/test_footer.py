@@ -321,13 +321,13 @@ def test_closing_the_dock_leaves_no_hidden_layers_of_the_previous_image(bench: B
 
     timer = pause_timer(bench.panel, 0, close)
 
-    def on_listed() -> None:
+    def on_inserted() -> None:
+        # The next image is there, and its samples are not: they are shown one layer per step.
         if bench.panel.queue.current == NAMES[1] and not closed:
-            # The next image is there, and its samples are not. The list may change again before.
             timer.start()
 
     bench.annotate()
-    bench.panel.queue.listed.connect(on_listed)
+    bench.viewer.layers.events.inserted.connect(on_inserted)
     bench.click(bench.panel.footer.accept)
     bench.qtbot.waitUntil(lambda: bool(closed), timeout=PATIENCE)
     assert closed[0], "they were there when the dock was closed"

@@ -12,7 +12,7 @@ from napari.layers import Labels
 from latentfm_core.progress import finish
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.layers.camera import camera_of, fit_view
-from napari_latentfm.layers.stacking import bring_forward, source_of
+from napari_latentfm.layers.stacking import bring_forward, hide_others, source_of
 from napari_latentfm.results.session import session_of
 from napari_latentfm.results.show import show_result_steps
 from napari_latentfm.review.stroke_layer import stroke_layer
@@ -86,6 +86,17 @@ def test_painted_layers_are_above_the_results(make_napari_viewer: Any) -> None:
     assert isinstance(annotation, Labels)
     bring_forward(viewer, second)
     assert not second.visible or first.visible
+
+
+def test_an_image_is_named_without_its_results_when_it_is_hidden(make_napari_viewer: Any) -> None:
+    viewer = make_napari_viewer()
+    first, second = patients(viewer, 2)
+    finish(show_result_steps(viewer, reviewed(first, viewer, two_looks()), lambda _names: None))  # type: ignore[arg-type, return-value]
+    viewer.add_labels(np.ones(SHAPE, np.uint8), name="mine")
+    second.visible = True  # hidden by the results of the first
+    assert len(visible(viewer, list(viewer.layers))) > 3
+    assert hide_others(viewer, second) == ("patient 0", "mine")
+    assert visible(viewer, list(viewer.layers)) == ["patient 1"]
 
 
 def test_channels_that_are_blended_stay_visible() -> None:
