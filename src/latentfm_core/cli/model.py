@@ -77,6 +77,16 @@ def load_segmenter(
     return segmenter, settings if group is None else segmenter.resolved(settings, group)
 
 
+def warn_of_one_sample(segmenter: Segmenter, settings: SamplingConfig) -> None:
+    """Warn of a single sample whose confidence is not calibrated."""
+    calibrated = settings.calibrated and segmenter.card.calibration is not None
+    if settings.n_samples == 1 and not calibrated:
+        logger.warning(
+            "One sample has no spread: its variance is 0 and its confidence 1 everywhere. Leave "
+            "--samples 1 out."
+        )
+
+
 def warn_of_unused_members(segmenter: Segmenter, samples: int) -> None:
     """Warn of the members of an ensemble that draw none of a number of samples."""
     members = segmenter.card.members

@@ -1,4 +1,4 @@
-"""Warnings about calibrations that do not fit the samples, and about samples that need one."""
+"""Warnings about calibrations that do not fit the samples they are applied to."""
 
 from __future__ import annotations
 
@@ -24,15 +24,6 @@ def warn_of_fewer(card: ModelCard, calibration: Calibration, samples: int, steps
             card.id,
             " and 1 ".join(few),
             " and ".join(counted(now, name) for name, now in few.items()),
-        )
-
-
-def warn_of_one_sample(card: ModelCard) -> None:
-    """Warn once of a single sample whose confidence is not calibrated."""
-    if first_time("one sample without calibration", card.id, card.weights_sha256):
-        logger.warning(
-            "One sample has no spread: its variance is 0 and its confidence 1 everywhere. Draw at "
-            "least 2 samples."
         )
 
 

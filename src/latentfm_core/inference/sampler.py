@@ -19,11 +19,7 @@ from latentfm_core.images.canvas import canvas_geometry, from_canvas, labels_to_
 from latentfm_core.images.large import LargeImage, PixelField, as_large
 from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.batches import Batches, Progress, Seeds
-from latentfm_core.inference.calibration_use import (
-    warn_of_fewer,
-    warn_of_one_sample,
-    warn_of_unaligned,
-)
+from latentfm_core.inference.calibration_use import warn_of_fewer, warn_of_unaligned
 from latentfm_core.inference.device import release_memory
 from latentfm_core.inference.drawing import draw, draw_objects
 from latentfm_core.inference.framing import Frame, frame
@@ -189,8 +185,6 @@ class Sampler:
         job = self.settings.tiled_job(field, used, tiling)
         if job.calibration is not None:
             warn_of_fewer(self.card, job.calibration, used.n_samples, used.steps)
-        elif used.n_samples == 1:
-            warn_of_one_sample(self.card)
         unlike = yield from self.distance.score_of_large(image)
         tiles = yield from sample_tiled(self.networks, field, job, sink)
         return TiledDraw(
@@ -217,8 +211,6 @@ class Sampler:
             warn_of_fewer(self.card, calibration, len(samples), steps_drawn)
             sigma = sigma_on(samples.geometry, calibration.sigma, self.card.config.data.size)
             calibration = calibration.model_copy(update={"sigma": sigma})
-        elif len(samples) == 1:
-            warn_of_one_sample(self.card)
         steps = summary_steps(samples, chosen.threshold, calibration)
         return (yield from follow(steps, lambda done: Progress(done, len(samples))))
 

@@ -186,7 +186,9 @@ def test_a_part_of_a_split_is_evaluated(run, tmp_path, arguments, expected):
 
 def test_one_sample_has_neither_diversity_nor_confidence(run, tmp_path, capsys):
     assert run("--samples", "1", "--report", "--overwrite") == 0
-    assert re.search(r"sample diversity \(1 - IoU\) +-\n", capsys.readouterr().out)
+    printed = capsys.readouterr()
+    assert "warning: One sample has no spread" in printed.err
+    assert re.search(r"sample diversity \(1 - IoU\) +-\n", printed.out)
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
     figures = read_summary(tmp_path)["metrics"]
     assert figures["confidence_ece"] is None

@@ -10,7 +10,7 @@ from latentfm_core.bars import progress_bar
 from latentfm_core.cli.cases import ChosenPairs, OpenCases, choose_pairs, open_cases
 from latentfm_core.cli.common import say
 from latentfm_core.cli.inputs import refuse_among, refuse_models
-from latentfm_core.cli.model import load_segmenter
+from latentfm_core.cli.model import load_segmenter, warn_of_one_sample
 from latentfm_core.cli.prompt_kind import prompt_group
 from latentfm_core.config import NUMBER_FORMATS, SamplingConfig, report_settings
 from latentfm_core.errors import ConfigError
@@ -58,6 +58,7 @@ def run(args: argparse.Namespace, command: str) -> None:
     if not args.overwrite:
         refuse_existing(evaluation_files(args.out))
     segmenter, settings = load_segmenter(args, prompt_group(args))
+    warn_of_one_sample(segmenter, settings)
     gallery = gallery_for(args, segmenter, settings)
     opened = open_cases(args, chosen, segmenter, settings)
     prepare_folder(args.out)

@@ -10,7 +10,7 @@ from latentfm_core.cli.data_options import reading_from
 from latentfm_core.cli.following import FollowMode
 from latentfm_core.cli.images import ImageMode
 from latentfm_core.cli.inputs import find_images, refuse_among, refuse_models
-from latentfm_core.cli.model import load_segmenter, warn_of_unused_members
+from latentfm_core.cli.model import load_segmenter, warn_of_one_sample, warn_of_unused_members
 from latentfm_core.cli.options import tiling_from
 from latentfm_core.cli.predict import FORMATS
 from latentfm_core.cli.prediction import RunOptions, predict
@@ -49,6 +49,7 @@ def run(args: argparse.Namespace, command: str) -> None:
         checked = check_early(items, args, limits)
     segmenter, settings = load_segmenter(args, group=None, launch=launch)
     warn_of_unused_members(segmenter, settings.n_samples)
+    warn_of_one_sample(segmenter, settings)
     unit = "images" if args.prompts is None else "objects"
     if args.tiled:
         predict(TiledMode(segmenter, settings, limits, out, tiling), images, options)
