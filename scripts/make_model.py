@@ -53,6 +53,14 @@ LATER = {
             "training.flow.max_seconds=6000",
             "training.seed=2019",
         ),
+        "generalist_few_steps": (
+            "model.distilled_steps=2",
+            "training.mask_vae.epochs=0",
+            "training.flow.epochs=0",
+            "training.distill.epochs=6",
+            "training.distill.small_epochs=4",
+            "training.distill.max_seconds=3300",
+        ),
     },
     "isic2018": {
         "isic2018": (

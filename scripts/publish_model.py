@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import shutil
 import sys
 import textwrap
@@ -156,12 +157,16 @@ def distillation(card: ModelCard) -> str:
     if made is None:
         return ""
     steps = card.config.model.distilled_steps
+    scores = (
+        f"{card.metrics.get(f'val_dice_steps_{n}', math.nan):.3f}" for n in range(1, steps + 1)
+    )
     return f"""Afterwards, a network for runs of at most {steps} Euler steps was added, which
 changes nothing else:
 
 {indented(made.command)}
 
-Seed {made.seed}, {made.seconds / 60:.0f} minutes on {made.device}.
+Seed {made.seed}, {made.seconds / 60:.0f} minutes on {made.device}. Validation Dice by number of
+steps, from 1: {scores}.
 
 """
 
@@ -174,7 +179,7 @@ def publish(folder: Path, summary_file: Path | None, named: dict[str, Path] | No
         card = with_named_figures(card, found)
     elif summary_file is not None:
         card = with_test_figures(card, json.loads(summary_file.read_text("utf-8")))
-    elif card.distillation is None or "test_dice" not in card.metrics:
+    elif card.distillation is None or not any(key.startswith("test_") for key in card.metrics):
         raise ModelFolderError("Give the summary of the test part.")
     if card.weights.size_bytes > MAX_BYTES:
         raise ModelFolderError(f"{folder / WEIGHTS} is larger than 25 MB.")

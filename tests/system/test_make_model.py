@@ -65,7 +65,9 @@ def test_released_models_start_from_the_configured_model(
     text = (ROOT / "configs" / f"{name}.toml").read_text("utf-8")
     assert parent is None or f"--init {parent}" in text
     assert command[-2:] == ["--minutes", "5"]
-    settings = [word for words in later for word in words if word.startswith("training.")]
+    settings = [
+        word for words in later for word in words if word.startswith(("training.", "model."))
+    ]
     assert text.count("--set ") == len(settings), "the configuration names the same later runs"
     assert all(f"--set {setting}" in text for setting in settings)
     assert load_config(tmp_path / "runs" / f"{name}.toml").model == config.model
@@ -104,7 +106,9 @@ def test_a_model_is_trained_with_its_card_and_a_stopped_run_resumes(
 
 @pytest.mark.parametrize("name", RELEASED)
 def test_the_runs_of_a_released_model_match_its_card(name: str, script: ModuleType) -> None:
-    commands = read_card(resolve_model(name)).training.command.splitlines()
+    card = read_card(resolve_model(name))
+    made = [card.training] if card.distillation is None else [card.training, card.distillation]
+    commands = [command for run in made for command in run.command.splitlines()]
     later = script.LATER.get(name, {}).values()
     assert len(commands) == 1 + len(later)
     for command, settings in zip(commands[1:], later, strict=True):

@@ -10,17 +10,17 @@ from latentfm_core.errors import ModelFolderError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.untrusted import decoded_text, read_bounded
 from latentfm_core.model_io.card import MAX_CARD_BYTES, ModelCard, read_card
+from latentfm_core.model_io.domain import read_domain, write_domain
 from latentfm_core.model_io.file_names import CARD
+from latentfm_core.training.stage import STAGES
+from latentfm_core.training.time_budget import is_trained
 
 PRESET = "distill"
-
-_OTHER_STAGES = ("image_vae", "mask_vae", "flow")
 
 
 def is_distillation(config: Config) -> bool:
     """Return whether a run trains only the few-step network."""
-    others = (getattr(config.training, name).epochs for name in _OTHER_STAGES)
-    return bool(config.training.distill.epochs) and not any(others)
+    return [name for name in STAGES if is_trained(config, name)] == ["distill"]
 
 
 def distill_config(parent: ModelCard, data: DataConfig, base: Config | None = None) -> Config:
@@ -48,9 +48,40 @@ def distill_config(parent: ModelCard, data: DataConfig, base: Config | None = No
 
 
 def remember_parent(folder: Path, parent: Path) -> None:
-    """Copy the parent's card to the run's folder for a resumed run."""
+    """Copy the parent's card and domain to the run's folder for a resumed run."""
     card = read_card(parent)
+    domain = read_domain(parent, card)
+    if domain is not None:
+        write_domain(folder, domain, card.weights_sha256)
     write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")
+
+
+def keep_domain(folder: Path, out: Path, weights_sha256: str) -> None:
+    """Write the parent's domain, kept in the run's folder, to a model with new weights.
+
+    The image features are unchanged, so it stays valid.
+
+    Raises
+    ------
+    ModelFolderError
+        If a kept file is damaged.
+    OutputError
+        If it cannot be written.
+    """
+    domain = read_domain(folder, _kept_card(folder))
+    if domain is not None:
+        write_domain(out, domain, weights_sha256)
+
+
+def _kept_card(folder: Path) -> ModelCard:
+    try:
+        return ModelCard.model_validate_json(
+            decoded_text(read_bounded(folder / CARD, MAX_CARD_BYTES))
+        )
+    except (OSError, ValueError):
+        raise ModelFolderError(
+            f"{folder / CARD} is damaged. Start again in a new folder, without --resume."
+        ) from None
 
 
 def distilled_card(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
@@ -63,14 +94,7 @@ def distilled_card(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
     ModelFolderError
         If the kept card is damaged.
     """
-    try:
-        parent = ModelCard.model_validate_json(
-            decoded_text(read_bounded(folder / CARD, MAX_CARD_BYTES))
-        )
-    except (OSError, ValueError):
-        raise ModelFolderError(
-            f"{folder / CARD} is damaged. Start again in a new folder, without --resume."
-        ) from None
+    parent = _kept_card(folder)
     run = Config.model_validate(card["config"])
     config = parent.config.model_copy(
         update={

@@ -16,7 +16,12 @@ from latentfm_core.model_io.card import ModelCard
 from latentfm_core.model_io.file_names import CARD
 from latentfm_core.model_io.folder import save_model
 from latentfm_core.training.checkpoint import DONE, FILE, save_checkpoint
-from latentfm_core.training.distillation import distilled_card, is_distillation, remember_parent
+from latentfm_core.training.distillation import (
+    distilled_card,
+    is_distillation,
+    keep_domain,
+    remember_parent,
+)
 from latentfm_core.training.loop import StageLoop
 from latentfm_core.training.resuming import finished_card
 from latentfm_core.training.run_card import card_fields, portable
@@ -80,9 +85,12 @@ class RunFiles:
             device=describe(run.device, run.dtype),
         )
         card["encoder"] = dict(run.record.encoder or {})
-        if (run.folder / CARD).is_file():
+        distilled = (run.folder / CARD).is_file()
+        if distilled:
             card = distilled_card(run.folder, card)
         written = save_model(run.options.out, run.model, card)
+        if distilled:
+            keep_domain(run.folder, run.options.out, written.weights_sha256)
         if run.position.stage == DONE:
             # Only marks the run as finished for the next --resume.
             run.position.written = written.weights_sha256

@@ -15,7 +15,7 @@ from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import ModelCard
 from latentfm_core.model_io.folder import read_card
-from latentfm_core.training.distillation import distill_config
+from latentfm_core.training.distillation import distill_config, is_distillation
 from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.helpers.commands import Printed
 from tests.helpers.fixtures import Folders
@@ -62,6 +62,30 @@ def test_the_card_keeps_its_metrics_and_records_the_distillation(
     assert "--preset distill" in card.distillation.command
     assert card.config.model.distilled_steps == 2
     assert card.config.training.flow == parent.config.training.flow
+
+
+def test_the_model_still_detects_images_out_of_domain(
+    domain_model_folder: Path, blob_folders: Folders, tmp_path: Path
+) -> None:
+    out = tmp_path / "fast"
+    assert main(_words(blob_folders, domain_model_folder, out)) == 0
+    image = read_image(sorted(blob_folders[0].iterdir())[0])
+    settings = SamplingConfig(n_samples=1, steps=1)
+    new, old = (Segmenter.load(folder, "cpu", "fp32") for folder in (out, domain_model_folder))
+    score = new.sample(image, settings).domain_score
+    assert score is not None
+    assert score == old.sample(image, settings).domain_score
+
+
+def test_stages_that_the_model_has_no_network_for_do_not_count() -> None:
+    off = {"mask_vae": {"epochs": 0}, "flow": {"epochs": 0}}
+    given = {"model": {"condition": "pretrained", "distilled_steps": 2}}
+    training = {**off, "distill": {"epochs": 3}}
+    config = Config.model_validate({**given, "training": training})
+    assert config.training.image_vae.epochs > 0
+    assert is_distillation(config)
+    with_flow = {**training, "flow": {"epochs": 1}}
+    assert not is_distillation(Config.model_validate({**given, "training": with_flow}))
 
 
 def test_a_stopped_run_resumes_to_the_same_network(
