@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 _OF_CALIBRATION = (
     *("mask_threshold", "mask_channel", "keep_numbers", "group_file", "group_column"),
     *("prompt", "corrections", "mask_kind", "most_objects"),
-    *("n_samples", "steps", "solver", "seed", "batch_size", "refine"),
+    *("n_samples", "steps", "solver", "seed", "batch_size", "refine", "distilled"),
 )
 """Options without an effect on the out-of-domain score."""
 

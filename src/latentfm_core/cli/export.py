@@ -44,7 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--overwrite", action="store_true", help="replace --out (default: stop if it exists)"
     )
     _add_zoo_arguments(parser)
-    add_sampling_arguments(parser, leave_out=("batch_size", "refine", "device", "precision"))
+    left_out = ("batch_size", "refine", "distilled", "device", "precision")
+    add_sampling_arguments(parser, leave_out=left_out)
     # The CPU is the reference for the test tensors on every other device.
     parser.set_defaults(device="cpu", precision="fp32")
     add_reading_arguments(parser)

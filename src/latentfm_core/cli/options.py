@@ -87,6 +87,13 @@ def add_sampling_arguments(
             help="without a prompt, draw each sample a second time in the extent that it found "
             "(default: as the model card says)",
         )
+    if "distilled" not in leave_out:
+        group.add_argument(
+            "--distilled",
+            action=argparse.BooleanOptionalAction,
+            help="for one or two Euler steps, use the distilled network of a model that has one "
+            "(default: yes)",
+        )
     run = parser.add_argument_group("run")
     for field, meaning in _RUN.items():
         if field not in leave_out:
@@ -127,8 +134,9 @@ def sampling_from(args: argparse.Namespace, base: SamplingConfig | None = None) 
     confidence = getattr(args, "confidence", None)
     if confidence is not None:
         given["calibrated"] = confidence == "calibrated"
-    if (refine := getattr(args, "refine", None)) is not None:
-        given["refine"] = refine
+    for name in ("refine", "distilled"):
+        if (chosen := getattr(args, name, None)) is not None:
+            given[name] = chosen
     return sampling_settings(base, **given)
 
 

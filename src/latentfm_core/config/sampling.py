@@ -37,6 +37,9 @@ class SamplingConfig(Settings):
         Without a prompt, draw each sample a second time in the extent that it found, at the
         image's own resolution. None: as the model card says, which is usually yes for a model
         that takes prompts.
+    distilled
+        Use the distilled network of a model that has one, if it serves so few Euler steps. False
+        always uses the flow.
     batch_size
         Samples integrated at once; None is automatic. Affects speed and memory, not results.
     device
@@ -55,6 +58,7 @@ class SamplingConfig(Settings):
     calibrated: bool = True
     noise_scale: Annotated[float, Field(gt=0, le=4)] | None = None
     refine: bool | None = None
+    distilled: bool = True
     batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
     device: str = "auto"
     precision: Precision = "auto"
@@ -85,10 +89,19 @@ class PromptConfig(Settings):
     box_alignment: Annotated[float, Field(ge=0.0, le=1.0)] = 0.4
 
     def first(self, settings: SamplingConfig) -> SamplingConfig:
-        """Return the settings of the first result."""
-        samples = min(settings.n_samples, self.first_samples)
+        """Return the settings of the first result.
+
+        It comes from the network that draws the samples: a model to which a distilled network was
+        added gives the same samples as before with more steps than that serves.
+        """
         steps = min(settings.steps, self.first_steps)
-        return settings.model_copy(update={"n_samples": samples, "steps": steps})
+        return settings.model_copy(
+            update={
+                "n_samples": min(settings.n_samples, self.first_samples),
+                "steps": steps,
+                "distilled": settings.distilled and steps == settings.steps,
+            }
+        )
 
 
 class CorrectionConfig(Settings):

@@ -95,8 +95,8 @@ def write_package(
         needed(name)
     card, data = segmenter.card, segmenter.card.config.data
     calibration = card.calibration if settings.calibrated else None
-    distilled = settings.solver == "euler" and settings.steps <= card.config.model.distilled_steps
-    module = WholeRun(segmenter.model, Run(settings, distilled, calibration)).eval()
+    drawn = segmenter.resolved(settings)
+    module = WholeRun(segmenter.model, Run(settings, drawn.distilled, calibration)).eval()
     pixels = _test_pixels(described.picture, segmenter)
     image = torch.from_numpy(pixels.transpose(2, 0, 1)[None] / np.float32(255))
     noise = starts(segmenter.model, data.size, settings)

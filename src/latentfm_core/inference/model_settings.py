@@ -67,6 +67,7 @@ class ModelSettings:
                 "noise_scale": spread,
                 "precision": self.network.precision if precision == "auto" else precision,
                 "refine": refine,
+                "distilled": self._is_distilled(chosen),
                 "calibrated": chosen.calibrated and calibration is not None,
             }
         )
@@ -78,10 +79,13 @@ class ModelSettings:
 
     def plain_path(self, settings: SamplingConfig, group: PromptGroup = "none") -> PlainPath:
         """Return the path of samples without strokes."""
-        distilled = self.card.config.model.distilled_steps
-        served = settings.solver == "euler" and settings.steps <= distilled
         scale = self.noise_scale(settings, group)
-        return PlainPath(settings.steps, settings.solver, scale, served)
+        return PlainPath(settings.steps, settings.solver, scale, self._is_distilled(settings))
+
+    def _is_distilled(self, settings: SamplingConfig) -> bool:
+        """Return whether the distilled network draws the samples."""
+        few = settings.steps <= self.card.config.model.distilled_steps
+        return settings.distilled and settings.solver == "euler" and few
 
     def guided_path(
         self,

@@ -125,6 +125,8 @@ class Sidecar(Settings):
         Standard deviation of the noise from which the samples start.
     refine
         Whether each sample was drawn a second time in the extent that it found.
+    distilled
+        Whether the distilled network for few Euler steps drew the samples.
     threshold
         Lowest mean probability of a pixel in the mean mask.
     confidence
@@ -193,6 +195,7 @@ class Sidecar(Settings):
     nfe: int
     noise_scale: float = 1.0
     refine: bool = False
+    distilled: bool = False
     threshold: float | None
     confidence: Literal["raw", "calibrated"] = "raw"
     calibration_sha256: str = ""
@@ -262,6 +265,7 @@ def facts_of(settings: SamplingConfig) -> dict[str, Any]:
         "solver": settings.solver,
         "noise_scale": settings.noise_scale or 1.0,
         "refine": bool(settings.refine),
+        "distilled": settings.distilled,
         "threshold": settings.threshold,
         "confidence": "calibrated" if settings.calibrated else "raw",
         **({"precision": number_format} if number_format else {}),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
+from latentfm_core.cli.predict import main as predict
 from latentfm_core.cli.train import main
 from latentfm_core.config import Config, DataConfig, SamplingConfig
 from latentfm_core.finetuning.recipe import finetune_config
@@ -15,6 +18,7 @@ from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import ModelCard
 from latentfm_core.model_io.folder import read_card
+from latentfm_core.prompts import Prompt
 from latentfm_core.training.distillation import distill_config, is_distillation
 from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.helpers.commands import Printed
@@ -75,6 +79,39 @@ def test_the_model_still_detects_images_out_of_domain(
     score = new.sample(image, settings).domain_score
     assert score is not None
     assert score == old.sample(image, settings).domain_score
+
+
+def test_a_point_gives_the_samples_of_the_parent_with_more_steps(
+    promptable_model_folder: Path, blob_folders: Folders, tmp_path: Path
+) -> None:
+    # The first pass, which finds the extent of the object, takes two steps in any case.
+    out = tmp_path / "fast"
+    assert main(_words(blob_folders, promptable_model_folder, out)) == 0
+    image = read_image(sorted(blob_folders[0].iterdir())[0])
+    new, old = (Segmenter.load(f, "cpu", "fp32") for f in (out, promptable_model_folder))
+    prompt = Prompt(positive=((30, 30),))
+    for steps, distilled, same in ((4, True, True), (2, True, False), (2, False, True)):
+        settings = SamplingConfig(n_samples=2, steps=steps, distilled=distilled)
+        one, other = (s.sample(image, settings, prompt=prompt) for s in (new, old))
+        assert np.array_equal(one.probabilities, other.probabilities) == same, (steps, distilled)
+        assert one.record.settings["distilled"] == (not same)
+        assert not other.record.settings["distilled"]
+
+
+def test_the_command_can_do_without_the_network(
+    distilled: Path, blob_folders: Folders, tmp_path: Path
+) -> None:
+    image, masks = sorted(blob_folders[0].iterdir())[0], []
+    for name, options in (("with", ()), ("without", ("--no-distilled",))):
+        words = [image, "--model", distilled, "--out", tmp_path / name, "--steps", 1, *options]
+        assert predict([*map(str, words), "--samples", "2", "--device", "cpu"]) == 0
+        result = json.loads((tmp_path / name / f"{image.stem}.json").read_text("utf-8"))
+        assert result["distilled"] == (not options)
+        masks.append(tifffile.imread(tmp_path / name / f"{image.stem}_variance.tif"))
+    assert not np.array_equal(*masks)
+    words = [image, "--model", distilled, "--out", tmp_path / "with", "--steps", 1]
+    words += ["--samples", 2, "--device", "cpu", "--skip-done", "--no-distilled"]
+    assert predict([*map(str, words)]) == 2, "not the same result"
 
 
 def test_stages_that_the_model_has_no_network_for_do_not_count() -> None:
