@@ -268,7 +268,13 @@ def test_a_result_whose_files_cannot_be_renamed_is_not_complete(tmp_path):
 def test_a_finished_result_is_recognised(tmp_path):
     plan = make_plan(tmp_path)
     settings = SamplingConfig(
-        n_samples=3, seed=5, threshold=0.5, noise_scale=1.0, calibrated=False, precision="fp32"
+        n_samples=3,
+        seed=5,
+        threshold=0.5,
+        noise_scale=1.0,
+        calibrated=False,
+        distilled=False,
+        precision="fp32",
     )
     assert not is_finished(plan, settings, model_sha256=SHA)
     write(plan)
@@ -279,6 +285,7 @@ def test_a_finished_result_is_recognised(tmp_path):
         settings.model_copy(update={"solver": "rk4"}),
         settings.model_copy(update={"threshold": 0.4}),
         settings.model_copy(update={"noise_scale": 1.5}),
+        settings.model_copy(update={"distilled": True}),
     ):
         with pytest.raises(OutputError, match=r"scan\.json"):
             is_finished(plan, other, model_sha256=SHA)
