@@ -27,6 +27,21 @@ def warn_of_fewer(card: ModelCard, calibration: Calibration, samples: int, steps
         )
 
 
+def warn_of_distilled(card: ModelCard, calibration: Calibration, steps: int) -> None:
+    """Warn once of a calibration from samples of the flow, applied to those of few steps."""
+    if calibration.steps > card.config.model.distilled_steps and first_time(
+        "calibration of the flow", card.id, card.weights_sha256
+    ):
+        logger.warning(
+            "The calibration of %s was fitted to samples of %s, and these are from its distilled "
+            "network with %d. Expected Dice may be too low. Calibrate the model with the number of "
+            "steps that you use (latentfm-calibrate), or draw more.",
+            card.id,
+            counted(calibration.steps, "ODE step"),
+            steps,
+        )
+
+
 def warn_of_unaligned(card: ModelCard) -> None:
     """Warn once of a calibration for boxes from before samples were aligned with them."""
     if first_time("calibration of unaligned boxes", card.id, card.weights_sha256):

@@ -19,7 +19,11 @@ from latentfm_core.images.canvas import canvas_geometry, from_canvas, labels_to_
 from latentfm_core.images.large import LargeImage, PixelField, as_large
 from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.batches import Batches, Progress, Seeds
-from latentfm_core.inference.calibration_use import warn_of_fewer, warn_of_unaligned
+from latentfm_core.inference.calibration_use import (
+    warn_of_distilled,
+    warn_of_fewer,
+    warn_of_unaligned,
+)
 from latentfm_core.inference.device import release_memory
 from latentfm_core.inference.drawing import draw, draw_objects
 from latentfm_core.inference.framing import Frame, frame
@@ -185,6 +189,8 @@ class Sampler:
         job = self.settings.tiled_job(field, used, tiling)
         if job.calibration is not None:
             warn_of_fewer(self.card, job.calibration, used.n_samples, used.steps)
+            if used.distilled:
+                warn_of_distilled(self.card, job.calibration, used.steps)
         unlike = yield from self.distance.score_of_large(image)
         tiles = yield from sample_tiled(self.networks, field, job, sink)
         return TiledDraw(
@@ -209,6 +215,8 @@ class Sampler:
                 warn_of_unaligned(self.card)
             steps_drawn = int(samples.settings.get("steps", calibration.steps))
             warn_of_fewer(self.card, calibration, len(samples), steps_drawn)
+            if samples.settings.get("distilled", False):
+                warn_of_distilled(self.card, calibration, steps_drawn)
             sigma = sigma_on(samples.geometry, calibration.sigma, self.card.config.data.size)
             calibration = calibration.model_copy(update={"sigma": sigma})
         steps = summary_steps(samples, chosen.threshold, calibration)

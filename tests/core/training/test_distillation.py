@@ -98,6 +98,19 @@ def test_a_point_gives_the_samples_of_the_parent_with_more_steps(
         assert not other.record.settings["distilled"]
 
 
+def test_the_calibration_of_the_flow_is_not_used_without_a_warning(
+    distilled: Path, blob_folders: Folders, tmp_path: Path, printed: Printed
+) -> None:
+    image = sorted(blob_folders[0].iterdir())[0]
+
+    def said(steps: int, *more: str) -> str:
+        words = [image, "--model", distilled, "--out", tmp_path, "--overwrite", "--steps", steps]
+        return printed(predict, [*map(str, words), *more, "--samples", "2", "--device", "cpu"])
+
+    assert "distilled network" not in said(2, "--no-distilled") + said(3)
+    assert "these are from its distilled network with 2. Expected Dice" in said(2)
+
+
 def test_the_command_can_do_without_the_network(
     distilled: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
