@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from benchmarks.prompts.bootstrap import interval
 from benchmarks.prompts.settings import CLICKS
 
 Column = tuple[str, str, str]
@@ -53,7 +56,47 @@ def page(results: Sequence[dict[str, Any]]) -> str:
         if rows:
             lines += [f"### {title}", "", _line(["data", "method", *(h for _, h, _ in columns)])]
             lines += [_line(["---", "---", *["---:"] * len(columns)]), *map(_line, rows), ""]
+    lines += _differences(results)
     return "\n".join([*lines, *map(_note, results)]) + "\n"
+
+
+def _differences(results: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the table of paired differences in Dice between the first method and each other."""
+    rows = []
+    for result in results:
+        (first, usual), *others = result["rows"].items()
+        for label, row in others:
+            cells = [_difference(usual, row, figure) for figure, _, _ in DICE]
+            if any(cell != MISSING for cell in cells):
+                rows.append([result["data"]["name"], f"{first} - {label}", *cells])
+    if not rows:
+        return []
+    heading = _line(["data", "methods", *(h for _, h, _ in DICE)])
+    rule = _line(["---", "---", *["---:"] * len(DICE)])
+    return ["### Paired differences in Dice", "", heading, rule, *map(_line, rows), ""]
+
+
+def _difference(one: Mapping[str, Any], other: Mapping[str, Any], figure: str) -> str:
+    """Return the mean difference over the images that both have, with its interval."""
+    before, after = (_by_image(row, figure) for row in (other, one))
+    names = [name for name in after if name in before]
+    if not names:
+        return MISSING
+    values = [after[name][1] - before[name][1] for name in names]
+    text = format(float(np.mean(values)), "+.3f")
+    found = interval(values, [after[name][0] for name in names])
+    return text if found is None else f"{text} [{found[0]:+.3f}, {found[1]:+.3f}]"
+
+
+def _by_image(row: Mapping[str, Any], figure: str) -> dict[str, tuple[str, float]]:
+    """Return the group of each image and its figure, the mean over the seeds."""
+    runs = {
+        image["name"]: (image["group"], [run[figure] for run in image["runs"] if figure in run])
+        for image in row.get("per_image", ())
+    }
+    return {
+        name: (group, float(np.mean(values))) for name, (group, values) in runs.items() if values
+    }
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -317,6 +317,28 @@ def test_the_interval_counts_groups_and_not_images() -> None:
     assert interval(values, ["one"] * 200) is None
 
 
+def test_a_page_has_paired_differences_of_the_images_that_both_methods_have() -> None:
+    def row(*dice: float) -> dict[str, Any]:
+        images = [
+            {"name": str(n), "group": str(n), "runs": [{"box": value}, {"box": value + 0.02}]}
+            for n, value in enumerate(dice)
+        ]
+        return {"figures": {}, "per_image": images}
+
+    result = {
+        "data": {"name": "x", "split": None, "part": "test", "group_column": None},
+        "settings": {"seeds": [0, 1], "hypotheses": 16, "most_clicks": 10},
+        "images": 4,
+        "command": "python -m benchmarks.prompts run",
+        "rows": {"a": row(0.5, 0.9, 0.7, 0.1), "b": row(0.4, 0.8, 0.6)},
+    }
+    text = page([result])
+    assert "### Paired differences in Dice" in text
+    assert "| x | a - b | - | - | +0.100 [+0.100, +0.100] | - |" in text
+    del result["rows"]["b"]
+    assert "Paired" not in page([result])
+
+
 def test_a_page_names_settings_and_leaves_out_empty_tables() -> None:
     figure = {"mean": 0.5, "interval": [0.4, 0.6], "seed_sd": None}
     result = {
