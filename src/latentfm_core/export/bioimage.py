@@ -75,7 +75,7 @@ def write_package(
     segmenter
         On the CPU.
     settings
-        Resolved; samples, seed, steps, solver, threshold and calibration are built in.
+        Resolved; samples, seed, steps, solver, network, threshold and calibration are built in.
 
     Raises
     ------
@@ -95,8 +95,7 @@ def write_package(
         needed(name)
     card, data = segmenter.card, segmenter.card.config.data
     calibration = card.calibration if settings.calibrated else None
-    drawn = segmenter.resolved(settings)
-    module = WholeRun(segmenter.model, Run(settings, drawn.distilled, calibration)).eval()
+    module = WholeRun(segmenter.model, Run(settings, calibration)).eval()
     pixels = _test_pixels(described.picture, segmenter)
     image = torch.from_numpy(pixels.transpose(2, 0, 1)[None] / np.float32(255))
     noise = starts(segmenter.model, data.size, settings)

@@ -106,15 +106,12 @@ class Run:
     Attributes
     ----------
     settings
-        Steps, solver and threshold, resolved.
-    distilled
-        Whether it uses the few-step network.
+        Steps, solver, network and threshold, resolved.
     calibration
         Applied to confidence and mean probability; None leaves them raw.
     """
 
     settings: SamplingConfig
-    distilled: bool
     calibration: Calibration | None
 
 
@@ -167,11 +164,11 @@ class WholeRun(nn.Module):
 
     def _latents(self, image: Tensor, z: Tensor) -> Tensor:
         settings, few_steps = self.run.settings, self.model.few_step_velocity
-        condition = self.model.condition(image, few_steps=self.run.distilled)
+        condition = self.model.condition(image, few_steps=self.run.settings.distilled)
 
         def velocity(t: float, z: Tensor) -> Tensor:
             times = torch.full((1,), t)
-            if self.run.distilled and few_steps is not None:
+            if self.run.settings.distilled and few_steps is not None:
                 v: Tensor = few_steps(times, z, condition, torch.full((1,), 1 / settings.steps))
             else:
                 v = self.model.velocity(times, z, condition)

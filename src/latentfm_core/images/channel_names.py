@@ -80,7 +80,7 @@ def read_channel_axis(path: Path) -> ChannelAxis | None:
             if not 1 < shape[axis] <= MAX_CHANNELS:
                 return None
             found = tiff_channels(tiff)
-    except Exception as error:  # parsers raise nearly any type; whoever opens the image reports it
+    except Exception as error:  # parsers raise nearly any type; the reader of the pixels reports it
         logger.info("%s: no channel names (%s)", path, error)
         return None
     return ChannelAxis(axis, shape, with_names(found, shape[axis]))

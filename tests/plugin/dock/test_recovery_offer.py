@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,20 @@ def left_behind(opened: Open, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> np
     return np.array(layer.data)
 
 
+def with_image(
+    opened: Open, model: Path, pixels: np.ndarray, name: str
+) -> tuple[Any, LatentFMPanel]:
+    """Open a window and its dock with a model and an image."""
+    viewer, panel = opened(show=True)
+    panel.sampling.form.model.choose(model)
+    viewer.add_image(pixels, name=name)
+    return viewer, panel
+
+
 def test_marks_of_an_image_outside_a_list_are_offered(
     opened: Open, qtbot: Any, promptable_model_folder: Path
 ) -> None:
-    def window() -> tuple[Any, LatentFMPanel]:
-        viewer, panel = opened(show=True)
-        panel.sampling.form.model.choose(promptable_model_folder)
-        viewer.add_image(disc_image(), name="photo")
-        return viewer, panel
-
+    window = partial(with_image, opened, promptable_model_folder, disc_image(), "photo")
     first, left = window()
     left.point.tools.select("box")
     first.layers.selection.active.add_rectangles(np.array([[5.0, 5.0], [25.0, 25.0]]))
@@ -74,12 +80,8 @@ def test_marks_of_an_image_outside_a_list_are_offered(
 def test_recovered_marks_of_a_stack_are_drawn_when_their_plane_is_on_screen(
     opened: Open, qtbot: Any, promptable_model_folder: Path
 ) -> None:
-    def window() -> tuple[Any, LatentFMPanel]:
-        viewer, panel = opened(show=True)
-        panel.sampling.form.model.choose(promptable_model_folder)
-        viewer.add_image(np.stack([disc_image()] * 3), name="scan")
-        return viewer, panel
-
+    pixels = np.stack([disc_image()] * 3)
+    window = partial(with_image, opened, promptable_model_folder, pixels, "scan")
     first, left = window()
     for plane in (0, 2):
         first.dims.set_current_step(first.dims.ndim - 3, plane)
