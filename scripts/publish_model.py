@@ -157,9 +157,8 @@ def distillation(card: ModelCard) -> str:
     if made is None:
         return ""
     steps = card.config.model.distilled_steps
-    scores = (
-        f"{card.metrics.get(f'val_dice_steps_{n}', math.nan):.3f}" for n in range(1, steps + 1)
-    )
+    found = (card.metrics.get(f"val_dice_steps_{n}", math.nan) for n in range(1, steps + 1))
+    scores = ", ".join(f"{each:.3f}" for each in found)
     return f"""Afterwards, a network for runs of at most {steps} Euler steps was added, which
 changes nothing else:
 

@@ -98,3 +98,9 @@ def test_worked_examples_change_existing_lines(block: str) -> None:
     assert wanted
     missing = [line for line in wanted if line not in there]
     assert not missing, f"{path} no longer has {missing}"
+
+
+def test_pages_contain_no_names_of_python_objects() -> None:
+    for page in [*PAGES, *sorted((ROOT / "docs" / "models").glob("*.md"))]:
+        found = re.findall(r"<[^>\n]* at 0x[0-9a-f]+>", page.read_text())
+        assert not found, f"{page.name}: {found}"

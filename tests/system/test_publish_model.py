@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from latentfm_core.config import with_overrides
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.model_io.folder import load_model, read_card, write_card
 from tests.helpers.processes import load_script
@@ -87,9 +88,17 @@ def test_without_a_summary_only_a_distilled_model_with_figures_is_published(
         script.publish(folder, None)
     card = read_card(folder)
     made = card.training.model_copy(update={"command": "latentfm-train --preset distill"})
-    update = {"distillation": made, "metrics": {"test_dice": 0.75, "test_iou": 0.6}}
+    few_steps = ["model.distilled_steps=2", "training.distill.epochs=1"]
+    metrics = {"test_dice": 0.75, "test_iou": 0.6}
+    metrics |= {"val_dice_steps_1": 0.7123, "val_dice_steps_2": 0.7346}
+    update = {
+        "distillation": made,
+        "metrics": metrics,
+        "config": with_overrides(card.config, few_steps),
+    }
     write_card(folder, card.model_copy(update=update))
     script.publish(folder, None)
     page = (tmp_path / "pages" / f"{card.id}.md").read_text()
     assert "| all | 0.750 | 0.600 |" in page
     assert "latentfm-train --preset distill" in page
+    assert "steps, from 1: 0.712, 0.735." in page
