@@ -50,14 +50,14 @@ def picture(megapixels: float, source: Path | None) -> NDArray[np.uint8]:
 
 
 def review(window: Window, pixels: NDArray[np.uint8], samples: int) -> None:
-    """Process one image with the panels, from opening to export."""
+    """Process one image in the dock, from opening to export."""
     from napari.layers import Image
 
     from napari_latentfm.demo import PANEL, PLUGIN
 
     viewer = window.viewer
-    _, sampling = viewer.window.add_plugin_dock_widget(PLUGIN, PANEL)
-    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Review samples")
+    _, entry = viewer.window.add_plugin_dock_widget(PLUGIN, PANEL)
+    sampling, panel = entry.panel.sampling, entry.panel.review
     layer = Image(pixels, rgb=True, name="photograph")
     window.phase("open the image (napari)", lambda: viewer.add_layer(layer))
     sampling.form.n_samples.value = samples

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.correction``: see ``--help``."""
+"""Dice after one to five strokes of a simulated user who corrects the largest error."""
 
 from __future__ import annotations
 

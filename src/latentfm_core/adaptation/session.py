@@ -22,7 +22,7 @@ from latentfm_core.adaptation.scoring import held_out_steps
 from latentfm_core.adaptation.storing import store
 from latentfm_core.adaptation.views import ViewStore, draw_views, training_image
 from latentfm_core.annotation.fingerprint import image_signature, labels_digest
-from latentfm_core.config import ADAPTATION, AdaptationConfig, Config
+from latentfm_core.config import ADAPTATION, AdaptationConfig
 from latentfm_core.errors import ConfigError, ModelFolderError
 from latentfm_core.images.intensity import to_rgb
 from latentfm_core.inference.device import describe, resolve_precision
@@ -282,16 +282,11 @@ def _without_few_steps(folder: Path, card: ModelCard) -> tuple[LatentFM, ModelCa
     """
     model, _ = load_model(folder)
     model.few_step_velocity = None
-    config = card.config
-    network = config.model.model_copy(update={"distilled_steps": 0})
-    training = config.training.model_copy(
-        update={"distill": config.training.distill.model_copy(update={"epochs": 0})}
-    )
-    model.config = network
-    values = config.model_dump() | {"model": network, "training": training}
+    config = card.config.without_few_steps()
+    model.config = config.model
     # Calibrations were fitted to the samples of the original weights.
     update: dict[str, Any] = {
-        "config": Config.model_validate(values),
+        "config": config,
         "calibration": None,
         "prompt_calibrations": {},
     }

@@ -46,6 +46,38 @@ class Config(Settings):
             )
         return self
 
+    def is_distilled(self, settings: SamplingConfig) -> bool:
+        """Return whether the network for few steps of this model draws samples with `settings`."""
+        few = settings.steps <= self.model.distilled_steps
+        return settings.distilled and settings.solver == "euler" and few
+
+    def without_few_steps(self) -> Config:
+        """Return the settings of this model after its weights change.
+
+        The network for few steps would still match the original flow, so it is left out. Sampling
+        that used it by default gets the default number of steps of the flow.
+        """
+        distill = self.training.distill.model_copy(update={"epochs": 0})
+        values = self.model_dump() | {
+            "model": self.model.model_copy(update={"distilled_steps": 0}),
+            "training": self.training.model_copy(update={"distill": distill}),
+            "sampling": _flow_settings(self.sampling, self.is_distilled(self.sampling)),
+        }
+        return Config.model_validate(values)
+
+    def sampling_for(self, settings: SamplingConfig, chosen: Config) -> SamplingConfig:
+        """Return `settings`, made for the model `chosen`, for this model in its place.
+
+        The flow needs more steps than the network for few steps that it replaces.
+        """
+        replaced = chosen.is_distilled(settings) and not self.is_distilled(settings)
+        return _flow_settings(settings, replaced)
+
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""
         return self.model_dump(mode="json")
+
+
+def _flow_settings(settings: SamplingConfig, few_steps: bool) -> SamplingConfig:
+    """Return settings for few steps with the default number of steps."""
+    return settings.model_copy(update={"steps": SamplingConfig().steps}) if few_steps else settings

@@ -70,7 +70,9 @@ def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = N
     }
     # Settings for other images do not apply; the device is this machine's.
     this = {"threshold": None, "noise_scale": None, "device": SamplingConfig().device}
-    sampling = parent.config.sampling.model_copy(update=this)
+    # A few-step network would still match the old flow.
+    kept = parent.config.without_few_steps()
+    sampling = kept.sampling.model_copy(update=this)
     training = config.training.model_copy(
         update={
             "flow": _flow(config.training.flow, parent.config, n_train),
@@ -79,8 +81,7 @@ def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = N
     )
     return Config(
         data=data.model_copy(update=own),
-        # A few-step network would still match the old flow.
-        model=parent.config.model.model_copy(update={"distilled_steps": 0}),
+        model=kept.model,
         training=training,
         sampling=sampling,
     )

@@ -67,7 +67,7 @@ class ModelSettings:
                 "noise_scale": spread,
                 "precision": self.network.precision if precision == "auto" else precision,
                 "refine": refine,
-                "distilled": self._is_distilled(chosen),
+                "distilled": self.card.config.is_distilled(chosen),
                 "calibrated": chosen.calibrated and calibration is not None,
             }
         )
@@ -80,12 +80,9 @@ class ModelSettings:
     def plain_path(self, settings: SamplingConfig, group: PromptGroup = "none") -> PlainPath:
         """Return the path of samples without strokes."""
         scale = self.noise_scale(settings, group)
-        return PlainPath(settings.steps, settings.solver, scale, self._is_distilled(settings))
-
-    def _is_distilled(self, settings: SamplingConfig) -> bool:
-        """Return whether the distilled network draws the samples."""
-        few = settings.steps <= self.card.config.model.distilled_steps
-        return settings.distilled and settings.solver == "euler" and few
+        return PlainPath(
+            settings.steps, settings.solver, scale, self.card.config.is_distilled(settings)
+        )
 
     def guided_path(
         self,

@@ -87,7 +87,8 @@ def _kept_card(folder: Path) -> ModelCard:
 def distilled_card(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
     """Return the parent's card with the fields that distillation adds.
 
-    The flow is unchanged, so its metrics and calibration stay valid.
+    The flow is unchanged, so its metrics and calibration stay valid. The default number of steps is
+    that of the run.
 
     Raises
     ------
@@ -96,9 +97,11 @@ def distilled_card(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
     """
     parent = _kept_card(folder)
     run = Config.model_validate(card["config"])
+    steps = {"steps": run.sampling.steps}
     config = parent.config.model_copy(
         update={
             "model": run.model,
+            "sampling": parent.config.sampling.model_copy(update=steps),
             "training": parent.config.training.model_copy(update={"distill": run.training.distill}),
         }
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_latentfm.results.stack_review import StackReview
     from napari_latentfm.sampling.plane import Place
 
-DRAWN = ("n_samples", "steps", "solver", "seed")
+DRAWN = ("n_samples", "steps", "solver", "seed", "distilled")
 """Settings that all planes share with the samples of the first one."""
 
 

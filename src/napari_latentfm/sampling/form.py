@@ -130,8 +130,11 @@ class SamplingForm(Container[Any]):
         self.device.changed.connect(self.show_device)
 
     def settings(self) -> SamplingConfig:
-        """Return the sampling settings, others as on the card, or raise `ConfigError`."""
-        return sampling_settings(
+        """Return the sampling settings, others as on the card, or raise `ConfigError`.
+
+        A stand-in without the network for few steps of the chosen model gets the steps of a flow.
+        """
+        settings = sampling_settings(
             self._base(),
             n_samples=self.n_samples.value,
             steps=self.steps.value,
@@ -140,6 +143,10 @@ class SamplingForm(Container[Any]):
             device=self.device.value,
             calibrated=self.confidence.value == CALIBRATED,
         )
+        chosen = None if self._card is None else card_of(self.model.source())
+        if self._card is None or chosen is None:
+            return settings
+        return self._card.config.sampling_for(settings, chosen.config)
 
     def tiling(self) -> TilingConfig:
         """Return the settings of tiles; raise `ConfigError` if one is out of range."""

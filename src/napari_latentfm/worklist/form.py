@@ -188,15 +188,15 @@ class QueueForm(QWidget):
         """Return the model to use for an image, or for any: the chosen one, or its stand-in."""
         return self.stand_in(self.model.source(), name)
 
-    def settings(self) -> SamplingConfig:
-        """Return the sampling settings of the chosen model.
+    def settings(self, name: str | None = None) -> SamplingConfig:
+        """Return the sampling settings of the model to use for an image, or for any.
 
         Raises
         ------
         LatentFMError
             If the model does not exist.
         """
-        base = read_card(resolve_model(self.source())).config.sampling
+        base = read_card(resolve_model(self.source(name))).config.sampling
         return sampling_settings(
             base,
             n_samples=self.n_samples.value(),

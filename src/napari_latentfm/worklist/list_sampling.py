@@ -59,7 +59,7 @@ class ListSampling:
         work = self._navigator.work
         if work is None:
             raise LatentFMError("Open a folder first.")
-        return Task(name, work.path(name), self._form.source(name), self._form.settings())
+        return Task(name, work.path(name), self._form.source(name), self._form.settings(name))
 
     def find(self, name: str) -> Drawn | None:
         """Return the samples of an image if they have been drawn."""

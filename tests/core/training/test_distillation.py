@@ -163,11 +163,24 @@ def test_a_stopped_run_resumes_to_the_same_network(
     assert again.weights_sha256 == read_card(whole).weights_sha256
 
 
-def test_further_training_drops_the_few_step_network(
-    distilled: Path, blob_folders: Folders
+def test_few_steps_can_be_the_default_until_the_flow_is_trained_again(
+    calibrated_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
+    out, image = tmp_path / "fast", sorted(blob_folders[0].iterdir())[0]
+    words = _words(blob_folders, calibrated_model_folder, out)
+    assert main([*words, "--set", "sampling.steps=1"]) == 0
+    words = [image, "--model", out, "--out", tmp_path, "--samples", "2", "--device", "cpu"]
+    assert predict([*map(str, words)]) == 0
+    result = json.loads((tmp_path / f"{image.stem}.json").read_text("utf-8"))
+    assert (result["steps"], result["distilled"]) == (1, True)
+    # The flow alone needs its usual number of steps.
     data = DataConfig(images=blob_folders[0], masks=blob_folders[1])
-    assert finetune_config(read_card(distilled), data).model.distilled_steps == 0
+    further = finetune_config(read_card(out), data)
+    assert further.model.distilled_steps == 0
+    assert further.sampling.steps == SamplingConfig().steps
+    # Steps that the flow has taken so far do not change.
+    given = further.model_copy(update={"sampling": SamplingConfig(steps=1)})
+    assert given.without_few_steps().sampling.steps == 1
 
 
 @pytest.mark.parametrize("recipe", [distill_config, finetune_config])

@@ -37,6 +37,22 @@ def test_defaults_and_bounds_are_those_of_the_configuration(make_napari_viewer_p
     assert form.settings().seed == 2**31 - 1
 
 
+def test_a_model_in_place_of_one_with_few_steps_takes_the_steps_of_a_flow(
+    docked_panel: OpenPanel,
+) -> None:
+    _, panel = docked_panel()
+    form = panel.form
+    form.model.choose("generalist")
+    form.steps.value = 1
+    assert form.settings().steps == 1
+    # As for an image of a list whose adapted model is used: it has no network for few steps.
+    form.stand_in = lambda _: "polyp"
+    form.refresh_card()
+    assert form.settings().steps == SamplingConfig().steps
+    form.solver.value = "midpoint"
+    assert form.settings().steps == 1, "the chosen model would have taken one step of its flow"
+
+
 def test_the_sample_slider_responds_to_the_keyboard(qtbot: Any, docked_panel: OpenPanel) -> None:
     _, panel = docked_panel(show=True)
     slider = panel.form.n_samples
