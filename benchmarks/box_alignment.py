@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from benchmarks.prompts.cases import PromptCase, read_cases, select
 from benchmarks.prompts.datasets import DATASETS, Dataset
 from benchmarks.prompts.settings import DataSettings
-from latentfm_core.cli.common import run_cli, say
+from latentfm_core.cli.common import print_line, run_cli
 from latentfm_core.config import PromptConfig
 from latentfm_core.inference.box_alignment import OUTWARD
 from latentfm_core.inference.segmenter import Segmenter
@@ -103,14 +103,16 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     """Print a row for each data set and kind of box."""
     segmenter = Segmenter.load(args.model)
-    say("| images | box | Dice as drawn | gain (standard error) |\n| --- | --- | --- | --- |")
+    print_line(
+        "| images | box | Dice as drawn | gain (standard error) |\n| --- | --- | --- | --- |"
+    )
     for name in args.datasets:
         chosen = settings_of(name, DATASETS[name], args)
         found = measured(segmenter, read_cases(select(chosen), chosen), args.seed)
         for kind, values in found.items():
             gain = values[:, 1] - values[:, 0]
             error = gain.std(ddof=1) / np.sqrt(len(gain))
-            say(
+            print_line(
                 f"| {name} ({len(gain)}) | {kind} | {values[:, 0].mean():.4f} | "
                 f"{gain.mean():+.4f} ({error:.4f}) |"
             )

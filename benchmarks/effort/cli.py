@@ -32,7 +32,7 @@ from benchmarks.effort.work import (
 from benchmarks.prompts.bootstrap import interval
 from benchmarks.prompts.datasets import DATASETS
 from latentfm_core.adaptation.session import AdaptationSession
-from latentfm_core.cli.common import run_cli, say
+from latentfm_core.cli.common import print_line, run_cli
 from latentfm_core.config import ADAPTATION, AdaptationConfig
 from latentfm_core.inference.device import describe, resolve_device, resolve_precision
 from latentfm_core.model_io.bundled import resolve_model
@@ -142,7 +142,7 @@ def run(args: argparse.Namespace, command: str) -> int:
         other = select(FORGETTING, args.data, 1, args.forgetting, args.seed, False)
         result.values[FORGETTING] = _forgetting(session, other)
         result.write()
-    say(page(result))
+    print_line(page(result))
     return 0
 
 

@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.learning.measure import learn, measure
 from benchmarks.learning.parts import SPLIT_FILE, draw_parts, read_parts, write_parts
-from latentfm_core.cli.common import run_cli, say
+from latentfm_core.cli.common import print_line, run_cli
 from latentfm_core.config import DEFAULT_MODEL
 from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.files.atomic import write_text
@@ -82,7 +82,7 @@ def _run(args: argparse.Namespace, command: str) -> None:
         result["learned"][str(count)] = log
         result["created"] = now()
         write_text(args.out / RESULT, json.dumps(result, indent=1) + "\n")
-    say(table(result))
+    print_line(table(result))
 
 
 def table(result: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from benchmarks.prompts.run import ROWS, make_method, run_row, summarise_row
 from benchmarks.prompts.settings import DataSettings, MeasureSettings
 from benchmarks.prompts.table import page
 from benchmarks.prompts.unet_training import train_unet
-from latentfm_core.cli.common import run_cli, say
+from latentfm_core.cli.common import print_line, run_cli
 from latentfm_core.config import load_config, with_overrides
 from latentfm_core.datasets.object_set import Kind
 from latentfm_core.errors import ConfigError, DatasetError
@@ -168,7 +168,7 @@ def _run(args: argparse.Namespace, command: str) -> None:
         result["created"] = now()
         write_text(args.out, json.dumps(result, indent=1, allow_nan=False) + "\n")
         write_text(args.out.with_suffix(".md"), page([result]))
-    say(page([result]))
+    print_line(page([result]))
     logger.info("written to %s and %s", args.out, args.out.with_suffix(".md"))
 
 

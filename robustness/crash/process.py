@@ -132,7 +132,7 @@ def ask(question: Callable[[], Any], log: Path) -> Any:
         os.close(reading)
         code = CRASHED
         try:
-            _say_into(log)
+            _show_into(log)
             _write_all(writing, json.dumps(question()).encode())
             code = 0
         except BaseException:
@@ -152,7 +152,7 @@ def _be_child(
 ) -> None:
     code = CRASHED
     try:
-        _say_into(log)
+        _show_into(log)
         touches = Touches(folder, moment, signal_fd)
         code = work(folder, reached)
         _write_all(signal_fd, json.dumps([touches.seen, sorted(sys.modules)]).encode())
@@ -162,7 +162,7 @@ def _be_child(
         _leave(code)
 
 
-def _say_into(log: Path) -> None:
+def _show_into(log: Path) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     for stream in (1, 2):
         os.dup2(descriptor, stream)

@@ -29,7 +29,7 @@ def is_binary(mask: Mask) -> TypeGuard[Bool]:
     return mask.dtype == np.bool_
 
 
-def refuse_masked(values: object, name: str) -> None:
+def reject_masked(values: object, name: str) -> None:
     """Reject a numpy masked array with masked values; as a plain array they would count as valid.
 
     Raises
@@ -46,14 +46,14 @@ def refuse_masked(values: object, name: str) -> None:
 
 
 def check_labels(values: object, name: str) -> None:
-    """Reject labels that are masked, as `refuse_masked` does, or negative.
+    """Reject labels that are masked, as `reject_masked` does, or negative.
 
     Raises
     ------
     ImageError
         If there are any.
     """
-    refuse_masked(values, name)
+    reject_masked(values, name)
     labels = np.asarray(values)
     if labels.dtype.kind in "if" and labels.size and labels.min() < 0:
         raise ImageError(
@@ -84,7 +84,7 @@ class ImageInput:
     name: str = "image"
 
     def __post_init__(self) -> None:
-        refuse_masked(self.pixels, self.name)
+        reject_masked(self.pixels, self.name)
 
 
 ImageLike = ImageInput | NDArray[Any]
@@ -105,7 +105,7 @@ def as_input(image: ImageLike, name: str = "image") -> ImageInput:
     """
     if isinstance(image, ImageInput):
         return image
-    refuse_masked(image, name)
+    reject_masked(image, name)
     if getattr(image, "mode", None) in _OTHER_MODES:
         raise ImageError(
             f"{name}: the values of a Pillow image of mode {getattr(image, 'mode', '')} are not "

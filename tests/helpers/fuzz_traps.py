@@ -50,7 +50,7 @@ def _crash(_folder: Path) -> None:
     os.abort()
 
 
-def _refuse(_folder: Path) -> None:
+def _reject(_folder: Path) -> None:
     raise ImageError("as it should be")
 
 
@@ -65,6 +65,6 @@ TARGETS = {
         _fill,
         _fill_quietly,
         _crash,
-        _refuse,
+        _reject,
     )
 }

@@ -86,7 +86,7 @@ def export_annotation(
     write = writer_for(path, values, space, sidecar.class_colours)
     beside = sidecar_path(path)
     _check_names(path, beside)
-    _refuse_foreign(beside)
+    _reject_foreign(beside)
     facts = {"files": (storable(path.name),), "labels_digest": labels_digest(values)}
     complete = sidecar.model_copy(update=facts)
     with contextlib.ExitStack() as stack:
@@ -133,7 +133,7 @@ def _write_and_read_back(
         check_read_back(path, same_size and np.array_equal(read_back.reshape(values.shape), values))
 
 
-def _refuse_foreign(beside: Path) -> None:
+def _reject_foreign(beside: Path) -> None:
     if is_there(beside) and read_sidecar(beside) is None:
         raise OutputError(
             f"{shown(beside)} already exists and is not an annotation's provenance. It would be "

@@ -18,12 +18,12 @@ from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.files.untrusted import decoded_text, read_bounded
-from latentfm_core.images.colour_tables import check_numbered, refuse_inverted
+from latentfm_core.images.colour_tables import check_numbered, reject_inverted
 from latentfm_core.images.decode import check_is_file
 from latentfm_core.images.decode_errors import decoding
 from latentfm_core.images.decode_tiff import stored_values, tiff_palette
 from latentfm_core.images.decoded import orient
-from latentfm_core.images.mask_levels import refuse_levels
+from latentfm_core.images.mask_levels import reject_levels
 from latentfm_core.images.masks import read_numbers
 from latentfm_core.images.tiff import (
     check_series,
@@ -96,7 +96,7 @@ def read_annotation(
 
 def _check_levels(path: Path, labels: NDArray[Any], limits: ReadingConfig) -> None:
     if not limits.keep_numbers:
-        refuse_levels(path, labels)
+        reject_levels(path, labels)
 
 
 def _shaped(labels: NDArray[Any], sidecar: AnnotationSidecar) -> NDArray[Any]:
@@ -227,7 +227,7 @@ def read_tiff(
         if is_palette:
             check_numbered(Path(name), tiff_palette(keyframe))
         if is_inverted(tiff, keyframe):
-            refuse_inverted(Path(name))
+            reject_inverted(Path(name))
         labels = stored_values(series)
         if labels is None:
             return read_numbers(Path(name), limits, binary=True)

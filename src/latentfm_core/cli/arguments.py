@@ -61,7 +61,7 @@ def given_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
     }
 
 
-def refuse_unused(args: argparse.Namespace, names: Iterable[str], reason: str) -> None:
+def reject_unused(args: argparse.Namespace, names: Iterable[str], reason: str) -> None:
     """Reject options that would do nothing.
 
     Parameters

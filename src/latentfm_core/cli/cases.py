@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from latentfm_core.cli.case_reading import read_all, read_masks, read_objects
-from latentfm_core.cli.data_options import reading_from, refuse_two_sources
+from latentfm_core.cli.data_options import reading_from, reject_two_sources
 from latentfm_core.cli.inputs import BadFiles, check_all
 from latentfm_core.cli.model import warn_of_unused_members
 from latentfm_core.cli.model_split import ModelSplit, model_split
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 def _check_data_arguments(args: argparse.Namespace) -> None:
     if args.data is None and (args.images is None or args.masks is None):
         raise ConfigError("No data. Add --images FOLDER and --masks FOLDER, or --data FOLDER.")
-    refuse_two_sources(args)
+    reject_two_sources(args)
     if args.part == ALL and (args.data is not None or args.split is not None):
         raise ConfigError(f"--part {ALL} needs --images and --masks, without --split.")
 
@@ -196,7 +196,7 @@ def open_cases(
     every = read_all(good, read, bad if args.skip_bad else None)
     cases, draw = with_prompts(args, every, segmenter, settings.seed)
     if kind == "instances" and draw is None:
-        _say_together(segmenter)
+        _report_together(segmenter)
     without: list[str] = []
 
     def look(pair: Pair) -> None:
@@ -245,7 +245,7 @@ def _mask_kind(args: argparse.Namespace, own: ModelSplit | None, classes: int) -
     return "instances"
 
 
-def _say_together(segmenter: Segmenter) -> None:
+def _report_together(segmenter: Segmenter) -> None:
     """Log that objects are not compared one by one, and which option would do so."""
     how = "add --prompt box or --prompt point"
     if not segmenter.card.config.model.prompts:

@@ -67,7 +67,7 @@ def run_cli(
         0; 2 for errors that the user can fix (`LatentFMError`, wrong arguments, exhausted
         memory); 130 after Ctrl+C, SIGTERM or SIGHUP; 1 for a bug in this package. Output that
         cannot be written does not change the exit code, unless it is all that was asked for
-        (``--help``, `say_all`) and a device is full.
+        (``--help``, `print_result`) and a device is full.
     """
     add_log_arguments(parser)
     _open_missing()
@@ -209,12 +209,12 @@ def _report(error: Exception, memory_hint: str) -> int:
     return EXIT_DEFECT
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Write a result line to stdout."""
     print(shown_text(text), flush=True)
 
 
-def say_all(text: str) -> None:
+def print_result(text: str) -> None:
     """Write the only result of a command to stdout.
 
     Raises
@@ -222,7 +222,7 @@ def say_all(text: str) -> None:
     OutputError
         If it cannot be written; a reader that has exited, as ``| head``, is not an error.
     """
-    say(text)
+    print_line(text)
     if isinstance(sys.stdout, TolerantStream) and (reason := sys.stdout.loss()):
         raise OutputError(_UNWRITTEN.format(reason))
 

@@ -90,7 +90,7 @@ def add_skip_bad(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def refuse_two_sources(args: argparse.Namespace) -> None:
+def reject_two_sources(args: argparse.Namespace) -> None:
     """Raise `ConfigError` if ``--data`` is given together with ``--images`` or ``--masks``."""
     if args.data is not None and (args.images is not None or args.masks is not None):
         raise ConfigError("--data replaces --images and --masks: use one or the other.")

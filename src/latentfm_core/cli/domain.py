@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from latentfm_core.bars import progress_bar
-from latentfm_core.cli.arguments import refuse_unused
+from latentfm_core.cli.arguments import reject_unused
 from latentfm_core.cli.cases import ChosenPairs
-from latentfm_core.cli.common import say
+from latentfm_core.cli.common import print_line
 from latentfm_core.cli.data_options import reading_from
 from latentfm_core.cli.model_split import ModelSplit
 from latentfm_core.config import ReadingConfig, load_config
@@ -111,7 +111,7 @@ def fit(args: argparse.Namespace, segmenter: Segmenter, parts: Parts) -> Trainin
     # A calibration on few images is requested by --allow-few; a limit on few is not.
     fewest = 1 if args.allow_few and args.domain_only else FEWEST
     if count < fewest or len(val) < fewest:
-        say(
+        print_line(
             f"No out-of-domain score: it needs {fewest} training and {fewest} validation images, "
             f"and there are {count} and {len(val)}."
         )
@@ -132,9 +132,9 @@ def check_domain_arguments(args: argparse.Namespace) -> None:
             "out."
         )
     if args.domain_only:
-        refuse_unused(args, _OF_CALIBRATION, "with --domain-only, which draws no samples")
+        reject_unused(args, _OF_CALIBRATION, "with --domain-only, which draws no samples")
     if args.training_config is not None:
-        refuse_unused(args, ("part", "allow_test"), "with --training-config, which names the parts")
+        reject_unused(args, ("part", "allow_test"), "with --training-config, which names the parts")
 
 
 def fit_each(
@@ -191,7 +191,7 @@ def write_domains(
     """
     for (name, domain), member in zip(domains.items(), segmenter.members, strict=True):
         write_domain(folder / name, domain, member.card.weights_sha256)
-        say(f"{member.card.id}: {description(domain)}")
+        print_line(f"{member.card.id}: {description(domain)}")
 
 
 def description(domain: TrainingDomain) -> str:

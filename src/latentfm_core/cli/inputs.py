@@ -54,7 +54,7 @@ def find_images(sources: Sequence[Path], limits: ReadingConfig = READING) -> lis
     return list(found.values())
 
 
-def refuse_among(sources: Sequence[Path], out: Path) -> None:
+def reject_among(sources: Sequence[Path], out: Path) -> None:
     """Raise `OutputError` if an output folder is also a folder of images or masks."""
     if any(source.is_dir() and source.resolve() == out.resolve() for source in sources):
         raise OutputError(
@@ -63,7 +63,7 @@ def refuse_among(sources: Sequence[Path], out: Path) -> None:
         )
 
 
-def refuse_models(out: Path) -> None:
+def reject_models(out: Path) -> None:
     """Reject an output folder that contains a model, an ensemble or a training run.
 
     Raises
@@ -135,7 +135,7 @@ def with_possible_names(
     return possible, problems
 
 
-def refuse_all(problems: Sequence[str], total: int) -> None:
+def reject_all(problems: Sequence[str], total: int) -> None:
     """Raise a `DatasetError` that lists the problems of inputs, if there are any."""
     if problems:
         listed = Hints().listed(problems)
@@ -161,4 +161,4 @@ def check_all(items: Sequence[Item], read: Callable[[Item], object], quiet: bool
             except ImageError as error:
                 problems.append(str(error))
             bar.update()
-    refuse_all(problems, len(items))
+    reject_all(problems, len(items))

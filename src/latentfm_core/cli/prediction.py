@@ -15,14 +15,14 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from tqdm import tqdm
 
 from latentfm_core.bars import progress_bar
-from latentfm_core.cli.common import say
+from latentfm_core.cli.common import print_line
 from latentfm_core.cli.first_look import first_look
-from latentfm_core.cli.inputs import BadFiles, check_all, digest_of, refuse_all, with_possible_names
+from latentfm_core.cli.inputs import BadFiles, check_all, digest_of, reject_all, with_possible_names
 from latentfm_core.config import ReadingConfig, SamplingConfig
 from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.names import counted, is_there, name_some, shown
-from latentfm_core.output.paths import prepare_folder, refuse_existing
+from latentfm_core.output.paths import prepare_folder, reject_existing
 from latentfm_core.output.result import has_changed, read_sidecar
 from latentfm_core.prediction.claims import Claims, Plan, alone, shared
 from latentfm_core.torchrun import Launch
@@ -120,9 +120,9 @@ def predict(mode: Mode[JobT], images: Sequence[Path], options: RunOptions) -> No
     jobs, unnamed = with_possible_names(
         mode.plan(images), lambda job: job.image, lambda job: job.paths()
     )
-    _refuse_foreign(jobs, mode, images, options)
+    _reject_foreign(jobs, mode, images, options)
     if not options.skip_bad:
-        refuse_all([str(error) for error in unnamed.values()], len(images))
+        reject_all([str(error) for error in unnamed.values()], len(images))
     claims, there = Claims(out), out.is_dir()
     if not there and not options.skip_bad:
         _check(jobs, mode, options)
@@ -140,14 +140,14 @@ def predict(mode: Mode[JobT], images: Sequence[Path], options: RunOptions) -> No
     total = len(jobs) + len(unnamed)
     done = bad.total if launch.size == 1 else total
     if launch.first:
-        say(f"{done - len(bad.reasons)} of {total} {mode.unit} segmented into {shown(out)}")
+        print_line(f"{done - len(bad.reasons)} of {total} {mode.unit} segmented into {shown(out)}")
         look = first_look((job.name, job.sidecar) for job in jobs)
         if look is not None:
-            say(look)
+            print_line(look)
         bad.report()
 
 
-def _refuse_foreign(
+def _reject_foreign(
     jobs: Sequence[JobT], mode: Mode[JobT], images: Sequence[Path], options: RunOptions
 ) -> None:
     """Reject results that would replace an image, or with ``--overwrite`` another kind of file."""
@@ -173,7 +173,7 @@ def _refuse_foreign(
         )
 
 
-def _refuse_changed(done: Sequence[Job], options: RunOptions) -> None:
+def _reject_changed(done: Sequence[Job], options: RunOptions) -> None:
     """Reject results whose maps were changed, or that were made from other images."""
     by_image: dict[Path, list[Job]] = {}
     for job in done:
@@ -187,7 +187,7 @@ def _refuse_changed(done: Sequence[Job], options: RunOptions) -> None:
                 changed.append(image.name)
             edited += [path for job in jobs if has_changed(job.paths()) for path in job.paths()]
             bar.update()
-    refuse_existing(edited, incomplete=True, replaceable=options.launch.size == 1)
+    reject_existing(edited, incomplete=True, replaceable=options.launch.size == 1)
     if changed:
         advice = "Replace all results with --overwrite, or choose another --out."
         raise OutputError(
@@ -229,7 +229,7 @@ def _remaining(
         done = [job for job in jobs if mode.is_finished(job)]
         finished = set(map(id, done))
         left = [job for job in jobs if id(job) not in finished]
-        _refuse_changed(done, options)
+        _reject_changed(done, options)
         claims.forget(done)
         logger.info("%d of %s already done", len(done), counted(len(jobs), "image"))
     if not options.overwrite and options.launch.first:
@@ -243,8 +243,8 @@ def _remaining(
         ]
         files = [path for job in new for path in job.paths()]
         if options.skip_done:
-            refuse_existing(files, incomplete=True, replaceable=options.launch.size == 1)
-        refuse_existing(files, "--skip-done")
+            reject_existing(files, incomplete=True, replaceable=options.launch.size == 1)
+        reject_existing(files, "--skip-done")
     return left
 
 

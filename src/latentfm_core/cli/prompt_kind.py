@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from latentfm_core.cli.arguments import refuse_unused
+from latentfm_core.cli.arguments import reject_unused
 from latentfm_core.errors import ConfigError
 from latentfm_core.evaluation.evaluate import Case, Draw
 from latentfm_core.evaluation.prompted import Annotator, prompted_cases
@@ -31,12 +31,12 @@ def with_prompts(
         has no effect.
     """
     if args.prompt != "corrections":
-        refuse_unused(args, ("corrections",), "without --prompt corrections")
+        reject_unused(args, ("corrections",), "without --prompt corrections")
     if args.prompt == "none":
-        refuse_unused(args, ("most_objects",), "without --prompt")
+        reject_unused(args, ("most_objects",), "without --prompt")
         return cases, None
     if args.refine:
-        refuse_unused(args, ("refine",), "with --prompt")
+        reject_unused(args, ("refine",), "with --prompt")
     if not segmenter.card.config.model.prompts:
         raise ConfigError(
             f"The model {segmenter.card.id} does not take prompts. Remove --prompt, or choose a "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latentfm_core.cli.inputs import refuse_all
+from latentfm_core.cli.inputs import reject_all
 from latentfm_core.config import ReadingConfig
 from latentfm_core.datasets.facts import image_orientation, image_size
 from latentfm_core.datasets.plausibility import log_findings
@@ -24,7 +24,7 @@ from latentfm_core.once import first_time
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.file_checks import CORNERS, leaves, may_be_corners
 from latentfm_core.prompts.files import PromptFile, in_folders, read_prompts
-from latentfm_core.prompts.prompt import check_prompt, refuse_fractions
+from latentfm_core.prompts.prompt import check_prompt, reject_fractions
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class PromptedImage:
         try:
             check_prompt(self.prompt, (shape[0], shape[1]))
             if self.prompt.box is not None and self.prompt.mask is None:
-                refuse_fractions(self.prompt.box)
+                reject_fractions(self.prompt.box)
         except ImageError as error:
             raise ImageError(f"{shown(self.image)}{which}: {error}") from None
         # Where the size is known, the boxes were checked with the file.
@@ -255,7 +255,7 @@ def check_early(
                 item.check_form() if shape is None else item.check(shape)
         except ImageError as error:
             problems.append(str(error))
-    refuse_all(problems, len(by_image))
+    reject_all(problems, len(by_image))
     return alone
 
 

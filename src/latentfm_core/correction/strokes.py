@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError
-from latentfm_core.types import Float32, refuse_masked
+from latentfm_core.types import Float32, reject_masked
 
 UNMARKED = 0
 """Unmarked pixel."""
@@ -33,7 +33,7 @@ def check_strokes(strokes: NDArray[np.generic], shape: tuple[int, int], classes:
     ImageError
         If the shape differs, the labels are invalid or masked, or no pixel is marked.
     """
-    refuse_masked(strokes, "strokes")
+    reject_masked(strokes, "strokes")
     strokes = np.asarray(strokes)
     if strokes.shape != shape:
         raise ImageError(

@@ -14,7 +14,7 @@ from latentfm_core.datasets import nnunet
 from latentfm_core.datasets.label_names import check_label_names
 from latentfm_core.datasets.pairs import Pair, find_pairs, pair_files
 from latentfm_core.errors import ConfigError, DatasetError
-from latentfm_core.images.limits import refuse_links_out
+from latentfm_core.images.limits import reject_links_out
 from latentfm_core.images.read import list_images
 from latentfm_core.names import counted, shown
 from latentfm_core.vocabulary import PARTS
@@ -61,7 +61,7 @@ class Layout:
         if part not in self.parts:
             raise DatasetError(self._without(part))
         images, masks = self.parts[part]
-        refuse_links_out((images, masks), self.folder, limits, "folders")
+        reject_links_out((images, masks), self.folder, limits, "folders")
         if self.description is not None:
             return nnunet.find_cases(images, masks, self.description, skip_unmasked, limits)
         every = list_images(images, limits)
@@ -123,7 +123,7 @@ def read_layout(folder: Path, limits: ReadingConfig = READING) -> Layout:
     if not folder.is_dir():
         raise DatasetError(f"{shown(folder)} is not a folder. Choose the folder of a data set.")
     if (folder / nnunet.DESCRIPTION).is_file():
-        refuse_links_out([folder / nnunet.DESCRIPTION], folder, limits)
+        reject_links_out([folder / nnunet.DESCRIPTION], folder, limits)
         description = nnunet.read_description(folder / nnunet.DESCRIPTION)
         parts = {
             part: (folder / f"images{end}", folder / f"labels{end}")

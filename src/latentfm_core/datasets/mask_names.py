@@ -59,7 +59,7 @@ def by_key(keys: Mapping[Path, str], folder: Path, kind: str) -> dict[str, Path]
     return matches
 
 
-def refuse_parts(images: Mapping[str, Path], masks: Mapping[str, Path], folder: Path) -> None:
+def reject_parts(images: Mapping[str, Path], masks: Mapping[str, Path], folder: Path) -> None:
     """Reject several mask files of one image, such as ``x_mask`` and ``x_mask_1``.
 
     If only one of them were used, the objects in the others would become background. In one folder

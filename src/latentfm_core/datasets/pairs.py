@@ -13,11 +13,11 @@ from latentfm_core.datasets.mask_names import (
     base_name,
     by_key,
     check_complete,
-    refuse_parts,
+    reject_parts,
 )
 from latentfm_core.errors import DatasetError
 from latentfm_core.files.untrusted import parse_json, read_bounded
-from latentfm_core.images.limits import refuse_links_out
+from latentfm_core.images.limits import reject_links_out
 from latentfm_core.images.read import (
     is_image,
     list_images,
@@ -95,7 +95,7 @@ def find_pairs(
     _log_unfinished(masks)
     raters = rater_folders(images, masks)
     if raters:
-        refuse_links_out(raters, masks, limits, "folders")
+        reject_links_out(raters, masks, limits, "folders")
         _log_beside_raters(images, masks, raters)
         return _pair_raters(images, raters, skip_unmasked, masks, limits)
     image_files, mask_files = list_images(images, limits), list_images(masks, limits)
@@ -137,7 +137,7 @@ def pair_files(
     """
     by_name = by_key({path: name(path) for path in image_files}, images, "images")
     mask_by_name = _masks_by_name(mask_files, by_name, masks)
-    refuse_parts(by_name, mask_by_name, masks)
+    reject_parts(by_name, mask_by_name, masks)
     if skip_unmasked:
         by_name = _masked(by_name, mask_by_name)
     check_complete(by_name, mask_by_name, images, masks)
@@ -232,7 +232,7 @@ def _pair_raters(
     for folder in raters:
         files = list_images(folder, limits)
         of_rater = _masks_by_name(files, by_name, folder)
-        refuse_parts(by_name, of_rater, folder)
+        reject_parts(by_name, of_rater, folder)
         for name, path in of_rater.items():
             matches.setdefault(name, []).append(path)
     if skip_unmasked:

@@ -88,7 +88,7 @@ def write_package(
     OutputError
         If the file cannot be written.
     """
-    _refuse_ensemble(segmenter.card)
+    _reject_ensemble(segmenter.card)
     described = described or Described()
     # Check for missing packages first.
     for name in ("onnx", "bioimageio.spec"):
@@ -123,7 +123,7 @@ def write_package(
                 archive.write(file, file.name)
 
 
-def _refuse_ensemble(card: ModelCard) -> None:
+def _reject_ensemble(card: ModelCard) -> None:
     if card.members:
         folders = ", ".join(member.folder for member in card.members)
         raise ModelFolderError(

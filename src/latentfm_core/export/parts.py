@@ -63,7 +63,7 @@ def write_parts(
         If the folder may not be replaced or cannot be written.
     """
     if overwrite:
-        refuse_foreign(folder)
+        reject_foreign(folder)
     members = segmenter.members
     names = [member.folder for member in segmenter.card.members] or ["."]
     noise = starts(members[0].model, segmenter.card.config.data.size, settings)
@@ -108,7 +108,7 @@ def _files_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
-def refuse_foreign(folder: Path) -> None:
+def reject_foreign(folder: Path) -> None:
     """Reject a folder that contains anything but an earlier export, which would be lost.
 
     Raises

@@ -93,7 +93,7 @@ def atomic_folder(
         If it exists and `overwrite` is false, cannot be written, or the temporary folder
         vanished.
     """
-    _refuse_existing(final, overwrite)
+    _reject_existing(final, overwrite)
     with _as_output_error(final):
         make_folder(final.parent)
         remove_dead_once(final.parent)
@@ -105,7 +105,7 @@ def atomic_folder(
                     # Removed externally and recreated by a writer: files would be missing.
                     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
                 # Another process may have made it meanwhile.
-                _refuse_existing(final, overwrite)
+                _reject_existing(final, overwrite)
                 temporary.chmod(0o777 & ~_umask())
                 for path in outdated:
                     path.unlink(missing_ok=True)
@@ -115,7 +115,7 @@ def atomic_folder(
                 raise
 
 
-def _refuse_existing(final: Path, overwrite: bool) -> None:
+def _reject_existing(final: Path, overwrite: bool) -> None:
     if final.exists() and not overwrite:
         raise OutputError(f"{final} already exists. Choose another name, or replace it.")
 

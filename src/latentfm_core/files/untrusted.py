@@ -124,7 +124,7 @@ def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
     try:
         return json.loads(
             text,
-            parse_constant=_refuse if finite else None,
+            parse_constant=_reject if finite else None,
             parse_float=_finite if finite else None,
             object_pairs_hook=_once,
         )
@@ -154,7 +154,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _refuse(constant: str) -> NoReturn:
+def _reject(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a number")
 
 

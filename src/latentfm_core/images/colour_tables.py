@@ -34,10 +34,10 @@ def coloured_indices(path: Path, decoded: Decoded) -> NDArray[np.intp] | None:
     colours = table[used]
     clear = colours[:, 3] < 255 if colours.shape[1] == 4 else np.zeros(len(used), bool)
     if bool((clear & colours[:, :3].any(axis=1)).any()):
-        refuse_transparent(path)
+        reject_transparent(path)
     is_grey = bool((colours[:, :3] == colours[:, :1]).all())
     if is_grey:
-        _refuse_hidden(path, used, colours)
+        _reject_hidden(path, used, colours)
     if is_grey and _runs_backwards(table):
         raise ImageError(
             f"{shown(path)}: its lookup table is inverted (0 is shown as white), so it is "
@@ -52,7 +52,7 @@ def foreground_by_colour(path: Path, decoded: Decoded, used: NDArray[np.intp]) -
     if decoded.indices is None or decoded.palette is None:
         raise TypeError("a file without a colour table")
     colours = decoded.palette[used, :3]
-    _refuse_hidden(path, used, colours)
+    _reject_hidden(path, used, colours)
     black = ~colours.any(axis=1)
     others = np.unique(colours[~black], axis=0)
     # One colour only: the table has black as index 0, which the image does not use.
@@ -83,7 +83,7 @@ def check_numbered(path: Path, palette: NDArray[np.uint8]) -> None:
         )
 
 
-def refuse_merged(path: Path, decoded: Decoded) -> None:
+def reject_merged(path: Path, decoded: Decoded) -> None:
     """Reject numbers that a table of grey levels shows alike, which would merge objects."""
     if decoded.indices is None or decoded.palette is None:
         return
@@ -97,7 +97,7 @@ def refuse_merged(path: Path, decoded: Decoded) -> None:
         )
 
 
-def refuse_inverted(path: Path) -> NoReturn:
+def reject_inverted(path: Path) -> NoReturn:
     """Reject a mask of unclear background because 0 is shown as white."""
     raise ImageError(
         f"{shown(path)}: 0 is shown as white (PhotometricInterpretation), so it is unclear "
@@ -106,7 +106,7 @@ def refuse_inverted(path: Path) -> NoReturn:
     )
 
 
-def refuse_transparent(path: Path) -> NoReturn:
+def reject_transparent(path: Path) -> NoReturn:
     """Reject a mask with transparent foreground."""
     raise ImageError(
         f"{shown(path)}: the mask has transparent pixels that are not black, so its "
@@ -114,7 +114,7 @@ def refuse_transparent(path: Path) -> NoReturn:
     )
 
 
-def _refuse_hidden(path: Path, used: NDArray[np.intp], colours: NDArray[np.uint8]) -> None:
+def _reject_hidden(path: Path, used: NDArray[np.intp], colours: NDArray[np.uint8]) -> None:
     """Reject a colour table that shows several of the used values as black."""
     black = used[~colours[:, :3].any(axis=1)]
     if len(black) > 1:

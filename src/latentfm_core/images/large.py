@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from latentfm_core.errors import ImageError, ResourceError
 from latentfm_core.images.intensity import MIN_SIDE, IntensityRange, check_layout, without_alpha
 from latentfm_core.images.no_data import fill_no_data, lowest_with_data, without_data
-from latentfm_core.types import Float32, ImageInput, ImageLike, refuse_masked
+from latentfm_core.types import Float32, ImageInput, ImageLike, reject_masked
 
 _BLOCK_VALUES = 8_000_000
 """Values read at once when an image is strongly downscaled."""
@@ -203,7 +203,7 @@ class PixelField:
         place = f"rows {rows[0]} to {rows[1]}, columns {columns[0]} to {columns[1]}"
         try:
             read = level[rows[0] : rows[1], columns[0] : columns[1]]
-            refuse_masked(read, self._image.name)
+            reject_masked(read, self._image.name)
             pixels = np.asarray(read)
         except ImageError:
             raise

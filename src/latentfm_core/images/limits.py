@@ -74,7 +74,7 @@ def open_unlimited(stream: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = usual
 
 
-def refuse_links_out(
+def reject_links_out(
     files: Iterable[Path], folder: Path, limits: ReadingConfig, what: str = "files"
 ) -> None:
     """Raise a `DatasetError` that names the symbolic links out of `folder`, if there are any."""

@@ -111,7 +111,7 @@ def levels_of(grey: NDArray[Any]) -> list[float]:
     return sorted(levels)
 
 
-def refuse_levels(path: Path, values: NDArray[Any], distinct: NDArray[Any] | None = None) -> None:
+def reject_levels(path: Path, values: NDArray[Any], distinct: NDArray[Any] | None = None) -> None:
     """Reject grey levels where numbers of objects or classes are needed.
 
     Parameters

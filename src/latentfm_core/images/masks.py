@@ -24,16 +24,16 @@ from latentfm_core.images.colour_tables import (
     check_numbered,
     coloured_indices,
     foreground_by_colour,
-    refuse_inverted,
-    refuse_merged,
-    refuse_transparent,
+    reject_inverted,
+    reject_merged,
+    reject_transparent,
 )
 from latentfm_core.images.decode import decode
 from latentfm_core.images.decoded import Decoded
 from latentfm_core.images.intensity import different_values, listed
 from latentfm_core.images.lossless import is_lossless
-from latentfm_core.images.mask_levels import LABELS, SCATTER, refuse_levels
-from latentfm_core.images.no_data import refuse_no_data
+from latentfm_core.images.mask_levels import LABELS, SCATTER, reject_levels
+from latentfm_core.images.no_data import reject_no_data
 from latentfm_core.images.threshold_advice import advice_for, class_advice, several_levels
 from latentfm_core.names import counted, shown
 from latentfm_core.types import Bool
@@ -69,9 +69,9 @@ def mask_of(path: Path, decoded: Decoded, threshold: float | None = None) -> Boo
     values = different_values(grey)
     if threshold is not None and not _is_exempt(values, threshold, decoded.stored_max):
         if decoded.lossy:
-            _refuse_noise(path, grey, values, threshold)
+            _reject_noise(path, grey, values, threshold)
         return np.asarray(grey > threshold, dtype=np.bool_)
-    _refuse_negative(path, values)
+    _reject_negative(path, values)
     if not _is_binary(values, decoded.stored_max):
         advice, names_classes = advice_for(grey, values, decoded.lossy)
         raise (ClassesError if names_classes else ImageError)(
@@ -97,7 +97,7 @@ def labels_of(path: Path, decoded: Decoded, classes: int) -> NDArray[np.uint8]:
     values = _numbers_of(path, decoded)
     distinct = different_values(values)
     if not decoded.keep_numbers:
-        refuse_levels(path, values, distinct)
+        reject_levels(path, values, distinct)
     foreign = distinct[~np.isin(distinct, np.arange(classes + 1))]
     if foreign.size:
         raise ClassesError(
@@ -132,7 +132,7 @@ def instances_of(path: Path, decoded: Decoded) -> NDArray[np.uint16]:
             f"with whole numbers from 1 to {highest}, and the background must be 0."
         )
     if not decoded.keep_numbers:
-        refuse_levels(path, values, distinct)
+        reject_levels(path, values, distinct)
     return values.astype(np.uint16)
 
 
@@ -157,10 +157,10 @@ def read_numbers(
 
 def _numbers_of(path: Path, decoded: Decoded, binary: bool = False) -> NDArray[Any]:
     if decoded.lossy:
-        _refuse_lossy_numbers(path, decoded)
+        _reject_lossy_numbers(path, decoded)
     coloured = coloured_indices(path, decoded)
     if coloured is None or decoded.indices is None or decoded.palette is None:
-        refuse_merged(path, decoded)
+        reject_merged(path, decoded)
         return _grey_levels(path, decoded)
     if binary and decoded.palette[0, :3].any() and len(coloured) <= 2:
         return foreground_by_colour(path, decoded, coloured)
@@ -177,7 +177,7 @@ def decode_mask(path: Path, limits: ReadingConfig = READING) -> Decoded:
         As `decode`, if any of several images could be the mask, or if pixels have no data.
     """
     decoded = decode(path, limits.for_masks)
-    refuse_no_data(path, decoded)
+    reject_no_data(path, decoded)
     if decoded.frames > 1:
         raise ImageError(
             f"{shown(path)}: {decoded.frames} images in one file, so it is unclear which one is "
@@ -200,7 +200,7 @@ def _grey_levels(path: Path, decoded: Decoded) -> NDArray[Any]:
         raise ImageError(f"{shown(path)}: the mask has NaN or infinite values. Replace them by 0.")
     clear = decoded.transparent
     if clear and bool((grey == (clear if grey.dtype != np.bool_ else True)).any()):
-        refuse_transparent(path)
+        reject_transparent(path)
     return grey
 
 
@@ -211,7 +211,7 @@ def _stored(path: Path, decoded: Decoded, grey: NDArray[Any]) -> NDArray[Any]:
     them: small numbers would be lost.
     """
     if decoded.inverted:
-        refuse_inverted(path)
+        reject_inverted(path)
     if decoded.reduced:
         raise ImageError(
             f"{shown(path)}: a mask with several channels of 16 bits would be read at 8 bits, and "
@@ -224,7 +224,7 @@ def _stored(path: Path, decoded: Decoded, grey: NDArray[Any]) -> NDArray[Any]:
     return stored
 
 
-def _refuse_noise(path: Path, grey: NDArray[Any], values: NDArray[Any], threshold: float) -> None:
+def _reject_noise(path: Path, grey: NDArray[Any], values: NDArray[Any], threshold: float) -> None:
     """Reject a threshold among the values that lossy compression scatters around black or white."""
     low, high = float(values[0]), float(values[-1])
     if high - low < _CONTRAST or low + SCATTER <= threshold <= high - SCATTER:
@@ -239,7 +239,7 @@ def _refuse_noise(path: Path, grey: NDArray[Any], values: NDArray[Any], threshol
     )
 
 
-def _refuse_lossy_numbers(path: Path, decoded: Decoded) -> None:
+def _reject_lossy_numbers(path: Path, decoded: Decoded) -> None:
     """Reject numbers that a lossy compression has changed."""
     count = different_values(_grey_levels(path, decoded)).size
     if count > 2:
@@ -250,7 +250,7 @@ def _refuse_lossy_numbers(path: Path, decoded: Decoded) -> None:
         )
 
 
-def _refuse_negative(path: Path, values: NDArray[Any]) -> None:
+def _reject_negative(path: Path, values: NDArray[Any]) -> None:
     if values.dtype.kind in "if" and values.size and values[0] < 0:
         raise ImageError(
             f"{shown(path)}: the mask has negative values ({listed(values)}), so its background "

@@ -95,7 +95,7 @@ def image_of(decoded: Decoded) -> NDArray[Any]:
     return fill_no_data(decoded.pixels, without_data(stored, decoded.no_data))
 
 
-def refuse_no_data(path: Path, decoded: Decoded) -> None:
+def reject_no_data(path: Path, decoded: Decoded) -> None:
     """Reject a mask with pixels other than 0 that it declares as without data.
 
     Raises

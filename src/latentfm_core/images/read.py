@@ -15,7 +15,7 @@ from latentfm_core.images.decode import decode
 from latentfm_core.images.decoded import Decoded
 from latentfm_core.images.endings import IMAGE_SUFFIXES, image_name
 from latentfm_core.images.intensity import check_array, check_pixels, to_rgb
-from latentfm_core.images.limits import refuse_links_out
+from latentfm_core.images.limits import reject_links_out
 from latentfm_core.images.masks import read_instances, read_labels, read_mask
 from latentfm_core.images.no_data import image_of
 from latentfm_core.names import counted, name_some, shown
@@ -79,7 +79,7 @@ def list_images(folder: Path, limits: ReadingConfig = READING) -> list[Path]:
             f"{shown(folder)} has no images. Files must be directly inside it and end in one of "
             f"{', '.join(sorted(IMAGE_SUFFIXES))}."
         )
-    refuse_links_out(files, folder, limits, "images")
+    reject_links_out(files, folder, limits, "images")
     log_left_out(folder, [path for path in every if not path.is_dir()], files)
     return files
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from latentfm_core.types import Bool, refuse_masked
+from latentfm_core.types import Bool, reject_masked
 
 Float64 = NDArray[np.float64]
 
@@ -69,7 +69,7 @@ def pairwise_iou(first: Bool, second: Bool) -> Float64:
 
 
 def _flat(masks: Bool) -> Bool:
-    refuse_masked(masks, "masks")
+    reject_masked(masks, "masks")
     if masks.dtype != np.bool_:
         raise ValueError(f"masks must be boolean, got {masks.dtype}")
     return masks.reshape(masks.shape[0], -1)
@@ -77,7 +77,7 @@ def _flat(masks: Bool) -> Bool:
 
 def _counts(first: Bool, second: Bool) -> tuple[int, int]:
     for mask in (first, second):
-        refuse_masked(mask, "mask")
+        reject_masked(mask, "mask")
     if first.shape != second.shape:
         raise ValueError(f"masks differ in shape: {first.shape} and {second.shape}")
     if first.dtype != np.bool_ or second.dtype != np.bool_:

@@ -71,7 +71,7 @@ def prepare_folder(folder: Path) -> None:
     OutputError
         If they cannot.
     """
-    _refuse_unusable(folder)
+    _reject_unusable(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -87,7 +87,7 @@ def check_writable(folder: Path) -> None:
     OutputError
         If they cannot.
     """
-    _refuse_unusable(folder)
+    _reject_unusable(folder)
     there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     lost = [each for each in folder.absolute().parents if each.name == ".." and not each.exists()]
     if lost:
@@ -99,13 +99,13 @@ def check_writable(folder: Path) -> None:
         raise write_error(folder, error) from None
 
 
-def _refuse_unusable(folder: Path) -> None:
+def _reject_unusable(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         check_folder_exists(folder)
-    refuse_broken_link(folder)
+    reject_broken_link(folder)
 
 
-def refuse_broken_link(path: Path) -> None:
+def reject_broken_link(path: Path) -> None:
     """Raise `OutputError` if ``--out`` is a link to a place that does not exist."""
     if path.is_symlink() and not path.exists():
         raise OutputError(
@@ -114,7 +114,7 @@ def refuse_broken_link(path: Path) -> None:
         )
 
 
-def refuse_existing(
+def reject_existing(
     files: Sequence[Path], go_on: str = "", *, incomplete: bool = False, replaceable: bool = True
 ) -> None:
     """Raise if one of `files` exists.

@@ -95,7 +95,7 @@ def write_result(
         If a file cannot be written; the older result is then kept. Also if the
         folder of the samples is a symbolic link.
     """
-    _refuse_link(plan)
+    _reject_link(plan)
     older = _older_files(plan)
     try:
         with contextlib.ExitStack() as stack:
@@ -117,7 +117,7 @@ def write_result(
     _remove_if_empty(plan)
 
 
-def _refuse_link(plan: ResultPlan) -> None:
+def _reject_link(plan: ResultPlan) -> None:
     """Reject a sample folder that links outside the chosen folder."""
     folder = plan.folder / f"{plan.name}_samples"
     if folder.is_symlink():

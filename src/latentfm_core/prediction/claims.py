@@ -22,7 +22,7 @@ from latentfm_core.errors import OutputError
 from latentfm_core.files.disk_errors import write_error
 from latentfm_core.files.locks import one_writer
 from latentfm_core.files.temporary import remove_dead
-from latentfm_core.output.paths import refuse_existing
+from latentfm_core.output.paths import reject_existing
 from latentfm_core.torchrun import Launch
 
 FOLDER = ".latentfm-claims"
@@ -113,7 +113,7 @@ class Claims:
             for folder in {path.parent for path in plan.paths()}:
                 remove_dead(folder)
         elif not overwrite:
-            refuse_existing(plan.paths())
+            reject_existing(plan.paths())
         try:
             mark.parent.mkdir(exist_ok=True)
             mark.touch()

@@ -133,7 +133,7 @@ def coco_prompts(
         raise DatasetError(
             f"The prompts {path} list an image id or a file name twice. Remove one of them."
         )
-    _refuse_corners(coco, names, path)
+    _reject_corners(coco, names, path)
     # Some programs write 0 for an unknown size.
     sizes = {
         comparable(image.file_name): (image.height, image.width)
@@ -201,7 +201,7 @@ def _warn_of_unused(coco: _Coco, names: Mapping[int | str, str], path: Path) -> 
             )
 
 
-def _refuse_corners(coco: _Coco, names: Mapping[int | str, str], path: Path) -> None:
+def _reject_corners(coco: _Coco, names: Mapping[int | str, str], path: Path) -> None:
     """Reject boxes if most polygons and areas that fit one reading only fit corners."""
     found = [(one, one.are_corners()) for one in coco.annotations]
     corners = [names.get(one.image_id, "") for one, are in found if are]

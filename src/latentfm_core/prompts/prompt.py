@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.correction.strokes import check_strokes
 from latentfm_core.errors import ImageError
-from latentfm_core.types import Bool, refuse_masked
+from latentfm_core.types import Bool, reject_masked
 from latentfm_core.vocabulary import PromptGroup
 
 Box = tuple[float, float, float, float]
@@ -63,7 +63,7 @@ class Prompt:
             object.__setattr__(self, "box", _numbers(self.box, form))
         for name in ("strokes", "mask"):
             array = getattr(self, name)
-            refuse_masked(array, name)
+            reject_masked(array, name)
             if array is not None and not isinstance(array, np.ndarray):
                 raise ImageError(
                     f"The {name} of a prompt must be an array (H, W), not {type(array).__name__}. "
@@ -145,7 +145,7 @@ def check_prompt(prompt: Prompt, shape: tuple[int, int]) -> Prompt:
     box = None if prompt.box is None else _clipped(prompt.box, shape)
     for point in (*prompt.positive, *prompt.negative):
         _check_point(point, shape)
-    _refuse_contradiction(prompt)
+    _reject_contradiction(prompt)
     strokes = prompt.strokes
     if strokes is not None:
         strokes = check_strokes(strokes, shape, 1)
@@ -166,7 +166,7 @@ def _clipped(box: Box, shape: tuple[int, int]) -> Box:
         )
     # A box of whole pixels may be the extent of a mask.
     if any(value % 1 for value in box):
-        refuse_fractions(box)
+        reject_fractions(box)
     if max(bottom - top, right - left) < 1:
         raise ImageError(
             f"The box {box} is smaller than a pixel. Give (top, left, bottom, right) in pixels "
@@ -181,7 +181,7 @@ def _clipped(box: Box, shape: tuple[int, int]) -> Box:
     return clipped
 
 
-def refuse_fractions(box: Box) -> None:
+def reject_fractions(box: Box) -> None:
     """Raise `ImageError` for a box that was typed as fractions of the image."""
     if min(box) >= 0 and max(box) <= 1:
         raise ImageError(
@@ -200,7 +200,7 @@ def _check_point(point: Point, shape: tuple[int, int]) -> None:
         )
 
 
-def _refuse_contradiction(prompt: Prompt) -> None:
+def _reject_contradiction(prompt: Prompt) -> None:
     inside, outside = (
         {(math.floor(row), math.floor(column)): (row, column) for row, column in points}
         for points in (prompt.positive, prompt.negative)

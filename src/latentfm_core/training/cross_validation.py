@@ -79,13 +79,13 @@ class CrossValidation:
             )
         if not options.resume:
             check_sets(config)
-            self._refuse_second_run()
+            self._reject_second_run()
         self.folds = find_folds(config.data)
         self._check_record()
         self._check_begun()
 
     def _check_options(self) -> None:
-        if self.options.changed_data != "refuse":
+        if self.options.changed_data != "reject":
             raise ConfigError(
                 "A cross-validation keeps its folds: leave --changed-data out, and start a new "
                 "cross-validation with the changed images."
@@ -96,7 +96,7 @@ class CrossValidation:
                 "on."
             )
 
-    def _refuse_second_run(self) -> None:
+    def _reject_second_run(self) -> None:
         """Reject new runs if there are earlier ones, before hours of training other folds."""
         begun = [out.name for out in self._chosen().values() if is_begun(out)]
         if begun:
@@ -121,7 +121,7 @@ class CrossValidation:
         if not all(is_begun(out) for out in self._chosen().values()):
             if known.init and self.options.init is None:
                 raise ConfigError(f"The folds start from the model {known.init}: add --init.")
-            fold_checks.refuse_other_parent(self.out, self.options.init)
+            fold_checks.reject_other_parent(self.out, self.options.init)
         self.folds = replace(self.folds, init=known.init or self.folds.init)
 
     def _check_begun(self) -> None:
@@ -136,7 +136,7 @@ class CrossValidation:
                 checkpoint = read_header(out / TRAINING)
                 try:
                     stored = config_from_mapping(checkpoint.config)
-                    fold_checks.refuse_other_settings(stored, config)
+                    fold_checks.reject_other_settings(stored, config)
                     check_resumed(checkpoint, config, out)
                 except NothingLeft as error:
                     idle.append(CheckpointError(f"{out.name}: {error}"))
@@ -145,7 +145,7 @@ class CrossValidation:
         if idle and len(idle) == len(runs):
             raise idle[0]
         if self.options.resume and all(self._is_done(*one) for one in self._chosen().items()):
-            fold_checks.refuse_ignored_by_folds(runs, self.options)
+            fold_checks.reject_ignored_by_folds(runs, self.options)
 
     def _is_done(self, fold: int, out: Path) -> bool:
         """Return whether a fold is finished, and these settings do not extend it."""
@@ -227,7 +227,7 @@ class CrossValidation:
     def _train(self, fold: int, out: Path) -> bool:
         try:
             trainer = self._trainer(fold, out)
-            fold_checks.refuse_other_start(self.out, trainer)
+            fold_checks.reject_other_start(self.out, trainer)
             return trainer.run() is not None
         except Cancelled:
             return False  # while the images were read

@@ -14,7 +14,7 @@ from latentfm_core.model_io.card import read_only_card
 from latentfm_core.training.checkpoint import FILE as CHECKPOINT
 from latentfm_core.training.checkpoint import read_header
 from latentfm_core.training.extending import MAY_CHANGE
-from latentfm_core.training.ignored import refuse_ignored
+from latentfm_core.training.ignored import reject_ignored
 from latentfm_core.training.options import RunOptions
 from latentfm_core.training.resuming import (
     changed_settings,
@@ -23,12 +23,12 @@ from latentfm_core.training.resuming import (
     shared_settings,
 )
 from latentfm_core.training.run_folder import TRAINING
-from latentfm_core.training.run_record import RunRecord, refuse_changed_pixels
+from latentfm_core.training.run_record import RunRecord, reject_changed_pixels
 from latentfm_core.training.stages import STAGES
 from latentfm_core.training.trainer import Trainer
 
 
-def refuse_other_settings(stored: Config, config: Config) -> None:
+def reject_other_settings(stored: Config, config: Config) -> None:
     """Reject settings in which the folds would differ, except how long they are trained.
 
     Parameters
@@ -53,7 +53,7 @@ def refuse_other_settings(stored: Config, config: Config) -> None:
         )
 
 
-def refuse_ignored_by_folds(runs: Mapping[Path, Config], options: RunOptions) -> None:
+def reject_ignored_by_folds(runs: Mapping[Path, Config], options: RunOptions) -> None:
     """Reject what finished folds would ignore.
 
     Parameters
@@ -68,10 +68,10 @@ def refuse_ignored_by_folds(runs: Mapping[Path, Config], options: RunOptions) ->
     """
     for out, config in runs.items():
         # The card of a fold is that of the cross-validation with its own id.
-        refuse_ignored(read_header(out / TRAINING), config, replace(options, out=out, card=None))
+        reject_ignored(read_header(out / TRAINING), config, replace(options, out=out, card=None))
 
 
-def refuse_other_parent(out: Path, init: str | None) -> None:
+def reject_other_parent(out: Path, init: str | None) -> None:
     """Reject a model to start from that is no longer the one that the first fold started from.
 
     Parameters
@@ -86,10 +86,10 @@ def refuse_other_parent(out: Path, init: str | None) -> None:
     """
     begun = _first_run(out)
     if init and begun is not None:
-        _refuse_other_weights(begun, read_only_card(resolve_model(init)).weights_sha256)
+        _reject_other_weights(begun, read_only_card(resolve_model(init)).weights_sha256)
 
 
-def refuse_other_start(out: Path, trainer: Trainer) -> None:
+def reject_other_start(out: Path, trainer: Trainer) -> None:
     """Reject images, masks or initial weights that have changed since the first fold was trained.
 
     Parameters
@@ -109,8 +109,8 @@ def refuse_other_start(out: Path, trainer: Trainer) -> None:
     if begun is None:
         return
     try:
-        _refuse_other_weights(begun, record.init_sha256)
-        _refuse_other_images(begun, record)
+        _reject_other_weights(begun, record.init_sha256)
+        _reject_other_images(begun, record)
     except CheckpointError:
         trainer.close()
         raise
@@ -121,7 +121,7 @@ def _first_run(out: Path) -> RunRecord | None:
     return None if begun is None else read_header(begun / TRAINING).run
 
 
-def _refuse_other_weights(begun: RunRecord, sha256: str) -> None:
+def _reject_other_weights(begun: RunRecord, sha256: str) -> None:
     if begun.init_sha256 and begun.init_sha256 != sha256:
         raise CheckpointError(
             f"The model that the first fold started from ({begun.init}) has been replaced: its "
@@ -130,9 +130,9 @@ def _refuse_other_weights(begun: RunRecord, sha256: str) -> None:
         )
 
 
-def _refuse_other_images(begun: RunRecord, record: RunRecord) -> None:
+def _reject_other_images(begun: RunRecord, record: RunRecord) -> None:
     try:
-        refuse_changed_pixels(begun.data, record.data.fingerprints)
+        reject_changed_pixels(begun.data, record.data.fingerprints)
     except CheckpointError as error:
         raise CheckpointError(
             f"{error} A cross-validation needs the same images in all folds: restore them, or "

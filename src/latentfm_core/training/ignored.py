@@ -38,7 +38,7 @@ _WITHOUT_RESULT = (
 """Settings that say how a run is done, or which files are refused: nothing is lost without them."""
 
 
-def refuse_ignored(checkpoint: CheckpointHeader, config: Config, options: RunOptions) -> None:
+def reject_ignored(checkpoint: CheckpointHeader, config: Config, options: RunOptions) -> None:
     """Reject settings and options that change nothing, because the run is finished.
 
     Raises
@@ -56,7 +56,7 @@ def refuse_ignored(checkpoint: CheckpointHeader, config: Config, options: RunOpt
     ]
     if options.card and (checkpoint.run is None or options.card != checkpoint.run.card):
         ignored.append("--card")
-    if options.changed_data != "refuse":
+    if options.changed_data != "reject":
         ignored.append("--changed-data")
     if ignored:
         out = shown(options.out)

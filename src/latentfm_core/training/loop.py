@@ -109,7 +109,7 @@ class StageLoop:
             if self._is_unreported(first):  # interrupted in the validation of the epoch
                 self._end_epoch(Meter(self._position.epoch), hooks)
             if first and (self.share_done() >= 1 or self._ended):
-                self._say_end(first)
+                self._report_end(first)
                 return True
             return self._run(hooks, save_every, first)
         except Cancelled:
@@ -146,7 +146,7 @@ class StageLoop:
                     meter = self._end_epoch(meter, hooks)
                 if over or self._ended:
                     self._watch.check_end(step + 1)
-                    self._say_end(step + 1)
+                    self._report_end(step + 1)
                     return True
                 if stop or (self._processes.size == 1 and hooks.should_stop()):
                     hooks.save(self)
@@ -205,7 +205,7 @@ class StageLoop:
             self._position.validated_seconds += seconds
         self._outside, self._validated = 0.0, False
 
-    def _say_end(self, steps: int) -> None:
+    def _report_end(self, steps: int) -> None:
         total = self._progress.total
         if steps < total and self._processes.first:
             done = f"{steps} of {counted(total, 'step')}"

@@ -55,7 +55,7 @@ class RunOptions:
     card: dict[str, Any] | None = None
     init: str | None = None
     trust_paths: bool = False
-    changed_data: ChangedData = "refuse"
+    changed_data: ChangedData = "reject"
     should_stop_reading: Callable[[], bool] = lambda: False
     dry_run: bool = False
     urgent: Callable[[], bool] = lambda: False

@@ -38,14 +38,14 @@ from latentfm_core.training.run_folder import (
     BEST,
     TRAINING,
     check_places,
-    refuse_second_run,
+    reject_second_run,
 )
 from latentfm_core.training.run_record import (
     DataRecord,
     RunRecord,
     data_record,
     fingerprints,
-    refuse_changed_pixels,
+    reject_changed_pixels,
     with_command,
 )
 from latentfm_core.training.run_state import RunState
@@ -69,7 +69,7 @@ def check_start(config: Config, options: RunOptions) -> tuple[Checkpoint | None,
         )
     if not options.resume:
         check_sets(config)
-        refuse_second_run(options.out)
+        reject_second_run(options.out)
     check_places(options.out, config.data)
     checkpoint = read_checkpoint(options.out / TRAINING) if options.resume else None
     if checkpoint is not None:
@@ -167,8 +167,8 @@ def _record(before: RunRecord | None, data: RunData, options: RunOptions) -> Dat
     """Return the description of the images; reject changed ones unless the options allow it."""
     known = None if before is None else before.data
     found = fingerprints(data.train, data.val)
-    if known is not None and options.changed_data == "refuse":
-        refuse_changed_pixels(known, found)
+    if known is not None and options.changed_data == "reject":
+        reject_changed_pixels(known, found)
     left_out = {*data.train.skipped, *(data.val.skipped if data.val else ())}
     return data_record(known, data.split, found, left_out)
 

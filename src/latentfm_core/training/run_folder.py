@@ -105,7 +105,7 @@ class RunFolder:
         if self._ready:
             return
         if not self._resume:
-            refuse_second_run(self._out)
+            reject_second_run(self._out)
             self._clear()
         self._ready = True
 
@@ -143,7 +143,7 @@ class RunFolder:
             )
 
 
-def refuse_second_run(out: Path) -> None:
+def reject_second_run(out: Path) -> None:
     """Raise `CheckpointError` if a folder has the checkpoint of an earlier run."""
     if (out / TRAINING / FILE).is_file():
         raise CheckpointError(

@@ -21,7 +21,7 @@ from latentfm_core.errors import CheckpointError
 from latentfm_core.files.untrusted import parse_json
 from latentfm_core.names import counted, name_some
 
-ChangedData = Literal["refuse", "keep", "redraw"]
+ChangedData = Literal["reject", "keep", "redraw"]
 """Behaviour of a resumed run whose data have changed."""
 
 MAX_CHARACTERS = 32_000_000
@@ -153,9 +153,9 @@ def resumed_split(
     if changed == "redraw":
         return training_split(names, data)
     there, known = set(names), record.names()
-    if changed == "refuse":
-        _refuse_other_draw(record, data, stored)
-        _refuse_other_canvas(data, stored)
+    if changed == "reject":
+        _reject_other_draw(record, data, stored)
+        _reject_other_canvas(data, stored)
         digests = [
             f"{counted(len(some), *what)} ({name_some(some)})"
             for some, *what in (
@@ -177,7 +177,7 @@ def resumed_split(
     return kept
 
 
-def _refuse_other_draw(record: DataRecord, data: DataConfig, stored: DataConfig) -> None:
+def _reject_other_draw(record: DataRecord, data: DataConfig, stored: DataConfig) -> None:
     differ = [name for name in DRAW if getattr(data, name) != getattr(stored, name)]
     if differ == ["split_file"] and data.split_file is not None:
         known = record.names()
@@ -195,7 +195,7 @@ def _refuse_other_draw(record: DataRecord, data: DataConfig, stored: DataConfig)
         )
 
 
-def _refuse_other_canvas(data: DataConfig, stored: DataConfig) -> None:
+def _reject_other_canvas(data: DataConfig, stored: DataConfig) -> None:
     differ = [name for name in CANVAS if getattr(data, name) != getattr(stored, name)]
     if differ:
         raise CheckpointError(
@@ -205,7 +205,7 @@ def _refuse_other_canvas(data: DataConfig, stored: DataConfig) -> None:
         )
 
 
-def refuse_changed_pixels(record: DataRecord, digests: Mapping[str, str]) -> None:
+def reject_changed_pixels(record: DataRecord, digests: Mapping[str, str]) -> None:
     """Raise a `CheckpointError` that names images or masks changed since the run began."""
     known = record.fingerprints
     changed = {name for name, digest in digests.items() if known.get(name, digest) != digest}

@@ -70,7 +70,7 @@ class WorkList:
                 "The annotations would be among the images and be mistaken for them. Choose "
                 "another output folder."
             )
-        self._refuse_links(self.output / UNFINISHED, *((self.output,) if output is None else ()))
+        self._reject_links(self.output / UNFINISHED, *((self.output,) if output is None else ()))
         self.warning = ""
         self._names: list[str] = []
         self.refresh()
@@ -78,7 +78,7 @@ class WorkList:
         self._read_at = file_version(self.file)
         self._items = self._read()
 
-    def _refuse_links(self, *folders: Path) -> None:
+    def _reject_links(self, *folders: Path) -> None:
         """Reject subfolders of the chosen folders that are links to elsewhere."""
         for each in folders:
             if each.is_symlink() and not self._limits.follow_links:

@@ -224,7 +224,7 @@ class Adapting(QObject):
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Working):
             seconds = max(1, round(event.seconds_left))
-            self.form.say(f"Adapting… {seconds} s")
+            self.form.show_message(f"Adapting… {seconds} s")
         elif isinstance(event, Adapted):
             before = self._stored
             self.look()
@@ -234,11 +234,11 @@ class Adapting(QObject):
                 self._queue.browsing.read_ahead()
                 self._measure_again(event.images)
         elif isinstance(event, Skipped):
-            self.form.say(f"Nothing was learned from {event.name}: {event.reason}")
+            self.form.show_message(f"Nothing was learned from {event.name}: {event.reason}")
         elif isinstance(event, Failed):
             logger.warning("%s", event.message)
             self.release()
-            self.form.say(event.message)
+            self.form.show_message(event.message)
 
     def _measure_again(self, images: int) -> None:
         """Measure the uncertainty with the adapted model when it has learned enough new images."""
@@ -252,13 +252,13 @@ class Adapting(QObject):
     def _on_forgotten(self, error: Any) -> None:
         self.look()
         if isinstance(error, LatentFMError):
-            self.form.say(str(error))
+            self.form.show_message(str(error))
         else:
             self._open_again()
 
     def _on_kept(self, target: Path, error: Any) -> None:
         kept = f"Kept as {target.name}. Choose its folder as the model to use it elsewhere."
-        self.form.say(str(error) if isinstance(error, LatentFMError) else kept)
+        self.form.show_message(str(error) if isinstance(error, LatentFMError) else kept)
 
     def _update_pause(self) -> None:
         """Pause while samples are drawn, which need the processor more."""

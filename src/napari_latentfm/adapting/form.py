@@ -33,13 +33,13 @@ class AdaptingForm(QWidget):
         layout.addWidget(self.state)
         layout.addLayout(row_of(self.keep, self.undo))
 
-    def say(self, text: str) -> None:
+    def show_message(self, text: str) -> None:
         """Show a text."""
         self.state.setText(text)
         self.state.setVisible(bool(text))
 
     def show_state(self, text: str, adapted: bool) -> None:
         """Show a text, and enable the buttons if there is an adapted model."""
-        self.say(text)
+        self.show_message(text)
         self.keep.setEnabled(adapted)
         self.undo.setEnabled(adapted)

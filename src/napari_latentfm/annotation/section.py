@@ -73,7 +73,7 @@ class AnnotationSection(QWidget):
         self.bar.show_offer(self.recovery.offer)
         self.bar.chosen.connect(self.recovery.answer)
         listen(self, session.changed, self._on_changed)
-        self.labels.reported.connect(self._say)
+        self.labels.reported.connect(self._show_message)
         # The window is closed: finish an export.
         work = self.files.work
         self.destroyed.connect(lambda: work.close())
@@ -111,7 +111,7 @@ class AnnotationSection(QWidget):
         layer = region_layer(self._session)
         if layer is not None:
             activate(self._session.viewer, layer, "add_polygon")
-            self._say("Click the corners of the region; double-click to finish.")
+            self._show_message("Click the corners of the region; double-click to finish.")
 
     def clear_region(self) -> None:
         """Remove the shapes of the region on this plane."""
@@ -122,7 +122,7 @@ class AnnotationSection(QWidget):
         try:
             activate(self._session.viewer, annotation_to_paint(self._session), "paint")
         except LatentFMError as error:
-            self._say(str(error))
+            self._show_message(str(error))
 
     def undo(self) -> None:
         """Undo the last change of the annotation."""
@@ -145,17 +145,17 @@ class AnnotationSection(QWidget):
     def _take(self, in_region: bool) -> None:
         nothing = self._session.current is None
         text = NOTHING if nothing else take_mean_mask(self._session, in_region)
-        self._say(text)
+        self._show_message(text)
         self.reported.emit(text)
 
     def _on_recovered(self, sidecar: AnnotationSidecar, undo: str) -> None:
         text = f"Recovered. {undo}".rstrip()
-        self._say(text)
+        self._show_message(text)
         self.reported.emit(text)
         self.restored.emit(sidecar)
 
     def _on_file(self, ending: str, text: str) -> None:
-        self._say(text)
+        self._show_message(text)
         if ending == "failed":
             show_error(text)
         self.finished.emit(ending)
@@ -178,10 +178,10 @@ class AnnotationSection(QWidget):
         self.setEnabled(reviewed is not None)
         if reviewed is None:
             self._image = ""
-            self._say(NOTHING)
+            self._show_message(NOTHING)
         elif (image := str(reviewed.layer.unique_id)) != self._image:
             self._image = image
-            self._say("")
+            self._show_message("")
             self.kept.setText("")
         self.labels.renew()
         self._offer_export()
@@ -190,7 +190,7 @@ class AnnotationSection(QWidget):
         self._busy = text
         self._offer_export()
         self.open_button.setEnabled(not text)
-        self._say(text)
+        self._show_message(text)
 
     def _offer_export(self) -> None:
         """Offer the export of an annotation; say why not while there is none."""
@@ -200,7 +200,7 @@ class AnnotationSection(QWidget):
         self.export_button.setToolTip(why_not or EXPORT_TIP)
         self.export_offered.emit(why_not or EXPORT_TIP, not why_not)
 
-    def _say(self, text: str) -> None:
+    def _show_message(self, text: str) -> None:
         self.status.setText(text)
 
     def _lay_out(self) -> None:

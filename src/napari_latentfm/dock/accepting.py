@@ -116,7 +116,7 @@ class Accepting:
         problem = not_ready(self._session, self._queue.autosave.recovery, empty=True)
         problem = problem or self.removed()
         if problem := problem or ("" if empty else self._unclear()):
-            self._footer.say(self._chosen.say(problem))
+            self._footer.show_message(self._chosen.with_name(problem))
             return False
         if empty:
             return not self._ask(self._elsewhere(self.empty_name), self._erases()) and self._erase()
@@ -125,7 +125,7 @@ class Accepting:
     def _prepare_listed(self, empty: bool) -> bool:
         """Prepare the open image of the list, which must be the chosen one."""
         if not self.in_list:
-            self._footer.say(NOT_CHOSEN.format(name=self._queue.current))
+            self._footer.show_message(NOT_CHOSEN.format(name=self._queue.current))
         return self.in_list and self.prepare(empty)
 
     def _unclear(self) -> str:
@@ -147,7 +147,7 @@ class Accepting:
         try:
             erase(self._session)
         except LatentFMError as error:
-            self._footer.say(self._chosen.say(str(error)))
+            self._footer.show_message(self._chosen.with_name(str(error)))
             return False
         return True
 
@@ -170,7 +170,7 @@ class Accepting:
             if self._footer.notice.text == self._question:
                 self._footer.clear()  # of the other button
             return False
-        question = self._chosen.say(text)
+        question = self._chosen.with_name(text)
         asked = self._footer.notice.text == question
         self._footer.clear()
         if not asked:
@@ -204,7 +204,7 @@ class Accepting:
             text = NOTHING if reviewed is None else do(reviewed)
         except LatentFMError as error:
             text = str(error)
-        self._footer.say(self._chosen.say(text) if self._chosen.name else NO_IMAGE)
+        self._footer.show_message(self._chosen.with_name(text) if self._chosen.name else NO_IMAGE)
 
     def _accept(self, reviewed: Reviewed) -> str:
         if not self.is_touched(reviewed):

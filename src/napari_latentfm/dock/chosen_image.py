@@ -68,7 +68,7 @@ class ChosenImage(QObject):
         """Name of the chosen image, or ``""``."""
         return "" if self.layer is None else str(self.layer.name)
 
-    def say(self, text: str) -> str:
+    def with_name(self, text: str) -> str:
         """Return a message about the chosen image, which begins with its name if there is one."""
         return f"{self.name}: {text}" if self.name else text
 

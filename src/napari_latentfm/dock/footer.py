@@ -89,7 +89,7 @@ class Footer(QWidget):
             self._kept_note = text
             self.noted.emit(text)
 
-    def say(self, text: str = "") -> None:
+    def show_message(self, text: str = "") -> None:
         """Show a message, or nothing; the notice is not repeated."""
         text = "" if text in self.notice.text else text
         self.message.setText(text)
@@ -98,11 +98,11 @@ class Footer(QWidget):
     def clear(self) -> None:
         """Remove the message and the notice."""
         self.notice.end()
-        self.say()
+        self.show_message()
 
     def warn(self, text: str, asks: bool = False) -> None:
         """Show a warning, an error or, with `asks`, a question until it is dismissed."""
-        self.say("" if self.message.text() in text else self.message.text())
+        self.show_message("" if self.message.text() in text else self.message.text())
         self.notice.asks = asks
         self.notice.show_text(text)
         self.announced.emit(self.notice)

@@ -27,7 +27,7 @@ class FooterReports(QObject):
         annotation = panel.review.annotation
         annotation.finished.connect(self._on_file)
         for source in (annotation, panel.review.hypotheses, panel.review.fix.editor):
-            listen(self, source.reported, self._footer.say)
+            listen(self, source.reported, self._footer.show_message)
         annotation.export_offered.connect(self._footer.offer_export)
         listen(self, tool.changed, self._on_tool)
         listen(self, panel.review.fix.tools.changed, self._on_piece_tool)
@@ -37,7 +37,7 @@ class FooterReports(QObject):
         listen(self, notification_manager.notification_ready, self._on_notification)
         listen(self, panel.sampling.started, self._footer.clear)
         # After an edit, such as Undo, the last message is no longer true.
-        listen(self, annotation.autosaver.touched, self._footer.say)
+        listen(self, annotation.autosaver.touched, self._footer.show_message)
         listen(self, panel.queue.exporting.finished, self._on_list_exported)
         listen(self, annotation.autosaver.kept, self._on_kept)
         listen(self, annotation.autosaver.failed, self._on_not_kept)
@@ -55,10 +55,10 @@ class FooterReports(QObject):
     def _on_model_missing(self, text: str) -> None:
         """Show which model to choose, though the section may be folded."""
         self._panel.annotate.uncover("Point")
-        self._footer.say(text)
+        self._footer.show_message(text)
 
     def _on_point(self, text: str) -> None:
-        self._footer.say(self._panel.chosen.say(text))
+        self._footer.show_message(self._panel.chosen.with_name(text))
 
     def _on_reviewed(self) -> None:
         """Show a warning about what is under review; the status only hints at it."""
@@ -73,7 +73,9 @@ class FooterReports(QObject):
             chosen, work = self._panel.chosen.name, self._panel.queue.work
             listed = [] if work is None else work.names
             is_named = any(name in event.message for name in (chosen, *listed))
-            self._footer.warn(event.message if is_named else self._panel.chosen.say(event.message))
+            self._footer.warn(
+                event.message if is_named else self._panel.chosen.with_name(event.message)
+            )
 
     def _on_list_exported(self, ending: str) -> None:
         """Show the report; a warning about an earlier export is no longer true after a success."""
@@ -82,10 +84,10 @@ class FooterReports(QObject):
             self._about_export = notice.text
         elif ending == "done" and notice.text == self._about_export:
             notice.end()
-        self._footer.say(text)
+        self._footer.show_message(text)
 
     def _on_file(self, _ending: str) -> None:
-        self._footer.say(self._panel.review.annotation.status.text())
+        self._footer.show_message(self._panel.review.annotation.status.text())
 
     def _on_kept(self, when: str) -> None:
         self._footer.show_kept(f"Autosaved {when[:5]}")

@@ -85,9 +85,9 @@ class LeftImage(QObject):
     def _on_ended(self, text: str) -> None:
         """Report an accepted image that stays open, since it is the last one."""
         note, self._note = self._note.removesuffix(RETURNS), ""
-        self._panel.footer.say(text if ALL_DONE in text else f"{note} {text}".strip())
+        self._panel.footer.show_message(text if ALL_DONE in text else f"{note} {text}".strip())
 
     def _on_settled(self, _ending: str) -> None:
         note, self._note = self._note, ""
         if note:
-            self._panel.footer.say(note)
+            self._panel.footer.show_message(note)

@@ -97,7 +97,7 @@ class ListLink(QObject):
         # The header describes the samples, too, but after a prompt only a moment later.
         for described in (self._queue.described, str(self._form.status.value)):
             text = text.replace(described, "")
-        self._panel.footer.say(text.strip())
+        self._panel.footer.show_message(text.strip())
 
     def _name_empty(self, _value: Any = None) -> None:
         self._panel.footer.show_empty_name(self._accepting.empty_name)

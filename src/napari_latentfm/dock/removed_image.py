@@ -60,7 +60,7 @@ class RemovedImage(QObject):
             key = str(image.unique_id)
             own = [each for each in self._layers if source_of(each) == key]
             if own and image not in self._layers:
-                self._panel.footer.say(self._clear_one(image, key, own))
+                self._panel.footer.show_message(self._clear_one(image, key, own))
 
     def _clear_one(self, image: Image, key: str, own: list[Layer]) -> str:
         painted = [layer for layer in own if not is_own(layer, key) and _is_painted(layer)]

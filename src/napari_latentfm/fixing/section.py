@@ -48,7 +48,7 @@ class FixSection(QWidget):
         self._image = ""
         self.editor, self.tools = LabelEditor(session), PieceTools(session, self)
         self._lay_out()
-        listen(self, self.editor.reported, self._say)
+        listen(self, self.editor.reported, self._show_message)
         listen(self, self.editor.working, self._on_working)
         listen(self, self.tools.changed, self._on_tool)
         listen(self, self.tools.picked, self._on_picked)
@@ -169,9 +169,9 @@ class FixSection(QWidget):
         for name, button in self.tool_buttons.items():
             button.setChecked(name == tool)
         if tool is not None:
-            self._say(HINTS[tool])
+            self._show_message(HINTS[tool])
         elif self.status.text() in HINTS.values():
-            self._say("")
+            self._show_message("")
 
     def _on_working(self, working: bool) -> None:
         # A range from 0 to 0 shows a busy indicator.
@@ -192,9 +192,9 @@ class FixSection(QWidget):
         self.setEnabled(reviewed is not None)
         image = "" if reviewed is None else str(reviewed.layer.unique_id)
         if reviewed is None:
-            self._say(NOTHING)
+            self._show_message(NOTHING)
         elif image != self._image:
-            self._say("")
+            self._show_message("")
         self._image = image
         self._describe()
 
@@ -209,7 +209,7 @@ class FixSection(QWidget):
         name = f"Label {label}" if unnamed else f"Label {label}, {name}"
         self.about.setText(f"<b>{escape(name)}</b> of {escape(layer.name)}")
 
-    def _say(self, text: str) -> None:
+    def _show_message(self, text: str) -> None:
         self.status.setText(text)
 
     def _lay_out(self) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError
-from latentfm_core.types import ImageInput, refuse_masked
+from latentfm_core.types import ImageInput, reject_masked
 from napari_latentfm.layers.file_steps import steps_of
 from napari_latentfm.layers.planes import Plane, plane_index, unit_factor
 from napari_latentfm.layers.pyramid import level_zero
@@ -42,7 +42,7 @@ def read_pixels(layer: Image, array: Any, index: tuple[Any, ...]) -> NDArray[Any
     """
     try:
         pixels = array[index]
-        refuse_masked(pixels, layer.name)
+        reject_masked(pixels, layer.name)
         return np.asarray(pixels)
     except (MemoryError, ImageError):
         raise

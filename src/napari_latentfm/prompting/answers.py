@@ -80,7 +80,7 @@ class Answers:
             self.runner.cancel()
             one.forget_answer()
             self._selection.show_no_result(place)
-            self._context.say(f"Object {one.number} has no marks. {READY}")
+            self._context.show_message(f"Object {one.number} has no marks. {READY}")
         elif not self._model.is_usable():
             self._waiting = one
             # What was on screen stays the result until the object has one.
@@ -170,7 +170,7 @@ class Answers:
         self.show_running()
         panel = self._context.panel
         if ending == "failed" and panel.last_error is not None:
-            self._context.say(panel.last_error)
+            self._context.show_message(panel.last_error)
         elif ending == "done":
             self._report_note([one for one in drawn if one.not_found])
             if then is not None:
@@ -201,7 +201,7 @@ class Answers:
         """Show whether a run can be cancelled, or is waited for."""
         self._context.session.work.set_running(self.cancel, self.runner.busy)
         if self.runner.waiting and not self.runner.running:
-            self._context.say("Another run is in progress. The prompt runs when it ends.")
+            self._context.show_message("Another run is in progress. The prompt runs when it ends.")
 
     def _want(self, drawn: Mapping[PromptObject, Prompt], start: Callable[[], None]) -> None:
         """Start a run as soon as possible, and note which prompts it draws."""
@@ -226,11 +226,11 @@ class Answers:
         if one is None or one.mask is None:
             return
         if one.not_found:
-            self._context.say(NOT_FOUND.format(name=one.name, objects=listed([one])))
+            self._context.show_message(NOT_FOUND.format(name=one.name, objects=listed([one])))
             return
         layer, plane = reviewed.layer, reviewed.plane
         row = row_of(plane, layer, one, set(), self._context.names(layer, plane))
-        self._context.say(
+        self._context.show_message(
             f"Object {one.number} ({row.name}): {row.area}. Points and strokes refine it; "
             "Shift+M takes it, Shift+O begins the next one."
         )

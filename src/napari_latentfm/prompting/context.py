@@ -62,13 +62,13 @@ class PromptContext:
         self.shown, self.strokes = ShownObjects(self, parent), StrokeMarks(self, parent)
         self.selection = ObjectSelection(self)
 
-    def say(self, text: str) -> None:
+    def show_message(self, text: str) -> None:
         """Show a text in the status line."""
-        self.form.say(text)
+        self.form.show_message(text)
 
     def report(self, text: str) -> None:
         """Show a text in the status line, and emit `reported`."""
-        self.say(text)
+        self.show_message(text)
         self.reported.emit(text)
 
     def place(self, is_asked: bool = False) -> Place | None:
@@ -79,7 +79,7 @@ class PromptContext:
         try:
             return self.panel.place_on_screen()
         except LatentFMError as error:
-            (self.report if is_asked else self.say)(str(error))
+            (self.report if is_asked else self.show_message)(str(error))
             return None
 
     def current(self) -> tuple[Place | None, PromptObject | None]:

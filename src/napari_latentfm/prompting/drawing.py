@@ -90,12 +90,12 @@ class Drawing:
         if place is None:
             return
         if not isinstance(layer, Labels) or source_of(layer):
-            context.say("Select a Labels layer of your own in the layer list first.")
+            context.show_message("Select a Labels layer of your own in the layer list first.")
             return
         try:
             mask = label_on(layer, place.plane, place.layer.name)
         except ImageError as error:
-            context.say(str(error))
+            context.show_message(str(error))
             return
         one = self._selection.for_mark(place)
         if one is None:
@@ -113,7 +113,7 @@ class Drawing:
         self.write_marks()
         place, one = self._context.current()
         if place is None or one is None or not one.history:
-            self._context.say("There is no mark to undo.")
+            self._context.show_message("There is no mark to undo.")
             return
         one.prompt = one.history.pop()
         self._selection.restore_marks(place, one)

@@ -87,7 +87,7 @@ class Following:
         if place is None or planes is None:
             return
         if one is None or one.samples is None or one.mask is None or not one.mask.pixels:
-            self._context.say(NO_OBJECT)
+            self._context.show_message(NO_OBJECT)
             return
         number = planes.number_of(place.plane)
         if number is None:
@@ -98,13 +98,15 @@ class Following:
         try:
             settings = self._context.panel.form.settings()
         except LatentFMError as error:
-            self._context.say(str(error))
+            self._context.show_message(str(error))
             return
         # Sample n continues from plane to plane only with the same seeds, steps and solver.
         drawn = SamplingConfig(**one.samples.settings)
         same = settings.model_copy(update={name: getattr(drawn, name) for name in DRAWN})
         self._message = ""
-        self._context.say(f"Object {one.number} is being followed through {len(planes)} planes.")
+        self._context.show_message(
+            f"Object {one.number} is being followed through {len(planes)} planes."
+        )
         self._answers.runner.want(partial(self._context.panel.run_target, target, same))
         self._answers.show_running()
         self.button.setEnabled(False)
@@ -113,7 +115,7 @@ class Following:
         """Describe where the object was found, after a run that followed it."""
         message, self._message = self._message, ""
         if message and ending == "done":
-            self._context.say(message)
+            self._context.show_message(message)
         self.renew()
 
     def _planes(self, place: Place) -> PlaneStack | None:

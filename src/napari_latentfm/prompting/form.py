@@ -122,7 +122,7 @@ class PromptForm(QWidget):
         """Add a row of controls for the current object below the list of objects."""
         self._below_objects.addLayout(row_of(*widgets))
 
-    def say(self, text: str) -> None:
+    def show_message(self, text: str) -> None:
         """Show a text in the status line."""
         self.status.setText(text)
 

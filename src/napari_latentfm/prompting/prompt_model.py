@@ -37,7 +37,7 @@ class PromptModel:
         try:
             source = self._context.panel.form.model_source()
         except LatentFMError as error:
-            form.say(str(error))
+            form.show_message(str(error))
             return False
         if takes_prompts(source):
             form.notice.hide()

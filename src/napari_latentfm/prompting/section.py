@@ -93,7 +93,7 @@ class PromptSection(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.form)
         self._connect()
-        self.form.say(READY)
+        self.form.show_message(READY)
         self._review.show_current()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
@@ -209,7 +209,7 @@ class PromptSection(QWidget):
         self.tools.drop()
         self._taking.left = ""
         self.form.notice.hide()
-        self.form.say(READY)
+        self.form.show_message(READY)
         self._settle.start()
 
     def _on_dims(self, _event: Any = None) -> None:

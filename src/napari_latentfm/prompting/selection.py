@@ -41,7 +41,9 @@ class ObjectSelection:
             return one
         number = context.next_number(place)
         if number > MAX_LABEL:
-            context.say(f"An annotation can have at most {MAX_LABEL} labels. Delete an object.")
+            context.show_message(
+                f"An annotation can have at most {MAX_LABEL} labels. Delete an object."
+            )
             return None
         self.clear(place, keep_strokes)
         return context.book.add(place.layer, place.plane, context.class_name(), number - 1)

@@ -65,17 +65,17 @@ class Taking:
         session = self._context.session
         reviewed = session.current
         if reviewed is None or reviewed.label is None:
-            self._context.say("No object is selected. Draw a box or click a point first.")
+            self._context.show_message("No object is selected. Draw a box or click a point first.")
             return
         if self._is_renewing():
             return
         try:
             changed = write_mean_mask(session)
         except LatentFMError as error:
-            self._context.say(str(error))
+            self._context.show_message(str(error))
         else:
             one = self._context.book.find(reviewed.layer, reviewed.label, reviewed.plane)
-            self._say_taken(f"Object {reviewed.label}", changed, [] if one is None else [one])
+            self._show_taken(f"Object {reviewed.label}", changed, [] if one is None else [one])
 
     def take_all(self) -> None:
         """Write all objects of the plane into the annotation, as one undo step."""
@@ -84,7 +84,7 @@ class Taking:
             return
         objects = self._answered(place)
         if not objects:
-            self._context.say("There are no objects on this plane yet.")
+            self._context.show_message("There are no objects on this plane yet.")
         elif not self._reviews(place):
             # What is written goes to the plane under review.
             first = min(objects, key=lambda each: each.number)
@@ -107,7 +107,7 @@ class Taking:
             return
         objects = self._found(place, one.number)
         if not objects:
-            self._context.say(
+            self._context.show_message(
                 f"Object {one.number} was already taken on every plane where it was found."
             )
             return
@@ -167,7 +167,7 @@ class Taking:
         context = self._context
         place, one = context.current()
         if place is None or one is None:
-            context.say("Choose an object in the list first.")
+            context.show_message("Choose an object in the list first.")
             return
         erased = self._erase(place, one)
         context.marks.write(place.layer, one.plane, one.number, Prompt())
@@ -175,9 +175,9 @@ class Taking:
         context.book.remove(place.layer, one)
         context.shown.renew()
         undo = " Ctrl+Z restores its pixels in the annotation." if erased else ""
-        say = partial(context.say, f"Object {one.number} was removed.{undo}")
-        self._show_another(place, then=say)  # which describes the other object
-        say()
+        show = partial(context.show_message, f"Object {one.number} was removed.{undo}")
+        self._show_another(place, then=show)  # which describes the other object
+        show()
 
     def _show_another(self, place: Place, then: Callable[[], None]) -> None:
         """Put another answered object of the plane under review, if there is one, then call."""
@@ -194,13 +194,13 @@ class Taking:
         try:
             return erase_label(self._context.session, place, one.number, self._reviews(place))
         except LatentFMError as error:
-            self._context.say(str(error))
+            self._context.show_message(str(error))
             return False
 
     def _is_renewing(self) -> bool:
         """Return whether a run will replace the masks, and say so."""
         if self._context.session.renewing:
-            self._context.say(RENEWING)
+            self._context.show_message(RENEWING)
         return self._context.session.renewing
 
     def _answered(self, place: Place) -> list[PromptObject]:
@@ -245,9 +245,9 @@ class Taking:
     def _take(self, place: Place, objects: list[PromptObject], subject: str) -> None:
         """Write objects, and say how that has ended."""
         try:
-            self._say_taken(subject, self._write(place, objects), objects)
+            self._show_taken(subject, self._write(place, objects), objects)
         except LatentFMError as error:
-            self._context.say(str(error))
+            self._context.show_message(str(error))
 
     def _write(self, place: Place, objects: list[PromptObject]) -> int:
         """Write objects on their planes; return the number of changed pixels."""
@@ -273,6 +273,6 @@ class Taking:
         layer = annotation_of(self._context.session, create=False)
         return ("", "") if layer is None else cut_by_others(layer, written)
 
-    def _say_taken(self, subject: str, changed: int, written: list[PromptObject]) -> None:
+    def _show_taken(self, subject: str, changed: int, written: list[PromptObject]) -> None:
         text = f"{subject}: {changed:,} pixels of the annotation changed."
-        self._context.say(" ".join(filter(None, (text, self._lost(written)[0], UNDOES))))
+        self._context.show_message(" ".join(filter(None, (text, self._lost(written)[0], UNDOES))))

@@ -66,7 +66,7 @@ class PromptTools:
             return
         self._context.selection.clear(place)
         number = self._context.next_number(place)
-        self._context.say(f"Object {number}: {READY[0].lower()}{READY[1:]}")
+        self._context.show_message(f"Object {number}: {READY[0].lower()}{READY[1:]}")
         self.select(self._tool or "box")
 
     def select(self, tool: str) -> None:

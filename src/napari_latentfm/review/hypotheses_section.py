@@ -158,7 +158,7 @@ class HypothesesSection(QWidget):
         self._result, self.chosen = None, None
         self._fill()
         self.setEnabled(reviewed is not None)
-        self._say(NOTHING if reviewed is None else "Looking for hypotheses…")
+        self._show_message(NOTHING if reviewed is None else "Looking for hypotheses…")
         if reviewed is not None:
             self._task.start(partial(search, reviewed), self._on_report)
 
@@ -166,7 +166,7 @@ class HypothesesSection(QWidget):
         if result.reviewed is not self._session.current:
             return
         if result.error is not None:
-            self._say(f"No hypotheses: {result.error}")
+            self._show_message(f"No hypotheses: {result.error}")
         elif result.contours is not None:
             self._result = result
             self._draw_contours()
@@ -175,7 +175,9 @@ class HypothesesSection(QWidget):
             self._fill()
             count = len(result.reviewed.result.summary.sample_masks)
             several = f"{len(self.hypotheses)} hypotheses among {counted(count, 'sample')}."
-            self._say(several if len(self.hypotheses) > 1 else f"All {count} samples look alike.")
+            self._show_message(
+                several if len(self.hypotheses) > 1 else f"All {count} samples look alike."
+            )
 
     def _fill(self) -> None:
         result = self._result
@@ -247,11 +249,11 @@ class HypothesesSection(QWidget):
         else:
             self.contours.shown.setChecked(False)
 
-    def _say(self, text: str) -> None:
+    def _show_message(self, text: str) -> None:
         self.status.setText(text)
 
     def _report(self, text: str) -> None:
-        self._say(text)
+        self._show_message(text)
         self.reported.emit(text)
 
     def _lay_out(self) -> None:

@@ -145,7 +145,7 @@ class RegionsSection(QWidget):
         self.resolved.clear()
         self._fill()
         self.setEnabled(reviewed is not None)
-        self._say(NOTHING if reviewed is None else "Looking for uncertain regions…")
+        self._show_message(NOTHING if reviewed is None else "Looking for uncertain regions…")
         if reviewed is not None:
             self._task.start(partial(measure, reviewed), self._on_measured)
 
@@ -153,7 +153,7 @@ class RegionsSection(QWidget):
         if measured.reviewed is not self._session.current:
             return
         if measured.error is not None:
-            self._say(f"No regions: {measured.error}")
+            self._show_message(f"No regions: {measured.error}")
         elif measured.labels is not None:
             self._measured, self.regions = measured, measured.regions
             self._restore_checks()
@@ -198,10 +198,10 @@ class RegionsSection(QWidget):
 
     def _count(self) -> None:
         if not self.regions:
-            self._say("The samples agree everywhere: no uncertain region.")
+            self._show_message("The samples agree everywhere: no uncertain region.")
             return
         seen = f", number {self.here} on screen" if self.here else ""
-        self._say(f"{len(self.resolved)} of {len(self.regions)} resolved{seen}.")
+        self._show_message(f"{len(self.resolved)} of {len(self.regions)} resolved{seen}.")
 
     def _on_tick(self, rank: int, on: bool) -> None:
         measured = self._measured
@@ -214,7 +214,7 @@ class RegionsSection(QWidget):
         self._count()
         self.ticked.emit()
 
-    def _say(self, text: str) -> None:
+    def _show_message(self, text: str) -> None:
         self.status.setText(text)
 
     def _lay_out(self) -> None:

@@ -160,11 +160,11 @@ class StrokesSection(QWidget):
     def _paint(self, label: int) -> None:
         layer, reviewed = stroke_layer(self._session), self._session.current
         if layer is None or reviewed is None:
-            self._say(NOTHING)
+            self._show_message(NOTHING)
             return
         self._follow(reviewed)
         take_brush(self._session.viewer, layer, label)
-        self._say(READY.format(foreground(self.brushes.names)))
+        self._show_message(READY.format(foreground(self.brushes.names)))
 
     def _on_inserted(self, _event: Any = None) -> None:
         """Follow the strokes of a layer that another tool added."""
@@ -196,14 +196,14 @@ class StrokesSection(QWidget):
         if reviewed is None:
             self.cancel()
             self.watch.follow(None)
-            self._say(NOTHING)
+            self._show_message(NOTHING)
             return
         self._follow(reviewed)
         if not self.running:
-            self._say(describe(reviewed))
+            self._show_message(describe(reviewed))
 
     def _on_progress(self, update: Update) -> None:
-        self._say(update.text)
+        self._show_message(update.text)
         show_progress(self.progress, update.done, update.total)
         self.progressed.emit(update)
 
@@ -227,7 +227,7 @@ class StrokesSection(QWidget):
 
     def _finish(self, ending: str, text: str) -> None:
         self._set_running(False)
-        self._say(text)
+        self._show_message(text)
         self.finished.emit(ending)
 
     def _set_running(self, running: bool) -> None:
@@ -236,7 +236,7 @@ class StrokesSection(QWidget):
         self.redraw_button.setEnabled(not running)
         show_progress(self.progress, 0, 1)
 
-    def _say(self, text: str) -> None:
+    def _show_message(self, text: str) -> None:
         self.status.setText(text[:1].upper() + text[1:])
 
     def _lay_out(self) -> None:

@@ -179,7 +179,7 @@ class SamplingPanel(DockPanel):
         self.form.set_running(True)
         self._session.work.set_running(self.cancel, True)
         self._session.renewing = self._renews = True
-        self._status.say("starting…")
+        self._status.show_message("starting…")
         self.started.emit()
 
     def _ask(self, names: Sequence[str]) -> EditedLayers:
@@ -189,7 +189,7 @@ class SamplingPanel(DockPanel):
         """Cancel the run; it ends within one ODE step and changes no layer."""
         for run in self._runs:
             self._session.work.set_running(self.cancel, False)
-            self._status.say("cancelling…")
+            self._status.show_message("cancelling…")
             run.cancel()
 
     def unload(self) -> None:
@@ -230,7 +230,7 @@ class SamplingPanel(DockPanel):
             self.release()
 
     def _on_progress(self, update: Update) -> None:
-        self._status.say(update.text)
+        self._status.show_message(update.text)
         self.form.show_update(update)
 
     def _on_end(self, end: RunEnd) -> None:
@@ -259,7 +259,7 @@ class SamplingPanel(DockPanel):
             self._session.renewing = self._renews = False
         if ending == "done":
             self.form.show_done()
-        self._status.say(text)
+        self._status.show_message(text)
         self.finished.emit(ending)
 
     def release(self) -> None:

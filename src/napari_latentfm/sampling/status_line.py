@@ -29,7 +29,7 @@ class StatusLine:
     ) -> None:
         self._form, self._session, self._is_running = form, session, is_running
 
-    def say(self, text: str) -> None:
+    def show_message(self, text: str) -> None:
         """Show a text, which begins with the name of the chosen image."""
         self._form.status.value = self.named(text)
 
@@ -44,14 +44,14 @@ class StatusLine:
         if self._is_running():
             return
         if self._form.image.value is None:
-            self.say(NO_IMAGE)
+            self.show_message(NO_IMAGE)
         elif self._form.status.value in ("", NO_IMAGE):
-            self.say(READY)
+            self.show_message(READY)
 
     def describe_review(self) -> None:
         """Describe what is under review now, for example after strokes."""
         if not self._is_running() and self._form.image.value is not None:
-            self.say(session_status(self._session))
+            self.show_message(session_status(self._session))
 
     def clear(self, _image: Any = None) -> None:
         """Clear the text about the previous image; a renamed one is described again."""
@@ -62,4 +62,4 @@ class StatusLine:
             self.describe_review()
         else:
             self._form.show_idle()
-            self.say(NO_IMAGE if image is None else READY)
+            self.show_message(NO_IMAGE if image is None else READY)

@@ -135,7 +135,7 @@ class QueuePanel(DockPanel):
         """Stop all background work; it ends within one ODE step."""
         self.sampling.cancel()
         self.exporting.cancel()
-        self._say("Cancelled.")
+        self._show_message("Cancelled.")
 
     def release(self) -> None:
         """Stop the background work and save the annotation, since the panel is not visible."""
@@ -154,7 +154,7 @@ class QueuePanel(DockPanel):
 
     def _on_opening(self, name: str) -> None:
         self.sampler.stop("open")
-        self._say(f"Opening {name}…")
+        self._show_message(f"Opening {name}…")
 
     def _on_unreadable(self, name: str, error: object) -> None:
         if not self.sampling.is_folder_missing():
@@ -185,11 +185,11 @@ class QueuePanel(DockPanel):
         self._warnings.keep(opened.warning)
         self._warnings.show()
         if self.sampling.open(name, opened.image):
-            self._say(f"{name}: drawing samples…")
+            self._show_message(f"{name}: drawing samples…")
 
     def _on_cancelled(self, name: str) -> None:
         if name == self.current:
-            self._say("Cancelled. Open the image again to draw its samples.")
+            self._show_message("Cancelled. Open the image again to draw its samples.")
             self.settled.emit("failed")
 
     def _on_shown(self, task: Task) -> None:
@@ -213,7 +213,7 @@ class QueuePanel(DockPanel):
 
     def _mark_bad(self, name: str, error: object) -> None:
         text = f"{name} is flagged: {self.states.mark_bad(name, error)}"
-        self._say(text)
+        self._show_message(text)
         self._warnings.keep(text)
         self.settled.emit("failed")
 
@@ -225,7 +225,7 @@ class QueuePanel(DockPanel):
         """Mark the selected image, or else the open one, as not started."""
         name = self.form.table.selected() or self.current
         if name is not None and self.states.reset(name):
-            self._say(f"{name} is marked as not started. Its annotation file was kept.")
+            self._show_message(f"{name} is marked as not started. Its annotation file was kept.")
 
     def _on_order(self, _text: str) -> None:
         self._refresh()
@@ -239,7 +239,7 @@ class QueuePanel(DockPanel):
 
     def _on_progress(self, kind: str, update: Update) -> None:
         if kind == "open":
-            self._say(f"{self.current}: {update.text}")
+            self._show_message(f"{self.current}: {update.text}")
 
     def _show_busy(self) -> None:
         self.form.show_busy("samples", self.sampler.busy)
@@ -248,10 +248,10 @@ class QueuePanel(DockPanel):
         if not (self._navigator.moving or self._display.busy):
             self.open_image.discard_previous()  # no samples will replace it
         show_error(str(error))
-        self._say(str(error))
+        self._show_message(str(error))
         self.settled.emit("failed")
 
-    def _say(self, text: str) -> None:
+    def _show_message(self, text: str) -> None:
         self.form.status.setText(text)
         self.status_changed.emit(text)
 
@@ -281,7 +281,7 @@ class QueuePanel(DockPanel):
         self._navigator.warned.connect(self._warnings.keep)
         self.browsing.opened.connect(self._on_opened)
         for text in (self.browsing.reported, self.browsing.ended):
-            text.connect(self._say)
+            text.connect(self._show_message)
         self.states.changed.connect(self._refresh)
         self._display.shown.connect(self._on_shown)
         self.sampling.cancelled.connect(self._on_cancelled)

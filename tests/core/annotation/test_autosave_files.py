@@ -164,7 +164,7 @@ from pathlib import Path
 import numpy as np
 from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.provenance import AnnotationSidecar
-def say(*words):
+def print_line(*words):
     # Whole lines at once: print without a buffer may be killed, or interrupted, within one.
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 def save_for_ever(start):
@@ -173,14 +173,14 @@ def save_for_ever(start):
         labels = np.random.default_rng(step).integers(0, 3, (400, 500), np.uint8)
         info = AnnotationSidecar(image="a.png", shape=(400, 500), axes="YX", strokes=step)
         store.save("ab" * 16, labels, info)
-        say(step)
+        print_line(step)
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
         save_for_ever(int(line))
-    say("child", child)
+    print_line("child", child)
     os.waitpid(child, 0)
-    say("dead")
+    print_line("dead")
 """
 
 

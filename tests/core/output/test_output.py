@@ -16,7 +16,7 @@ from latentfm_core.errors import OutputError
 from latentfm_core.images.read import read_image
 from latentfm_core.output import result as result_module
 from latentfm_core.output.images import grey_levels, write_tiff
-from latentfm_core.output.paths import output_names, prepare_folder, refuse_existing
+from latentfm_core.output.paths import output_names, prepare_folder, reject_existing
 from latentfm_core.output.result import ResultPlan, is_finished, write_result
 from latentfm_core.output.sidecar import Sidecar
 from latentfm_core.prompts.files import PromptFile
@@ -174,8 +174,8 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path):
 def test_existing_files_are_listed(tmp_path):
     (tmp_path / "a.tif").touch()
     with pytest.raises(OutputError, match=r"a\.tif.*--overwrite"):
-        refuse_existing([tmp_path / "a.tif", tmp_path / "b.tif"])
-    refuse_existing([tmp_path / "b.tif"])
+        reject_existing([tmp_path / "a.tif", tmp_path / "b.tif"])
+    reject_existing([tmp_path / "b.tif"])
 
 
 def test_a_result_has_exactly_the_files_that_it_lists(tmp_path):

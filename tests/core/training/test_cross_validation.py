@@ -240,7 +240,7 @@ def test_a_replaced_initial_model_is_refused(
     assert not (out / "fold_1" / "model.json").exists()
     assert main([*again, "--fold", "1"]) == 0, "it has its weights already"
     # Replaced while the images of the next fold are read.
-    monkeypatch.setattr(fold_checks, "refuse_other_parent", lambda *given: None)
+    monkeypatch.setattr(fold_checks, "reject_other_parent", lambda *given: None)
     assert "has been replaced" in refused(main, again)
     assert not (out / "fold_2" / "training" / "checkpoint.safetensors").exists()
 

@@ -191,7 +191,7 @@ def test_outdated_results_are_not_accepted_during_a_run(three: Bench) -> None:
         three.press(key)
         assert "A run is still in progress" in hypotheses.status.text()
         assert "A run is still in progress" in three.message, "the section may be folded"
-        three.panel.footer.say()
+        three.panel.footer.show_message()
     three.press(Key.Key_Return)
     assert three.message.startswith("blob_000: A run is still in progress")
     assert not any("annotation" in layer.name for layer in three.viewer.layers)

@@ -538,7 +538,7 @@ def check_notices(qtbot: Any, panel: LatentFMPanel) -> None:
         welcome.show()
         in_view(welcome)
         welcome.hide()
-        footer.say("blob_000.png is done, 1 of 3.")
+        footer.show_message("blob_000.png is done, 1 of 3.")
         in_view(footer.message)
         footer.warn("photo: This image is unlike those that the model was trained on. " * 2)
         panel.sections["Point"].set_opened(False)
@@ -549,7 +549,7 @@ def check_notices(qtbot: Any, panel: LatentFMPanel) -> None:
     bar = panel._left.marks.bar
     bar.show_question("2 objects on photo, marked 14:03, were not taken. " * 2)
     footer.show_tool("Point + is active: click in the object. Esc ends the tool.")
-    footer.say("The new box replaced that of object 1; Ctrl+Z restores it. " * 2)
+    footer.show_message("The new box replaced that of object 1; Ctrl+Z restores it. " * 2)
     in_view(bar, bar.text, bar.recover, scrolls=True)
     footer.warn("photo: Press Enter again; nothing is accepted yet. " * 3, asks=True)
     in_view(footer.notice, scrolls=True)

@@ -395,7 +395,7 @@ def test_the_header_describes_new_samples_and_the_footer_does_not(bench: Bench) 
     assert footer.export.isEnabled()
     assert "no annotation" not in footer.export.toolTip()
     # The footer text stays while another sample is shown, until the next edit.
-    footer.say("Exported.")
+    footer.show_message("Exported.")
     for sample in (1, 2):
         bench.viewer.dims.set_current_step(0, sample)
     assert footer.message.text() == "Exported."

@@ -10,7 +10,7 @@ from pathlib import Path
 from latentfm_core.bars import progress_bar
 from latentfm_core.cli.calibrate import MIN_IMAGES
 from latentfm_core.cli.cases import ChosenPairs, choose_pairs, open_cases
-from latentfm_core.cli.common import say
+from latentfm_core.cli.common import print_line
 from latentfm_core.cli.domain import (
     check_domain_arguments,
     fit_each,
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace, command: str) -> None:
             "Leave --samples 1 out, unless you always draw one."
         )
     opened = open_cases(args, chosen, segmenter, settings)
-    _refuse_few(args, opened.images)
+    _reject_few(args, opened.images)
     folder = resolve_model(args.model)
     draws = len(NOISE_SCALES) if settings.n_samples > 1 else 1
     prepare_folder(folder)  # fail before the work if it cannot be written
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace, command: str) -> None:
         card = _unchanged_card(folder, segmenter.card)
         # Saved at once: an unreadable training image must not lose the calibration.
         write_card(folder, with_calibration(card, calibration, group))
-        say(
+        print_line(
             f"{segmenter.card.id}: noise scale {calibration.noise_scale:g}, threshold "
             f"{calibration.threshold:g}, neighbourhood {calibration.sigma:g} pixels, from "
             f"{counted(calibration.n_images, opened.unit)}"
@@ -146,10 +146,10 @@ def _check_images(args: argparse.Namespace, chosen: ChosenPairs) -> None:
             f"{count} of the {len(pairs)} images belong to the test part. Scores on them would be "
             "too optimistic: use --part val, or override with --allow-test."
         )
-    _refuse_few(args, len(pairs))
+    _reject_few(args, len(pairs))
 
 
-def _refuse_few(args: argparse.Namespace, count: int) -> None:
+def _reject_few(args: argparse.Namespace, count: int) -> None:
     if count < MIN_IMAGES and not args.allow_few:
         raise ConfigError(
             f"{counted(count, 'image is', 'images are')} too few for a calibration: chance would "

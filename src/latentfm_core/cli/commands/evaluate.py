@@ -8,8 +8,8 @@ from typing import Any
 
 from latentfm_core.bars import progress_bar
 from latentfm_core.cli.cases import ChosenPairs, OpenCases, choose_pairs, open_cases
-from latentfm_core.cli.common import say
-from latentfm_core.cli.inputs import refuse_among, refuse_models
+from latentfm_core.cli.common import print_line
+from latentfm_core.cli.inputs import reject_among, reject_models
 from latentfm_core.cli.model import load_segmenter, warn_of_one_sample
 from latentfm_core.cli.prompt_kind import prompt_group
 from latentfm_core.config import NUMBER_FORMATS, SamplingConfig, report_settings
@@ -19,7 +19,7 @@ from latentfm_core.evaluation.scores import Evaluation, ImageScores
 from latentfm_core.files.locks import one_writer
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.names import counted, shown
-from latentfm_core.output.paths import prepare_folder, printable, refuse_existing
+from latentfm_core.output.paths import prepare_folder, printable, reject_existing
 from latentfm_core.output.sidecar import now, versions
 from latentfm_core.output.tables import evaluation_files, readable, write_evaluation
 from latentfm_core.report.evaluation import write_report
@@ -50,13 +50,13 @@ def gallery_for(
 
 def run(args: argparse.Namespace, command: str) -> None:
     """Run the command."""
-    refuse_models(args.out)
+    reject_models(args.out)
     chosen = choose_pairs(args)
     read = {file.parent for pair in chosen.pairs for file in (pair.image, *pair.masks)}
     read |= set() if args.data is None else {args.data}
-    refuse_among(sorted(read), args.out)
+    reject_among(sorted(read), args.out)
     if not args.overwrite:
-        refuse_existing(evaluation_files(args.out))
+        reject_existing(evaluation_files(args.out))
     segmenter, settings = load_segmenter(args, prompt_group(args))
     warn_of_one_sample(segmenter, settings)
     gallery = gallery_for(args, segmenter, settings)
@@ -93,7 +93,9 @@ def _evaluate(
         write_evaluation(args.out, evaluation, facts)
     finally:
         # The scores may be hours of work: print them even if they cannot be written.
-        say(report(evaluation, segmenter, settings, chosen.part, opened.trained_on, args.prompt))
+        print_line(
+            report(evaluation, segmenter, settings, chosen.part, opened.trained_on, args.prompt)
+        )
     if gallery is not None:
         write_report(args.out, evaluation, gallery, facts)
 

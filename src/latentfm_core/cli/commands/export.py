@@ -6,18 +6,18 @@ import argparse
 import zipfile
 from pathlib import Path
 
-from latentfm_core.cli.arguments import refuse_unused
-from latentfm_core.cli.common import say
+from latentfm_core.cli.arguments import reject_unused
+from latentfm_core.cli.common import print_line
 from latentfm_core.cli.data_options import reading_from
 from latentfm_core.cli.model import load_segmenter
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ConfigError, OutputError
 from latentfm_core.export.bioimage import DESCRIPTION, Described, write_package
-from latentfm_core.export.parts import refuse_foreign, write_parts
+from latentfm_core.export.parts import reject_foreign, write_parts
 from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.names import is_there, shown
-from latentfm_core.output.paths import refuse_broken_link
+from latentfm_core.output.paths import reject_broken_link
 
 _OF_IMAGES = ("max_megapixels", "max_megabytes", "follow_links", "keep_numbers")
 
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace, command: str) -> None:
         write_parts(args.out, segmenter, settings, overwrite=args.overwrite)
     else:
         _write_zoo(args, segmenter, settings)
-    say(f"{segmenter.card.id} written to {shown(args.out)}")
+    print_line(f"{segmenter.card.id} written to {shown(args.out)}")
 
 
 def _write_zoo(args: argparse.Namespace, segmenter: Segmenter, settings: SamplingConfig) -> None:
@@ -48,10 +48,10 @@ def _check(args: argparse.Namespace) -> None:
             "--author, --licence and --test-image belong to --format bioimageio: remove them."
         )
     if args.test_image is None:
-        refuse_unused(args, _OF_IMAGES, "without --test-image")
+        reject_unused(args, _OF_IMAGES, "without --test-image")
     if zoo and args.out.suffix.lower() != ".zip":
         raise OutputError(f"{args.out}: a BioImage.IO package must end in .zip. Rename it.")
-    refuse_broken_link(args.out)
+    reject_broken_link(args.out)
     if args.out.is_symlink():  # what it leads to is replaced, not the link
         args.out = args.out.resolve()
     if not is_there(args.out):
@@ -64,12 +64,12 @@ def _check(args: argparse.Namespace) -> None:
             f"{shown(args.out)} already exists. Choose another --out, or add --overwrite."
         )
     if zoo:
-        _refuse_other_file(args.out)
+        _reject_other_file(args.out)
     else:
-        refuse_foreign(args.out)
+        reject_foreign(args.out)
 
 
-def _refuse_other_file(path: Path) -> None:
+def _reject_other_file(path: Path) -> None:
     """Refuse to replace a file that is not an earlier package."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 
-from latentfm_core.cli.arguments import refuse_unused
+from latentfm_core.cli.arguments import reject_unused
 from latentfm_core.cli.data_options import reading_from
 from latentfm_core.cli.following import FollowMode
 from latentfm_core.cli.images import ImageMode
-from latentfm_core.cli.inputs import find_images, refuse_among, refuse_models
+from latentfm_core.cli.inputs import find_images, reject_among, reject_models
 from latentfm_core.cli.model import load_segmenter, warn_of_one_sample, warn_of_unused_members
 from latentfm_core.cli.options import tiling_from
 from latentfm_core.cli.predict import FORMATS
@@ -38,12 +38,12 @@ def run(args: argparse.Namespace, command: str) -> None:
     )
     limits, out = reading_from(args), args.out
     # A wrong path fails before the model is loaded.
-    refuse_models(out)
+    reject_models(out)
     if args.tiled:
         tiling = tiling_from(args)
         images = find_large_images(args.images, limits)
     else:
-        refuse_among(args.images, out)
+        reject_among(args.images, out)
         images = find_images(args.images, limits)
         items = prompted_images(images, args, limits)
         checked = check_early(items, args, limits)
@@ -70,7 +70,7 @@ def _check_arguments(args: argparse.Namespace, launch: Launch) -> None:
     if not args.tiled and (args.scale is not None or args.overlap is not None):
         raise ConfigError("--scale and --overlap belong to --tiled. Add it, or remove them.")
     if not args.stack:
-        refuse_unused(args, ("plane",), "without --stack")
+        reject_unused(args, ("plane",), "without --stack")
     if args.tiled and args.stack:
         raise ConfigError("--tiled takes 2D images, --stack takes stacks. Choose one of them.")
     if args.tiled and (args.format != "both" or args.outputs != DEFAULT_KINDS):
@@ -90,9 +90,9 @@ def _check_prompts(args: argparse.Namespace) -> None:
     """Raise `ConfigError` for prompts that cannot be used, or ``--follow`` without a prompt."""
     prompted = args.box is not None or args.prompts is not None
     if args.refine and (prompted or args.tiled):
-        refuse_unused(args, ("refine",), "with --box, --prompts or --tiled")
+        reject_unused(args, ("refine",), "with --box, --prompts or --tiled")
     if args.prompts is None:
-        refuse_unused(args, ("keep_numbers",), "without --prompts")
+        reject_unused(args, ("keep_numbers",), "without --prompts")
     if args.follow is not None and not (args.stack and prompted):
         raise ConfigError("--follow needs --stack, and --box or --prompts. Add them.")
     if args.tiled and prompted:

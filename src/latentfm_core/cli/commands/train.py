@@ -9,7 +9,7 @@ from pathlib import Path
 
 from latentfm_core.cli.commands.train_config import make_config
 from latentfm_core.cli.commands.train_folds import of_folds, run_folds
-from latentfm_core.cli.common import EXIT_INTERRUPTED, EXIT_OK, NOTICE, say_all
+from latentfm_core.cli.common import EXIT_INTERRUPTED, EXIT_OK, NOTICE, print_result
 from latentfm_core.cli.stop_flag import StopFlag
 from latentfm_core.config import Config, read_toml
 from latentfm_core.config.loading import to_toml
@@ -25,7 +25,7 @@ from latentfm_core.report.training import FILE
 from latentfm_core.torchrun import read_launch
 from latentfm_core.training.checkpoint import read_header
 from latentfm_core.training.fold_table import update_table
-from latentfm_core.training.ignored import refuse_ignored
+from latentfm_core.training.ignored import reject_ignored
 from latentfm_core.training.optimisation import load_optimiser
 from latentfm_core.training.resuming import (
     check_resumed,
@@ -45,7 +45,7 @@ logger = logging.getLogger("latentfm_core.cli.train")
 def run(args: argparse.Namespace, command: str) -> int:
     """Run the command; return its exit code."""
     if args.dump_config:
-        say_all(to_toml(make_config(args)).rstrip())
+        print_result(to_toml(make_config(args)).rstrip())
         return EXIT_OK
     if args.out is None:
         raise ConfigError("Name the folder of the new model: --out FOLDER.")
@@ -72,9 +72,9 @@ def run(args: argparse.Namespace, command: str) -> int:
         run = Trainer(config, options)
     flag.begin()
     if run.run() is None:
-        return _say_stopped(args.out, options.tracking)
+        return _report_stop(args.out, options.tracking)
     if launch.first:
-        _say_written(args.out)
+        _report_written(args.out)
         update_table(args.out)
     return EXIT_OK
 
@@ -89,13 +89,13 @@ def _options(args: argparse.Namespace, command: str, flag: StopFlag) -> RunOptio
         card={} if args.card is None else read_toml(args.card),
         init=args.init,
         trust_paths=args.trust_paths,
-        changed_data=args.changed_data or "refuse",
+        changed_data=args.changed_data or "reject",
         dry_run=args.dry_run,
         urgent=flag,
     )
 
 
-def _say_stopped(out: Path, tracking: Tracking) -> int:
+def _report_stop(out: Path, tracking: Tracking) -> int:
     again = ["latentfm-train", "--out", str(out), "--resume", *tracking.arguments()]
     if not follows_paths(out):
         again.append("--trust-paths")
@@ -103,7 +103,7 @@ def _say_stopped(out: Path, tracking: Tracking) -> int:
     return EXIT_INTERRUPTED
 
 
-def _say_written(out: Path) -> None:
+def _report_written(out: Path) -> None:
     card = read_card(out)
     named = [(NAMES[key], card.metrics[key]) for key in NAMES if key in card.metrics]
     figures = ", ".join(f"{name} {value:.2f}" for name, value in named)
@@ -142,7 +142,7 @@ def _is_finished(config: Config, options: RunOptions) -> bool:
     check_resumed(checkpoint, config, options.out)
     if longer:
         return False
-    refuse_ignored(checkpoint, config, options)
+    reject_ignored(checkpoint, config, options)
     with one_writer(options.out, "writing to", "Wait until it has finished."):
         pass  # removes a stale lock of a process that was killed at its end
     logger.info("The run in %s is already finished; nothing to do.", options.out)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from latentfm_core.cli.data_options import reading_overrides, refuse_two_sources
+from latentfm_core.cli.data_options import reading_overrides, reject_two_sources
 from latentfm_core.config import Config, config_from_mapping, load_config, preset, with_overrides
 from latentfm_core.config.loading import override_values, read_toml
 from latentfm_core.datasets.folds import FOLDER
@@ -71,7 +71,7 @@ def make_config(args: argparse.Namespace) -> Config:
         args.preset = read_toml(args.config).get("preset")  # as if it were the option
     else:
         config = preset(args.preset or "default")
-    refuse_two_sources(args)
+    reject_two_sources(args)
     if (args.group_file is None) != (args.group_column is None):
         raise ConfigError("--group-file and --group-column belong together: use both or neither.")
     config = _with_flags(config, args)

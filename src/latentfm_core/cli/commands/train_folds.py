@@ -65,8 +65,8 @@ def run_folds(args: argparse.Namespace, config: Config, options: RunOptions, fla
     flag.begin()
     table = runs.run()
     if table is None:
-        return _say_stopped(args)
-    _say_finished(args, table)
+        return _report_stop(args)
+    _report_end(args, table)
     return EXIT_OK
 
 
@@ -83,7 +83,7 @@ def _divide(config: Config) -> Config:
     return shared
 
 
-def _say_stopped(args: argparse.Namespace) -> int:
+def _report_stop(args: argparse.Namespace) -> int:
     begun = begun_fold(args.out)
     if begun is None:
         raise KeyboardInterrupt
@@ -97,7 +97,7 @@ def _say_stopped(args: argparse.Namespace) -> int:
     return EXIT_INTERRUPTED
 
 
-def _say_finished(args: argparse.Namespace, table: CrossValidated) -> None:
+def _report_end(args: argparse.Namespace, table: CrossValidated) -> None:
     count = len(table.folds.folds)
     if not table.complete:
         missing = sorted(set(range(count)) - set(table.cards))
