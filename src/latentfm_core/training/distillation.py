@@ -56,24 +56,33 @@ def remember_parent(folder: Path, parent: Path) -> None:
     write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")
 
 
-def keep_domain(folder: Path, out: Path, weights_sha256: str) -> None:
-    """Write the parent's domain, kept in the run's folder, to a model with new weights.
+def keep_domain(folder: Path, parent: ModelCard, out: Path, weights_sha256: str) -> None:
+    """Write the domain of `parent`, kept in the run's folder, to a model with new weights.
 
     The image features are unchanged, so it stays valid.
 
     Raises
     ------
     ModelFolderError
-        If a kept file is damaged.
+        If the kept file is damaged.
     OutputError
         If it cannot be written.
     """
-    domain = read_domain(folder, _kept_card(folder))
+    domain = read_domain(folder, parent)
     if domain is not None:
         write_domain(out, domain, weights_sha256)
 
 
-def _kept_card(folder: Path) -> ModelCard:
+def kept_parent(folder: Path) -> ModelCard | None:
+    """Return the card that `remember_parent` copied to the run's folder, if it distils a model.
+
+    Raises
+    ------
+    ModelFolderError
+        If the card is damaged.
+    """
+    if not (folder / CARD).is_file():
+        return None
     try:
         return ModelCard.model_validate_json(
             decoded_text(read_bounded(folder / CARD, MAX_CARD_BYTES))
@@ -84,18 +93,12 @@ def _kept_card(folder: Path) -> ModelCard:
         ) from None
 
 
-def distilled_card(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
-    """Return the parent's card with the fields that distillation adds.
+def distilled_card(parent: ModelCard, card: dict[str, Any]) -> dict[str, Any]:
+    """Return the card of `parent` with the fields that distillation adds.
 
     The flow is unchanged, so its metrics and calibration stay valid. The default number of steps is
     that of the run.
-
-    Raises
-    ------
-    ModelFolderError
-        If the kept card is damaged.
     """
-    parent = _kept_card(folder)
     run = Config.model_validate(card["config"])
     steps = {"steps": run.sampling.steps}
     config = parent.config.model_copy(

@@ -13,13 +13,13 @@ from latentfm_core.files.own_runs import signature_of
 from latentfm_core.inference.device import describe
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import ModelCard
-from latentfm_core.model_io.file_names import CARD
 from latentfm_core.model_io.folder import save_model
 from latentfm_core.training.checkpoint import DONE, FILE, save_checkpoint
 from latentfm_core.training.distillation import (
     distilled_card,
     is_distillation,
     keep_domain,
+    kept_parent,
     remember_parent,
 )
 from latentfm_core.training.loop import StageLoop
@@ -85,12 +85,12 @@ class RunFiles:
             device=describe(run.device, run.dtype),
         )
         card["encoder"] = dict(run.record.encoder or {})
-        distilled = (run.folder / CARD).is_file()
-        if distilled:
-            card = distilled_card(run.folder, card)
+        parent = kept_parent(run.folder)
+        if parent is not None:
+            card = distilled_card(parent, card)
         written = save_model(run.options.out, run.model, card)
-        if distilled:
-            keep_domain(run.folder, run.options.out, written.weights_sha256)
+        if parent is not None:
+            keep_domain(run.folder, parent, run.options.out, written.weights_sha256)
         if run.position.stage == DONE:
             # Only marks the run as finished for the next --resume.
             run.position.written = written.weights_sha256

@@ -27,15 +27,14 @@ CONFIG = "config.json"
 
 
 def write_trained_on(folder: Path, names: Sequence[str]) -> None:
-    """Save the images of earlier training parts in the folder of a run, if any.
+    """Save the images of earlier training parts in a run's folder; without any, remove the file.
 
     Raises
     ------
     OutputError
         If the file cannot be written.
     """
-    if names:
-        write_text(folder / FILE, json.dumps(list(names), indent=1) + "\n")
+    _write_if_any(folder / FILE, list(names))
 
 
 def trained_on(split: Split, folder: Path) -> set[str]:
@@ -81,10 +80,7 @@ def write_parent_images(folder: Path, images: Mapping[str, str]) -> None:
     OutputError
         If the file cannot be written.
     """
-    if images:
-        write_text(folder / PARENT_IMAGES, json.dumps(dict(images), indent=1) + "\n")
-    else:
-        (folder / PARENT_IMAGES).unlink(missing_ok=True)
+    _write_if_any(folder / PARENT_IMAGES, dict(images))
 
 
 def read_parent_images(folder: Path) -> dict[str, str]:
@@ -122,3 +118,11 @@ def sets_of_run(folder: Path) -> dict[str, tuple[str, str]]:
         return {str(s["name"]): (str(s["images"]), str(s.get("kind", "masks"))) for s in sets}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
+
+
+def _write_if_any(path: Path, values: list[str] | dict[str, str]) -> None:
+    """Write values as JSON; without any, remove a file of an earlier run."""
+    if values:
+        write_text(path, json.dumps(values, indent=1) + "\n")
+    else:
+        path.unlink(missing_ok=True)
