@@ -239,6 +239,8 @@ class Summary:
         foreground class; else None.
     calibrated
         Whether confidence and mean probability are calibrated.
+    calibration_fits
+        False if they are calibrated, but for samples drawn with other settings.
     expected_dice
         Expected quality of the mean mask, in [0, 1]: the mean Dice of the samples with it, and
         if calibrated the Dice that images of such agreement had with an expert. None where the
@@ -256,6 +258,7 @@ class Summary:
     sample_masks: Mask
     class_confidence: Float32 | None = None
     calibrated: bool = False
+    calibration_fits: bool = True
     expected_dice: float | None = None
     domain_score: float | None = None
 

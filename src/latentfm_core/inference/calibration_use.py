@@ -12,8 +12,16 @@ from latentfm_core.uncertainty.calibration import Calibration
 logger = logging.getLogger(__name__)
 
 
-def warn_of_fewer(card: ModelCard, calibration: Calibration, samples: int, steps: int) -> None:
-    """Warn once of a calibration from one sample or ODE step, applied to results of several."""
+def check_calibration(
+    card: ModelCard, calibration: Calibration, samples: int, steps: int, distilled: bool
+) -> bool:
+    """Return whether a calibration was fitted to samples like these; warn once if not."""
+    fits = _check_counts(card, calibration, samples, steps)
+    return (not distilled or _check_distilled(card, calibration, steps)) and fits
+
+
+def _check_counts(card: ModelCard, calibration: Calibration, samples: int, steps: int) -> bool:
+    """Check for a calibration from one sample or ODE step, applied to results of several."""
     fitted = {"sample": (calibration.n_samples, samples), "ODE step": (calibration.steps, steps)}
     few = {name: now for name, (then, now) in fitted.items() if then == 1 < now}
     if few and first_time("calibration from one sample", card.id, card.weights_sha256, *few):
@@ -25,13 +33,13 @@ def warn_of_fewer(card: ModelCard, calibration: Calibration, samples: int, steps
             " and 1 ".join(few),
             " and ".join(counted(now, name) for name, now in few.items()),
         )
+    return not few
 
 
-def warn_of_distilled(card: ModelCard, calibration: Calibration, steps: int) -> None:
-    """Warn once of a calibration from samples of the flow, applied to those of few steps."""
-    if calibration.steps > card.config.model.distilled_steps and first_time(
-        "calibration of the flow", card.id, card.weights_sha256
-    ):
+def _check_distilled(card: ModelCard, calibration: Calibration, steps: int) -> bool:
+    """Check for a calibration from samples of the flow, applied to those of few steps."""
+    fits = calibration.steps <= card.config.model.distilled_steps
+    if not fits and first_time("calibration of the flow", card.id, card.weights_sha256):
         logger.warning(
             "The calibration of %s was fitted to samples of %s, and these are from its distilled "
             "network with %d. Expected Dice may be too low. Calibrate the model with the number of "
@@ -40,6 +48,7 @@ def warn_of_distilled(card: ModelCard, calibration: Calibration, steps: int) -> 
             counted(calibration.steps, "ODE step"),
             steps,
         )
+    return fits
 
 
 def warn_of_unaligned(card: ModelCard) -> None:

@@ -20,8 +20,7 @@ from latentfm_core.images.large import LargeImage, PixelField, as_large
 from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.batches import Batches, Progress, Seeds
 from latentfm_core.inference.calibration_use import (
-    warn_of_distilled,
-    warn_of_fewer,
+    check_calibration,
     warn_of_unaligned,
 )
 from latentfm_core.inference.device import release_memory
@@ -188,9 +187,8 @@ class Sampler:
         used = self.settings.resolved(settings.model_copy(update={"refine": False}))
         job = self.settings.tiled_job(field, used, tiling)
         if job.calibration is not None:
-            warn_of_fewer(self.card, job.calibration, used.n_samples, used.steps)
-            if used.distilled:
-                warn_of_distilled(self.card, job.calibration, used.steps)
+            drawn = (used.n_samples, used.steps, used.distilled)
+            check_calibration(self.card, job.calibration, *drawn)
         unlike = yield from self.distance.score_of_large(image)
         tiles = yield from sample_tiled(self.networks, field, job, sink)
         return TiledDraw(
@@ -210,17 +208,18 @@ class Sampler:
         given = settings or SamplingConfig.model_validate(samples.settings)
         chosen = self.settings.resolved(given, group)
         calibration = self.card.calibration_for(group) if chosen.calibrated else None
+        fits = True
         if calibration is not None:
             if group == "box" and not calibration.box_aligned:
                 warn_of_unaligned(self.card)
             steps_drawn = int(samples.settings.get("steps", calibration.steps))
-            warn_of_fewer(self.card, calibration, len(samples), steps_drawn)
-            if samples.settings.get("distilled", False):
-                warn_of_distilled(self.card, calibration, steps_drawn)
+            distilled = bool(samples.settings.get("distilled", False))
+            fits = check_calibration(self.card, calibration, len(samples), steps_drawn, distilled)
             sigma = sigma_on(samples.geometry, calibration.sigma, self.card.config.data.size)
             calibration = calibration.model_copy(update={"sigma": sigma})
         steps = summary_steps(samples, chosen.threshold, calibration)
-        return (yield from follow(steps, lambda done: Progress(done, len(samples))))
+        summary = yield from follow(steps, lambda done: Progress(done, len(samples)))
+        return replace(summary, calibration_fits=fits)
 
     def reconstruct(self, mask: Mask) -> Mask:
         """Encode and decode a mask with the mask VAEs, as `Segmenter.reconstruct_mask` does."""

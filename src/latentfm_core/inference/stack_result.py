@@ -107,7 +107,7 @@ class StackMaps:
     def __init__(self, count: int) -> None:
         self._count = count
         self._arrays: dict[str, NDArray[Any]] = {}
-        self._calibrated = False
+        self._calibrated, self._fits = False, True
         self.expected_dice: list[float | None] = [None] * count
         self.domain_score: list[float | None] = [None] * count
 
@@ -138,6 +138,7 @@ class StackMaps:
                 )
             target[...] = values
         self._calibrated = summary.calibrated
+        self._fits &= summary.calibration_fits
         self.expected_dice[plane] = summary.expected_dice
         self.domain_score[plane] = summary.domain_score
 
@@ -157,7 +158,11 @@ class StackMaps:
         blank = tuple(index for index, samples in enumerate(drawn) if samples is None)
         # Values that are one number per image do not apply to a stack.
         summary = Summary(
-            calibrated=self._calibrated, expected_dice=None, domain_score=None, **self._arrays
+            calibrated=self._calibrated,
+            calibration_fits=self._fits,
+            expected_dice=None,
+            domain_score=None,
+            **self._arrays,
         )
         expected, unlike = tuple(self.expected_dice), tuple(self.domain_score)
         return StackResult(tuple(drawn), summary, blank, expected, unlike)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from latentfm_core.inference.stack import StackResult
     from latentfm_core.types import SampleSet
 
-SAME_DRAW = ("n_samples", "seed", "steps", "solver", "calibrated", "precision")
+SAME_DRAW = ("n_samples", "seed", "steps", "solver", "distilled", "calibrated", "precision")
 """Settings that all planes of a followed object share; others are fitted for a kind of prompt."""
 SAME_SETTINGS = (*SAME_DRAW, "noise_scale", "threshold")
 """A plane that was sampled again with the same values of these belongs to its stack."""

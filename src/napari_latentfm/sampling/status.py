@@ -123,9 +123,12 @@ def _sampling(result: Result) -> str:
 
 def _calibration(result: Result) -> str:
     """Return whether the confidence is calibrated; a calibration means nothing out of domain."""
-    if result.summary.out_of_domain:
+    summary = result.summary
+    if summary.out_of_domain:
         return ""
-    return f" Confidence: {CALIBRATED if result.summary.calibrated else RAW}."
+    if summary.calibrated and not summary.calibration_fits:
+        return f" Confidence: {CALIBRATED} for other numbers of samples or ODE steps."
+    return f" Confidence: {CALIBRATED if summary.calibrated else RAW}."
 
 
 def describe_mask(layer: Image, plane: Plane, result: Result, heading: str = MEAN_MASK) -> str:

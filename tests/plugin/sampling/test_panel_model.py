@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import weakref
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,26 @@ def test_confidence_of_a_calibrated_model_equals_python(
     assert found["calibrated"] is True
     assert found["settings"]["threshold"] == segmenter.resolved().threshold
     assert "Confidence: calibrated." in panel.form.status.value
+
+
+def test_the_status_says_if_the_calibration_was_fitted_with_other_settings(
+    qtbot: Any, photo_window: Window, calibrated_model_folder: Path, tmp_path: Path
+) -> None:
+    _, panel = photo_window
+    folder = tmp_path / "one_step"
+    shutil.copytree(calibrated_model_folder, folder)
+    card = read_card(folder)
+    assert card.calibration is not None
+    fitted = card.calibration.model_copy(update={"steps": 1})
+    write_card(folder, card.model_copy(update={"calibration": fitted}))
+    choose_model(panel, folder, 3)
+    for steps, ending in (
+        (1, "calibrated."),
+        (2, "calibrated for other numbers of samples or ODE"),
+    ):
+        panel.form.steps.value = steps
+        assert run(qtbot, panel) == "done"
+        assert f"Confidence: {ending}" in panel.form.status.value
 
 
 def test_raw_and_calibrated_change_the_maps_without_new_samples(
