@@ -38,7 +38,7 @@ class Exported:
     """Both formats of a model, ready to run."""
 
     def __init__(self, segmenter: Segmenter, settings: SamplingConfig, folder: Path) -> None:
-        self._steps = settings.steps
+        self._steps = settings.ode_steps
         write_parts(folder / "parts", segmenter, settings)
         write_package(folder / "model.zip", segmenter, settings)
         with zipfile.ZipFile(folder / "model.zip") as archive:

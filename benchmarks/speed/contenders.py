@@ -21,7 +21,7 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.inference.device import autocast, resolve_device, resolve_precision, to_device
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.bundled import resolve_model
-from latentfm_core.model_io.folder import load_model
+from latentfm_core.model_io.folder import load_model, read_card
 
 CPU = torch.device("cpu")
 PIXEL_STEPS = 50
@@ -206,9 +206,9 @@ def jobs(sizes: list[int], samples: list[int], steps: list[int]) -> list[Job]:
 
 def prompted_jobs(sizes: list[int], model: str) -> list[Job]:
     """Return the cells of a promptable model, with the N and K that a user gets by default."""
-    usual = SamplingConfig()
+    usual = read_card(resolve_model(model)).config.sampling
     return [
-        Job(name, size, usual.n_samples, usual.steps, model=model)
+        Job(name, size, usual.n_samples, usual.ode_steps, model=model)
         for size in dict.fromkeys([*sizes, own_size(model)])
         for name in PROMPTED
     ]

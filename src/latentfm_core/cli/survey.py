@@ -108,7 +108,7 @@ class Survey:
                 "masks": f"{len(self.masks)}, up to {raters} per image",
                 **mask_rows(self.masks, self.classes),
                 "stages": f"{counted(settings.n_samples, 'sample')} of "
-                f"{counted(settings.steps, f'{settings.solver} step')} per "
+                f"{counted(settings.ode_steps, f'{settings.solver} step')} per "
                 f"{f'object, {objects} in all' if objects else 'image'}"
                 f"{f', {draws} times' if draws > 1 else ''}",
                 "expected": ""

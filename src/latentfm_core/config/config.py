@@ -46,9 +46,13 @@ class Config(Settings):
             )
         return self
 
+    def steps_of(self, settings: SamplingConfig) -> int:
+        """Return K of this model with `settings`."""
+        return settings.steps or self.sampling.ode_steps
+
     def is_distilled(self, settings: SamplingConfig) -> bool:
         """Return whether the network for few steps of this model draws samples with `settings`."""
-        few = settings.steps <= self.model.distilled_steps
+        few = self.steps_of(settings) <= self.model.distilled_steps
         return settings.distilled and settings.solver == "euler" and few
 
     def without_few_steps(self) -> Config:
@@ -79,5 +83,5 @@ class Config(Settings):
 
 
 def _flow_settings(settings: SamplingConfig, few_steps: bool) -> SamplingConfig:
-    """Return settings for few steps with the default number of steps."""
-    return settings.model_copy(update={"steps": SamplingConfig().steps}) if few_steps else settings
+    """Return settings for few steps with the number that a model uses by default."""
+    return settings.model_copy(update={"steps": None}) if few_steps else settings

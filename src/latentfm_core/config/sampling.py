@@ -8,6 +8,9 @@ from pydantic import Field
 
 from latentfm_core.config.base import Precision, Seed, Settings, SolverName
 
+DEFAULT_STEPS = 4
+"""K of a model whose card sets none."""
+
 
 class SamplingConfig(Settings):
     """Settings for drawing samples from a trained model.
@@ -17,7 +20,7 @@ class SamplingConfig(Settings):
     n_samples
         N, the number of plausible masks.
     steps
-        K, ODE solver steps from t = 0 to t = 1.
+        K, ODE solver steps from t = 0 to t = 1; None uses the number on the model's card, or 4.
     solver
         ODE solver. Euler evaluates the network once per step, midpoint and heun twice, rk4 four
         times.
@@ -51,7 +54,7 @@ class SamplingConfig(Settings):
     """
 
     n_samples: Annotated[int, Field(ge=1, le=1024)] = 8
-    steps: Annotated[int, Field(ge=1, le=1000)] = 4
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     solver: SolverName = "euler"
     seed: Seed = 0
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -62,6 +65,11 @@ class SamplingConfig(Settings):
     batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
     device: str = "auto"
     precision: Precision = "auto"
+
+    @property
+    def ode_steps(self) -> int:
+        """K of a card, or of settings that were completed from one."""
+        return self.steps or DEFAULT_STEPS
 
 
 class PromptConfig(Settings):
@@ -89,17 +97,17 @@ class PromptConfig(Settings):
     box_alignment: Annotated[float, Field(ge=0.0, le=1.0)] = 0.4
 
     def first(self, settings: SamplingConfig) -> SamplingConfig:
-        """Return the settings of the first result.
+        """Return the settings of the first result; `settings` are complete.
 
         It comes from the network that draws the samples: a model to which a distilled network was
         added gives the same samples as before with more steps than that serves.
         """
-        steps = min(settings.steps, self.first_steps)
+        steps = min(settings.ode_steps, self.first_steps)
         return settings.model_copy(
             update={
                 "n_samples": min(settings.n_samples, self.first_samples),
                 "steps": steps,
-                "distilled": settings.distilled and steps == settings.steps,
+                "distilled": settings.distilled and steps == settings.ode_steps,
             }
         )
 

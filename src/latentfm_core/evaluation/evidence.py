@@ -123,7 +123,7 @@ class Evidence:
             part=part,
             n_images=self.n_images,
             n_samples=settings.n_samples,
-            steps=settings.steps,
+            steps=settings.ode_steps,
             solver=settings.solver,
         )
 

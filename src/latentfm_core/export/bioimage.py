@@ -256,7 +256,7 @@ def _how(card: ModelCard, settings: SamplingConfig) -> dict[str, Any]:
             "model_sha256": card.weights_sha256,
             "samples": settings.n_samples,
             "seed": settings.seed,
-            "steps": settings.steps,
+            "steps": settings.ode_steps,
             "solver": settings.solver,
             "noise_scale": settings.noise_scale,
             "threshold": settings.threshold,
@@ -277,8 +277,8 @@ def _documentation(card: ModelCard, settings: SamplingConfig) -> str:
 {card.intended_use}
 
 The model draws {settings.n_samples} plausible masks of one image (seeds {settings.seed} to {last},
-{settings.steps} {settings.solver} steps) and summarises them. It is deterministic: the noise that
-the samples start from is built in.
+{settings.ode_steps} {settings.solver} steps) and summarises them. It is deterministic: the noise
+that the samples start from is built in.
 
 Images are resized to {size} x {size} ({how}) before inference; the maps have that size too.
 

@@ -169,12 +169,12 @@ class WholeRun(nn.Module):
         def velocity(t: float, z: Tensor) -> Tensor:
             times = torch.full((1,), t)
             if self.run.settings.distilled and few_steps is not None:
-                v: Tensor = few_steps(times, z, condition, torch.full((1,), 1 / settings.steps))
+                v: Tensor = few_steps(times, z, condition, torch.full((1,), 1 / settings.ode_steps))
             else:
                 v = self.model.velocity(times, z, condition)
             return v
 
-        for state in integrate(velocity, z, settings.steps, settings.solver):
+        for state in integrate(velocity, z, settings.ode_steps, settings.solver):
             z = state
         return z
 

@@ -196,7 +196,7 @@ def _ode_of(settings: SamplingConfig, maps: list[str]) -> dict[str, Any]:
     return {
         "equation": "dz/dt = v(t, z, maps) from t = 0 (z = noise) to t = 1",
         "maps": maps,
-        "steps": settings.steps,
+        "steps": settings.ode_steps,
         "solver": settings.solver,
         "step": "h = 1 / steps; stage i: s_i = v(t + nodes[i] h, z + h sum_j stages[i][j] s_j);"
         " then z + h sum_i weights[i] s_i",

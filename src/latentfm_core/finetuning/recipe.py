@@ -76,7 +76,7 @@ def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = N
     training = config.training.model_copy(
         update={
             "flow": _flow(config.training.flow, parent.config, n_train),
-            "validation_steps": sampling.steps,
+            "validation_steps": sampling.ode_steps,
         }
     )
     return Config(

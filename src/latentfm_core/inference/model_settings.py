@@ -63,6 +63,7 @@ class ModelSettings:
             spread = USUAL_SCALE if calibration is None else calibration.noise_scale
         return chosen.model_copy(
             update={
+                "steps": self.card.config.steps_of(chosen),
                 "threshold": threshold,
                 "noise_scale": spread,
                 "precision": self.network.precision if precision == "auto" else precision,
@@ -72,6 +73,10 @@ class ModelSettings:
             }
         )
 
+    def with_steps(self, settings: SamplingConfig) -> SamplingConfig:
+        """Return `settings` with a number of steps."""
+        return settings.model_copy(update={"steps": self.card.config.steps_of(settings)})
+
     def noise_scale(self, settings: SamplingConfig, group: PromptGroup) -> float:
         """Return the standard deviation of the noise for prompts of `group`."""
         # Filled in by `resolved`; the default only satisfies the type checker.
@@ -80,8 +85,9 @@ class ModelSettings:
     def plain_path(self, settings: SamplingConfig, group: PromptGroup = "none") -> PlainPath:
         """Return the path of samples without strokes."""
         scale = self.noise_scale(settings, group)
+        config = self.card.config
         return PlainPath(
-            settings.steps, settings.solver, scale, self.card.config.is_distilled(settings)
+            config.steps_of(settings), settings.solver, scale, config.is_distilled(settings)
         )
 
     def guided_path(

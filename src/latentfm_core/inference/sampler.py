@@ -100,6 +100,7 @@ class Sampler:
         """Draw samples of one object or of the model's trained target."""
         start = time.perf_counter()
         self.settings.check_precision(settings)
+        settings = self.settings.with_steps(settings)
         rgb = to_rgb(image)
         shape = (rgb.shape[0], rgb.shape[1])
         marks = None
@@ -138,6 +139,7 @@ class Sampler:
         """Draw samples of several objects of one image."""
         start = time.perf_counter()
         self.settings.check_precision(settings)
+        settings = self.settings.with_steps(settings)
         rgb = to_rgb(image)
         shape = (rgb.shape[0], rgb.shape[1])
         chosen = prompting or PromptConfig()
@@ -187,7 +189,7 @@ class Sampler:
         used = self.settings.resolved(settings.model_copy(update={"refine": False}))
         job = self.settings.tiled_job(field, used, tiling)
         if job.calibration is not None:
-            drawn = (used.n_samples, used.steps, used.distilled)
+            drawn = (used.n_samples, used.ode_steps, used.distilled)
             check_calibration(self.card, job.calibration, *drawn)
         unlike = yield from self.distance.score_of_large(image)
         tiles = yield from sample_tiled(self.networks, field, job, sink)

@@ -271,9 +271,9 @@ class Segmenter:
     ) -> SamplingConfig:
         """Return `settings` with the model's defaults filled in.
 
-        Without `settings`, those of the card. Threshold and noise scale become the numbers fitted
-        for the prompts of `group`, precision ``"auto"`` the one in use, and `calibrated` false
-        if nothing was fitted.
+        Without `settings`, those of the card. Steps become the number on the card, threshold and
+        noise scale the numbers fitted for the prompts of `group`, precision ``"auto"`` the one in
+        use, and `calibrated` false if nothing was fitted.
         """
         return self._sampler.settings.resolved(settings, group)
 

@@ -45,6 +45,7 @@ def samples_of_object(
     """
     # The box is a guess, wider than the object.
     quick = PromptConfig(box_alignment=0)
+    settings = settings.model_copy(update={"steps": segmenter.resolved(settings).steps})
     few = quick.first(settings)
     check = yield from segmenter.sample_steps(image, few, prompt=Prompt(mask=last))
     around = extent(last)

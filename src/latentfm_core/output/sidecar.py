@@ -261,7 +261,7 @@ def facts_of(settings: SamplingConfig) -> dict[str, Any]:
     """Return the attributes of a sidecar that resolved settings determine."""
     number_format = NUMBER_FORMATS.get(settings.precision)
     return {
-        "steps": settings.steps,
+        "steps": settings.ode_steps,
         "solver": settings.solver,
         "noise_scale": settings.noise_scale or 1.0,
         "refine": bool(settings.refine),

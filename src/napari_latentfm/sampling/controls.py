@@ -161,7 +161,8 @@ def text_line(label: str, tooltip: str, value: str = "") -> Label:
 
 def _setting(name: str, label: str, tooltip: str) -> SpinBox:
     low, high = bounds(name)
-    return SpinBox(value=getattr(DEFAULTS, name), min=low, max=high, label=label, tooltip=tooltip)
+    usual = DEFAULTS.ode_steps if name == "steps" else getattr(DEFAULTS, name)
+    return SpinBox(value=usual, min=low, max=high, label=label, tooltip=tooltip)
 
 
 def _folder_edit(label: str, tooltip: str) -> FileEdit:

@@ -245,7 +245,7 @@ class SamplingForm(Container[Any]):
         if self._card is not None:
             base = self._base()
             self.n_samples.value = min(base.n_samples, SAMPLE_SLIDER_MAX)
-            self.steps.value = base.steps
+            self.steps.value = base.ode_steps
             self.solver.value = base.solver
         self._offer_confidence()
         self._name_model()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import LatentFMError
@@ -13,7 +14,9 @@ from latentfm_core.model_io.card import ModelCard, read_card
 
 def bounds(name: str) -> tuple[int, int]:
     """Return the lowest and highest value that `SamplingConfig` accepts for an integer."""
-    limits = SamplingConfig.model_fields[name].metadata
+    field = SamplingConfig.model_fields[name]
+    # The bounds of an optional number are those of its first type.
+    limits = field.metadata or get_args(field.annotation)[0].__metadata__[0].metadata
     low = next(limit.ge for limit in limits if hasattr(limit, "ge"))
     high = next(limit.le for limit in limits if hasattr(limit, "le"))
     return low, high

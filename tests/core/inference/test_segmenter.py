@@ -14,6 +14,7 @@ from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.types import ImageInput
+from tests.helpers.fixtures import copy_model, with_sampling
 
 TOLERANCE = 2e-5
 """Batched convolutions may add up in another order; probabilities then differ this little."""
@@ -33,6 +34,22 @@ def test_equal_seed_means_equal_samples(segmenter: Segmenter, image: ImageInput)
     other = segmenter.sample(image, SamplingConfig(n_samples=3, seed=50))
     np.testing.assert_array_equal(first.probabilities, second.probabilities)
     assert np.abs(first.probabilities - other.probabilities).max() > 0.01
+
+
+def test_settings_without_steps_take_those_of_the_card(
+    tiny_model_folder: Path, image: ImageInput, tmp_path: Path
+) -> None:
+    # As on the command line and in the dock, which begin with the settings of the card.
+    folder = with_sampling(copy_model(tiny_model_folder, tmp_path / "model"), steps=3)
+    segmenter = Segmenter.load(folder, "cpu")
+    samples = segmenter.sample(image, SamplingConfig(n_samples=2))
+    assert (samples.record.nfe, samples.settings["steps"]) == (3, 3)
+    same = segmenter.sample(image, segmenter.usual().model_copy(update={"n_samples": 2}))
+    np.testing.assert_array_equal(samples.probabilities, same.probabilities)
+    assert segmenter.sample(image, SamplingConfig(n_samples=2, steps=1)).record.nfe == 1
+    # A card that sets none.
+    with_sampling(folder, steps=None)
+    assert Segmenter.load(folder, "cpu").sample(image, SamplingConfig(n_samples=1)).record.nfe == 4
 
 
 def test_an_array_is_an_image(segmenter: Segmenter, image: ImageInput) -> None:

@@ -177,7 +177,7 @@ def test_few_steps_can_be_the_default_until_the_flow_is_trained_again(
     data = DataConfig(images=blob_folders[0], masks=blob_folders[1])
     further = finetune_config(read_card(out), data)
     assert further.model.distilled_steps == 0
-    assert further.sampling.steps == SamplingConfig().steps
+    assert further.sampling.ode_steps == 4
     # Steps that the flow has taken so far do not change.
     given = further.model_copy(update={"sampling": SamplingConfig(steps=1)})
     assert given.without_few_steps().sampling.steps == 1

@@ -147,7 +147,7 @@ def report(
     facts = {
         "model": f"{card.id} (weights {card.weights_sha256[:12]})",
         "samples": f"{settings.n_samples}, seed {settings.seed}",
-        "ODE": f"{counted(settings.steps, f'{settings.solver} step')}, "
+        "ODE": f"{counted(settings.ode_steps, f'{settings.solver} step')}, "
         f"{counted(evaluation.scores[0].nfe, 'evaluation')}",
         "device": segmenter.device_label,
     }
