@@ -44,6 +44,7 @@ _FLAGS = {
     for name in (*_SAMPLING, *_RUN)
 }
 _CHOSEN = {
+    "steps": str(SamplingConfig().ode_steps),
     "threshold": "fitted by calibration, else 0.5",
     "noise_scale": "fitted by calibration, else 1",
 }
