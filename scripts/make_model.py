@@ -68,7 +68,6 @@ LATER = {
         ),
         "generalist_few_steps": (
             "model.distilled_steps=2",
-            "sampling.steps=1",
             "training.mask_vae.epochs=0",
             "training.flow.epochs=0",
             "training.distill.epochs=6",
