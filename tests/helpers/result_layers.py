@@ -25,7 +25,7 @@ def random_samples(shape: tuple[int, int], count: int = 3, seed: int = 0) -> Sam
     values = rng.random((count, side, side), np.float32)
     geometry = Geometry(shape, side, (0, 0, *shape))
     seeds = tuple(range(seed, seed + count))
-    options = SamplingConfig(n_samples=count, seed=seed).model_dump(mode="json")
+    options = SamplingConfig(n_samples=count, steps=4, seed=seed).model_dump(mode="json")
     return SampleSet(
         values, geometry, SamplingRecord("tiny", "ab" * 32, seeds, 4, options, seconds=0.1)
     )

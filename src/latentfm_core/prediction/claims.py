@@ -8,6 +8,7 @@ without the last one are leftovers of a killed process, not the user's own.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -147,16 +148,21 @@ class Claims:
         return self.folder / FOLDER / f"{plan.name}.begun"
 
     def _acquired(self, plan: Plan) -> FileLock | None:
-        lock = FileLock(self.folder / FOLDER / f"{plan.name}.lock", timeout=0)
+        claims = self.folder / FOLDER
+        lock = FileLock(claims / f"{plan.name}.lock", timeout=0)
         with self._errors():
             for _ in range(_TRIES):
                 try:
-                    (self.folder / FOLDER).mkdir(parents=True, exist_ok=True)
+                    claims.mkdir(parents=True, exist_ok=True)
                     lock.acquire()
                 except Timeout:
                     return None
-                except FileNotFoundError:
-                    continue  # a process that has finished is removing the folder
+                except (FileExistsError, FileNotFoundError):
+                    # A process that has finished is removing the folder. Without it, `mkdir` raises
+                    # the error of the folder that it has just found.
+                    if os.path.lexists(claims) and not claims.is_dir():
+                        raise
+                    continue
                 return lock
         raise OutputError(
             f"The folder {self.folder / FOLDER} keeps disappearing. Choose an --out that "
