@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import random
 import resource
 import shutil
@@ -328,6 +329,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="images, or runs")
     parser.add_argument("--samples", type=int, default=4, help="N")
     args = parser.parse_args()
+    # The window would remember its settings for the user's next one.
+    os.environ["NAPARI_LATENTFM_HOME"] = tempfile.mkdtemp()
     print(json.dumps((_work if args.what == "work" else _cancel)(args), indent=2))
 
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import tempfile
 import time
 from typing import Any
 
@@ -50,6 +52,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--side", type=int, default=256, help="side of the image in pixels")
     args = parser.parse_args()
+    # The window would remember its settings for the user's next one.
+    os.environ["NAPARI_LATENTFM_HOME"] = tempfile.mkdtemp()
 
     import napari
     import numpy as np

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -98,6 +100,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=None, help="default: that of the model")
     parser.add_argument("--side", type=int, default=384, help="side of the image in pixels")
     args = parser.parse_args()
+    # The window would remember its settings for the user's next one.
+    os.environ["NAPARI_LATENTFM_HOME"] = tempfile.mkdtemp()
 
     import napari
 
