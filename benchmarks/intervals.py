@@ -1,11 +1,12 @@
 """Bootstrap intervals of the mean Dice of evaluations.
 
     python -m benchmarks.intervals runs/busi_box/per_image.csv ... [--groups groups.csv set]
+    python -m benchmarks.intervals runs/new/per_image.csv --minus runs/old/per_image.csv
 
 Images are drawn with replacement, or whole groups if a CSV file with the columns ``image`` and a
 group column is given. The interval contains the middle 95 % of the means. Two figures that tell
 finding an object from outlining it follow: the share of images below `MISSED`, and the mean of the
-others.
+others. With another evaluation of the same images, the mean of the paired differences is printed.
 """
 
 from __future__ import annotations
@@ -38,6 +39,16 @@ def read_scores(path: Path, column: str) -> list[tuple[str, float]]:
         return [(row["name"], float(row[column])) for row in csv.DictReader(stream)]
 
 
+def minus(
+    scores: list[tuple[str, float]], others: list[tuple[str, float]]
+) -> list[tuple[str, float]]:
+    """Return the differences of two evaluations of the same images, in the same order."""
+    if [name for name, _ in scores] != [name for name, _ in others]:
+        raise SystemExit("The evaluations are of different images.")
+    pairs = zip(scores, others, strict=True)
+    return [(name, value - other) for (name, value), (_, other) in pairs]
+
+
 def main() -> int:
     """Print a line for each file."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -45,14 +56,20 @@ def main() -> int:
     parser.add_argument("files", nargs="+", type=Path, help="per_image.csv of latentfm-evaluate")
     parser.add_argument("--figure", default="dice", help="column (default: dice)")
     parser.add_argument("--groups", nargs=2, metavar=("FILE", "COLUMN"), help="CSV of groups")
+    parser.add_argument("--minus", type=Path, metavar="FILE", help="per_image.csv to subtract")
     args = parser.parse_args()
     known = read_column(Path(args.groups[0]), "image", args.groups[1]) if args.groups else {}
     for path in args.files:
         scores = read_scores(path, args.figure)
+        if args.minus:
+            scores = minus(scores, read_scores(args.minus, args.figure))
         values = [value for _, value in scores]
         ends = interval(values, [known.get(name, name) for name, _ in scores])
         text = "" if ends is None else " [{:.3f}, {:.3f}]".format(*ends)
         images = len({name for name, _ in scores})
+        if args.minus:
+            logger.info("%s: %+.3f%s, %d images", path, np.mean(values), text, images)
+            continue
         found = [value for value in values if value >= MISSED]
         missed = 1 - len(found) / len(values)
         others = f", others {np.mean(found):.3f}" if found and missed else ""

@@ -87,6 +87,7 @@ def steps_box() -> SpinBox:
     """Return the control of the number of ODE steps."""
     return _setting(
         "steps",
+        DEFAULTS.ode_steps,
         "ODE steps",
         "Steps of the ODE solver from noise to mask. More steps are more accurate and slower.",
     )
@@ -106,7 +107,10 @@ def solver_box() -> ComboBox:
 def seed_box() -> SpinBox:
     """Return the control of the seed."""
     return _setting(
-        "seed", "Seed", "Equal seeds and settings give equal masks; sample n uses seed + n."
+        "seed",
+        DEFAULTS.seed,
+        "Seed",
+        "Equal seeds and settings give equal masks; sample n uses seed + n.",
     )
 
 
@@ -159,10 +163,9 @@ def text_line(label: str, tooltip: str, value: str = "") -> Label:
     return line
 
 
-def _setting(name: str, label: str, tooltip: str) -> SpinBox:
+def _setting(name: str, value: int, label: str, tooltip: str) -> SpinBox:
     low, high = bounds(name)
-    usual = DEFAULTS.ode_steps if name == "steps" else getattr(DEFAULTS, name)
-    return SpinBox(value=usual, min=low, max=high, label=label, tooltip=tooltip)
+    return SpinBox(value=value, min=low, max=high, label=label, tooltip=tooltip)
 
 
 def _folder_edit(label: str, tooltip: str) -> FileEdit:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import shutil
 import weakref
 from functools import partial
 from pathlib import Path
@@ -58,8 +57,7 @@ def test_the_status_says_if_the_calibration_was_fitted_with_other_settings(
     qtbot: Any, photo_window: Window, calibrated_model_folder: Path, tmp_path: Path
 ) -> None:
     _, panel = photo_window
-    folder = tmp_path / "one_step"
-    shutil.copytree(calibrated_model_folder, folder)
+    folder = copy_model(calibrated_model_folder, tmp_path / "one_step")
     card = read_card(folder)
     assert card.calibration is not None
     fitted = card.calibration.model_copy(update={"steps": 1})
